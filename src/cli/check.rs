@@ -1,0 +1,26 @@
+//! `howdah check`: would this plan run here?
+
+use super::environment::variable;
+use super::{Exit, Global, PlanArgs, opening, say};
+use crate::plan::{PlanError, load};
+use crate::postgres::dsn::Target;
+use crate::run::Cause;
+
+/// Checks a plan against its database.
+///
+/// # Errors
+/// Why it would not run.
+pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
+    let plan = load::from_file(&args.plan, &variable).map_err(PlanError::into_cause)?;
+    let target = Target::resolve(global.database.as_deref(), plan.database.url.as_ref(), &variable)?;
+    let found = opening::check(&target, &plan).await?;
+    let name = crate::run::text::clean(&plan.name).into_owned();
+    say::out(&format!("{name}: {} steps, checked against {}; nothing was changed", plan.steps.len(), target.label()));
+    for table in &found.tables {
+        say::out(&format!("  walks {} by {}", table.label(), table.key.describe()));
+    }
+    for step in &found.later {
+        say::out(&format!("  step \"{step}\" can be checked only once an earlier statement has run"));
+    }
+    Ok(Exit::Done)
+}

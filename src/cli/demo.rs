@@ -1,0 +1,147 @@
+//! `howdah demo`: a real migration on a private, throwaway PostgreSQL.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::drive::{self, Job};
+use super::environment::{self, variable};
+use super::log::Log;
+use super::opening::{self, Opening};
+use super::run::this_process;
+use super::{DemoArgs, Exit, Global, say};
+use crate::plan::{PlanError, load};
+use crate::postgres::connect::{self, PoolShape};
+use crate::postgres::dsn::Target;
+use crate::postgres::error;
+use crate::postgres::session::Session;
+use crate::run::{Cause, human};
+use crate::sandbox::{Options, Server, Stage, users};
+
+/// The plan that the demo runs.
+const PLAN: &str = include_str!("../../assets/plans/normalise-emails.toml");
+const LABEL: &str = "assets/plans/normalise-emails.toml";
+const DATABASE: &str = "postgres";
+
+/// Runs the demo.
+///
+/// # Errors
+/// There is no PostgreSQL to be had, or it does not start. What goes wrong later is in the exit code.
+pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
+    if global.database.is_some() {
+        return Err(Cause::usage("the demo runs on a server of its own: --database does not go with it")
+            .hint("for your own database: howdah run PLAN --database URL"));
+    }
+    let run = environment::new_run();
+    let log = Log::begin(global.log_level.as_deref())?;
+    log.of_run(run)?;
+    // Whatever interrupts the preparation, the server goes with it: it is owned by this future, and dropped.
+    let (mut server, url) = tokio::select! {
+        biased;
+        () = interrupted() => return Ok(Exit::Resumable),
+        prepared = prepare(args) => prepared?,
+    };
+    let plan = load::from_text(LABEL, None, PLAN, &variable).map_err(PlanError::into_cause)?;
+    let target = Target::resolve(Some(&url), None, &variable)?;
+    let (slot, _) = watch::channel(None);
+    let resume_flags = if args.keep { format!(" --database '{url}'") } else { String::new() };
+    let opening = Opening { target, driver: this_process(), slot: slot.clone(), resume_flags };
+    let job = Job {
+        start: drive::starting(run.short(), plan.name.clone()),
+        alerts: plan.alerts,
+        farewell: farewell(),
+        opener: Box::pin(opening::begin(opening, plan, run, false)),
+        slot,
+    };
+    let driven = drive::drive(job, &args.show).await;
+    if args.keep {
+        server.keep();
+        say::err(&format!("the server stays. look at it:  psql '{url}'\nstop it:  {}", server.stop_command()));
+    } else {
+        let stopped = server.stop().await;
+        if let Err(e) = stopped {
+            say::err(&format!("the demo's server could not be put away: {e}"));
+        }
+    }
+    let driven = driven?;
+    if environment::style(&args.show).is_some() && !args.show.json {
+        say::err(&farewell().join("\n"));
+    }
+    Ok(driven.exit)
+}
+
+fn farewell() -> Vec<String> {
+    vec![
+        "Now on your own database:".to_owned(),
+        "  howdah check plan.toml --database postgres://user@host/name".to_owned(),
+        "  howdah run plan.toml --database postgres://user@host/name".to_owned(),
+        format!("The plan of this demo to start from: {LABEL}"),
+    ]
+}
+
+async fn interrupted() {
+    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = streams else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// Starts the server and fills it.
+async fn prepare(args: &DemoArgs) -> Result<(Server, String), Cause> {
+    let bar = bar(args);
+    let tell = |stage: Stage| {
+        bar.set_message(match stage {
+            Stage::Finding => "looking for a PostgreSQL server".to_owned(),
+            Stage::Downloading { version, from } => format!("downloading PostgreSQL {version} from {from}"),
+            Stage::Initialising { version } => format!("making a private PostgreSQL {version}"),
+            Stage::Starting => "starting it".to_owned(),
+        });
+    };
+    let options = Options { keep: false, ..Options::default() };
+    let server = Server::start(options, &tell).await.map_err(|e| e.cause())?;
+    let url = server.url(DATABASE);
+    let target = Target::resolve(Some(&url), None, &variable)?;
+    let shape = PoolShape {
+        max: 2,
+        idle: Duration::from_secs(30),
+        connect: Duration::from_secs(10),
+        session: Session {
+            application_name: "howdah/demo/fill".to_owned(),
+            lock_timeout: Duration::ZERO,
+            statement_timeout: Duration::ZERO,
+            idle_in_transaction_timeout: Duration::ZERO,
+        },
+    };
+    let pool = connect::pool(&target, shape);
+    bar.set_length(args.rows);
+    let all = human::count(args.rows);
+    let filled = users::fill(&pool, args.rows, |rows| {
+        bar.set_position(rows);
+        let what = if rows < args.rows { "making users" } else { "making indexes, ANALYZE" };
+        bar.set_message(format!("{what}: {} of {all}", human::count(rows)));
+    });
+    filled.await.map_err(|e| error::cause("filling the demo's table", &e))?;
+    pool.close().await;
+    bar.finish_and_clear();
+    Ok((server, url))
+}
+
+fn bar(args: &DemoArgs) -> ProgressBar {
+    if args.show.json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(args.rows), ProgressDrawTarget::stderr_with_hz(8));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_bar} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

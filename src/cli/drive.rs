@@ -1,0 +1,204 @@
+//! Drives a run to its end: engine, monitor, and either the console or plain lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::headless::{self, Style};
+use super::opening::SourceSlot;
+use super::{Exit, ShowArgs, environment, keys, say};
+use crate::console::{self, Leave, Link};
+use crate::engine::clock::{Clock, SystemClock};
+use crate::engine::ports::Opened;
+use crate::engine::{self, Handle};
+use crate::monitor;
+use crate::plan::model::AlertLimits;
+use crate::run::report::Report;
+use crate::run::{Asker, Cause, Command, RunState, Snapshot, Vitals};
+
+/// How long the engine may take to put itself away once the run is over.
+const PUT_AWAY: Duration = Duration::from_secs(10);
+
+/// A run that is to be driven.
+pub struct Job {
+    /// What is shown before anything is connected.
+    pub start: Snapshot,
+    /// Connects, checks, takes the run.
+    pub opener: BoxFuture<'static, Result<Opened, Cause>>,
+    /// Where the opener puts the monitor's view of the database.
+    pub slot: SourceSlot,
+    /// The plan's thresholds.
+    pub alerts: AlertLimits,
+    /// Lines that the console shows at the end.
+    pub farewell: Vec<String>,
+}
+
+/// How the driving ended.
+pub struct Driven {
+    /// The run's last state.
+    pub last: Arc<Snapshot>,
+    /// For the shell.
+    pub exit: Exit,
+}
+
+/// The first snapshot of a run.
+#[must_use]
+pub fn starting(run: String, plan: String) -> Snapshot {
+    Snapshot::starting(SystemClock::start().utc(), run, plan, environment::host())
+}
+
+/// Drives a run, shows it, and says at the end how it ended.
+///
+/// # Errors
+/// The console cannot be set up as it is wanted (keys, colours). Nothing was begun then.
+pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
+    let style = environment::style(show);
+    let options = match style {
+        None => Some(keys::console_options(show.theme.as_deref(), job.farewell.clone())?),
+        Some(_) => None,
+    };
+    let clock = Arc::new(SystemClock::start());
+    let (vitals_in, vitals) = watch::channel(Arc::new(Vitals::default()));
+    let handle = engine::spawn(job.start, job.opener, vitals, clock.clone());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let limits = monitor::AlertLimits {
+        duration: job.alerts.duration,
+        memory: job.alerts.memory,
+        free_memory_percent: job.alerts.free_memory_percent,
+        error_rate_percent: job.alerts.error_rate_percent,
+    };
+    let slot = job.slot.subscribe();
+    let snapshots = handle.snapshots.clone();
+    let measured = monitor::start(&mut tasks, stop.clone(), slot, limits, clock, snapshots);
+    tasks.spawn(forward(measured, vitals_in, stop.clone()));
+    let driven = match options {
+        Some(options) => with_console(handle, options).await,
+        None => without_console(handle, style.unwrap_or(Style::Lines)).await,
+    };
+    stop.cancel();
+    drop(tokio::time::timeout(Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} }).await);
+    tasks.shutdown().await;
+    Ok(driven)
+}
+
+async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<Vitals>>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = from.changed() => if changed.is_err() { return },
+        }
+        let newest = Arc::clone(&from.borrow_and_update());
+        to.send_replace(newest);
+    }
+}
+
+async fn with_console(handle: Handle, options: console::Options) -> Driven {
+    let link = Link { snapshots: handle.snapshots.clone(), commands: handle.commands.clone() };
+    let left = console::run(link, options).await;
+    match left {
+        Ok(Leave::KeepRunning) => {
+            say::err("going on without a console; Ctrl-C pauses at the batch's edge and quits");
+            without_console(handle, Style::Bar).await
+        }
+        // The terminal is gone: whoever looks later finds the log and the ledger.
+        Ok(Leave::HungUp) => without_console(handle, Style::Lines).await,
+        Ok(Leave::Over | Leave::PauseAndQuit | Leave::EndedEarly) => {
+            let last = put_away(handle).await;
+            conclude(last, true)
+        }
+        Err(error) => {
+            tracing::error!("the console failed: {error}");
+            say::err(&format!("the console failed ({error}); going on without it, Ctrl-C pauses and quits"));
+            without_console(handle, Style::Lines).await
+        }
+    }
+}
+
+async fn without_console(handle: Handle, style: Style) -> Driven {
+    let mut listeners = JoinSet::new();
+    let (quit, mut quitting) = mpsc::channel(1);
+    listeners.spawn(obey_signals(handle.commands.clone(), quit));
+    let events = handle.events.resubscribe();
+    let following = headless::follow(handle.snapshots.clone(), events, style);
+    let last = tokio::select! {
+        biased;
+        last = following => Some(last),
+        _ = quitting.recv() => None,
+    };
+    listeners.shutdown().await;
+    if last.is_none() {
+        // Asked twice: the open batch is left to the server, which rolls it back when the connection ends.
+        let last = Arc::clone(&handle.snapshots.borrow());
+        say::err(&format!("quitting at once; go on with: {}", last.resume_command));
+        return Driven { last, exit: Exit::Resumable };
+    }
+    let last = put_away(handle).await;
+    conclude(last, style != Style::Json)
+}
+
+/// The first SIGINT or SIGTERM stops at the batch's edge, the second at once. SIGHUP changes nothing: the run goes on.
+async fn obey_signals(commands: mpsc::Sender<Command>, quit: mpsc::Sender<()>) {
+    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = streams else {
+        tracing::error!("signals cannot be listened to");
+        return;
+    };
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {
+                tracing::warn!("the terminal is gone (SIGHUP): going on without it");
+                continue;
+            }
+        }
+        if asked {
+            let _ = quit.try_send(());
+            return;
+        }
+        asked = true;
+        drop(commands.try_send(Command::Stop(Asker::Signal)));
+    }
+}
+
+/// Waits for the engine's own end, and returns the run's last state.
+async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
+    let ended = async { while handle.join.join_next().await.is_some() {} };
+    if tokio::time::timeout(PUT_AWAY, ended).await.is_err() {
+        tracing::error!("the engine did not end in time");
+    }
+    let last = Arc::clone(&handle.snapshots.borrow());
+    last
+}
+
+/// Says how it ended.
+fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
+    let exit = match &last.state {
+        RunState::Done { .. } => Exit::Done,
+        RunState::Failed { cause, .. } => say::exit_of(cause),
+        RunState::Stopped { .. }
+        | RunState::Starting
+        | RunState::Running
+        | RunState::Pausing { .. }
+        | RunState::Paused { .. }
+        | RunState::Resuming { .. }
+        | RunState::Stopping { .. } => Exit::Resumable,
+    };
+    if let RunState::Failed { cause, .. } = &last.state
+        && last.started_at.is_none()
+    {
+        say::err(&say::failure_text(cause));
+    } else if in_words {
+        say::err(Report::of(&last).to_text().trim_end());
+    }
+    Driven { last, exit }
+}

@@ -1,0 +1,67 @@
+//! The console's keys and colours, as this user wants them.
+
+use super::{Exit, environment, say};
+use crate::console::theme::Source;
+use crate::console::{Environment, Keymap, Options, Theme};
+use crate::run::Cause;
+
+/// Prints the keymap in force.
+///
+/// # Errors
+/// The user's file is wrong.
+pub fn run() -> Result<Exit, Cause> {
+    say::out(keymap()?.to_toml().trim_end());
+    Ok(Exit::Done)
+}
+
+/// Everything that the console needs to know before it opens.
+///
+/// # Errors
+/// The user's keys or colours are wrong.
+pub fn console_options(theme: Option<&str>, farewell: Vec<String>) -> Result<Options, Cause> {
+    Ok(Options { keymap: keymap()?, theme: self::theme(theme)?, farewell })
+}
+
+fn read(path: &std::path::Path) -> Result<String, Cause> {
+    std::fs::read_to_string(path).map_err(|e| {
+        Cause::usage(format!("{} cannot be read: {}", path.display(), crate::postgres::error::io_words(&e)))
+    })
+}
+
+fn keymap() -> Result<Keymap, Cause> {
+    match environment::user_keymap() {
+        None => Ok(Keymap::defaults()),
+        Some(path) => Keymap::merged(&path.display().to_string(), &read(&path)?).map_err(|e| as_cause(&e.to_string())),
+    }
+}
+
+fn theme(wanted: Option<&str>) -> Result<Theme, Cause> {
+    let env = Environment {
+        no_color: environment::variable("NO_COLOR"),
+        colorterm: environment::variable("COLORTERM"),
+        term: environment::variable("TERM"),
+        lc_all: environment::variable("LC_ALL"),
+        lc_ctype: environment::variable("LC_CTYPE"),
+        lang: environment::variable("LANG"),
+    };
+    let wanted = wanted.unwrap_or("dark");
+    let file = if wanted.contains(['/', '.']) { Some(wanted.into()) } else { environment::user_theme(wanted) };
+    match file {
+        Some(path) => Theme::load(Source::File { label: &path.display().to_string(), text: &read(&path)? }, &env),
+        None => Theme::load(Source::Named(wanted), &env),
+    }
+    .map_err(|e| as_cause(&e.to_string()))
+}
+
+/// The first line is the message, the rest the excerpt and the hints.
+fn as_cause(text: &str) -> Cause {
+    let mut lines = text.lines();
+    let mut cause = Cause::usage(lines.next().unwrap_or_default().trim_start_matches("error: "));
+    for line in lines {
+        match line.strip_prefix("hint: ") {
+            Some(hint) => cause.hints.push(hint.to_owned()),
+            None => cause.details.push(line.to_owned()),
+        }
+    }
+    cause
+}

@@ -1,0 +1,204 @@
+//! The command line: what is asked for, and which parts of the house answer. Wires everything; computes nothing.
+
+pub mod check;
+pub mod demo;
+pub mod drive;
+pub mod environment;
+pub mod headless;
+pub mod keys;
+pub mod log;
+pub mod opening;
+pub mod probe;
+pub mod report;
+pub mod resume;
+pub mod run;
+pub mod say;
+pub mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::run::id::RunRef;
+
+/// Exact, gentle, honest PostgreSQL data migrations, driven from a terminal console.
+#[derive(Debug, Parser)]
+#[command(name = "howdah", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "RUN is a run's id, its last digits, or nothing for the newest that fits.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage or plan, 3 paused or stopped and resumable.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The database: postgres://user@host/name, or libpq's key=value words. Else the plan's, DATABASE_URL, PG*
+    #[arg(long, global = true, value_name = "URL")]
+    pub database: Option<String>,
+    /// How much goes to the log file: error, warn, info, debug, trace, or a tracing filter [env: HOWDAH_LOG]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a real migration on a private, throwaway PostgreSQL
+    Demo(DemoArgs),
+    /// Check a plan against its database, and change nothing
+    Check(PlanArgs),
+    /// Run a plan
+    Run(RunArgs),
+    /// Go on with a run that was stopped, has failed, or was killed
+    Resume(ResumeArgs),
+    /// Show the runs in a database, or one of them
+    Status(StatusArgs),
+    /// Tell what a run did
+    Report(ReportArgs),
+    /// Print the keys in force, as a file that can be edited
+    Keymap,
+    /// Print the JSON Schema of the plan format
+    Schema,
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    /// No console: a progress bar on a terminal, else plain lines
+    #[arg(long)]
+    pub headless: bool,
+    /// No console: lines of JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// The console's colours: dark, light, mono, or a file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub theme: Option<String>,
+}
+
+/// `howdah demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many users to make
+    #[arg(long, default_value_t = 2_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub rows: u64,
+    /// Leave the server running, and print its address and how to stop it
+    #[arg(long)]
+    pub keep: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// A plan on its own.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The plan file
+    pub plan: PathBuf,
+}
+
+/// `howdah run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan file
+    pub plan: PathBuf,
+    /// Begin a new run although an earlier one of this plan is unfinished
+    #[arg(long)]
+    pub new: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// `howdah resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run; without it, the newest that is unfinished
+    pub run: Option<RunRef>,
+    /// The plan file, where it has moved or holds the database's address
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// Go on although the plan's steps are not what they were when the run began
+    #[arg(long)]
+    pub accept_changed_plan: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// `howdah status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run; without it, the newest ten
+    pub run: Option<RunRef>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `howdah report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run; without it, the newest
+    pub run: Option<RunRef>,
+    /// As what
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+}
+
+/// Forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// How a command ended, as the shell learns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0.
+    Done,
+    /// 1.
+    Failed,
+    /// 2.
+    Usage,
+    /// 3: paused or stopped, and resumable.
+    Resumable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Failed => Self::from(1),
+            Exit::Usage => Self::from(2),
+            Exit::Resumable => Self::from(3),
+        }
+    }
+}
+
+/// Does what was asked for.
+pub async fn run(cli: Cli) -> Exit {
+    let ended = match cli.command {
+        Command::Demo(args) => demo::run(&cli.global, &args).await,
+        Command::Check(args) => check::run(&cli.global, &args).await,
+        Command::Run(args) => run::run(&cli.global, args).await,
+        Command::Resume(args) => resume::run(&cli.global, args).await,
+        Command::Status(args) => status::run(&cli.global, &args).await,
+        Command::Report(args) => report::run(&cli.global, &args).await,
+        Command::Keymap => keys::run(),
+        Command::Schema => {
+            say::out(crate::plan::schema::json().trim_end());
+            Ok(Exit::Done)
+        }
+    };
+    ended.unwrap_or_else(|cause| say::failure(&cause))
+}

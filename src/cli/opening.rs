@@ -1,0 +1,236 @@
+//! From a plan and an address to a run that is ours: connect, check, take the lock, make the steps.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use tokio::sync::watch;
+
+use super::environment::variable;
+use super::probe::PoolSource;
+use crate::engine::ports::{Ledger, Opened, OpenedStep};
+use crate::ledger::migrate;
+use crate::ledger::open::{self, Driver, Taken};
+use crate::ledger::postgres::PostgresLedger;
+use crate::ledger::record::PostgresRecorder;
+use crate::monitor::DatabaseSource;
+use crate::plan::load;
+use crate::plan::model::{Limits, Plan, StepKind};
+use crate::postgres::catalog::Table;
+use crate::postgres::connect::{self, PoolShape};
+use crate::postgres::dsn::Target;
+use crate::postgres::session::{Session, application_name};
+use crate::run::id::RunRef;
+use crate::run::{Cause, Level, RunId, StepState};
+use crate::steps::{self, Workbench, preflight};
+
+/// Where the monitor's view of the database goes once there is one.
+pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
+
+/// How long the connection that resumes a run may take, before the plan is known.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// What the opening of any run needs.
+pub struct Opening {
+    /// The database.
+    pub target: Target,
+    /// This process.
+    pub driver: Driver,
+    /// Where the monitor's view of the database goes.
+    pub slot: SourceSlot,
+    /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
+    pub resume_flags: String,
+}
+
+/// A session of howdah's own: for the lock, for looking around.
+fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
+    Session {
+        application_name: application_name(run, part),
+        lock_timeout: limits.map_or(Duration::from_secs(2), |limits| limits.lock_timeout),
+        statement_timeout: Duration::from_secs(30),
+        idle_in_transaction_timeout: limits
+            .map_or(Duration::from_secs(60), |limits| limits.idle_in_transaction_timeout),
+    }
+}
+
+/// Connects outside of any run, to look something up.
+///
+/// # Errors
+/// Why it cannot connect.
+pub async fn look(target: &Target) -> Result<PgConnection, Cause> {
+    connect::one(target, CONNECT, &session("look", "cli", None)).await
+}
+
+/// Connects and checks a plan, and changes nothing.
+///
+/// # Errors
+/// Why the plan cannot run.
+pub async fn check(target: &Target, plan: &Plan) -> Result<preflight::Found, Cause> {
+    let mut connection =
+        connect::one(target, plan.database.pool_connect, &session("check", "cli", Some(&plan.limits))).await?;
+    preflight::check(&mut connection, plan, |_| false).await
+}
+
+/// Makes a run of `plan` and takes it.
+///
+/// # Errors
+/// Why it cannot be run. Nothing was changed then, and no run was made.
+pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Result<Opened, Cause> {
+    let settings = session("ledger", &run.short(), Some(&plan.limits));
+    let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
+    let found = preflight::check(&mut lock, &plan, |_| false).await?;
+    migrate::migrate(&mut lock).await?;
+    let taken = open::create(&mut lock, &plan, run, &opening.driver, anew).await?;
+    assemble(opening, plan, taken, lock, found, Vec::new()).await
+}
+
+/// Finds a run and takes it over.
+///
+/// # Errors
+/// Why it cannot be resumed.
+pub async fn take_over(
+    opening: Opening,
+    named: Option<RunRef>,
+    given: Option<Plan>,
+    accept_changed: bool,
+    learn: impl FnOnce(RunId) + Send,
+) -> Result<Opened, Cause> {
+    let mut lock = connect::one(&opening.target, CONNECT, &session("ledger", "resume", None)).await?;
+    let run = open::find(&mut lock, named.as_ref(), true).await?;
+    learn(run);
+    migrate::migrate(&mut lock).await?;
+    let taken = open::resume(&mut lock, run, &opening.driver).await?;
+    let mut notices = Vec::new();
+    let plan = match given {
+        Some(plan) => plan,
+        None => find_plan(&mut lock, run, &mut notices).await?,
+    };
+    session("ledger", &run.short(), Some(&plan.limits))
+        .apply(&mut lock)
+        .await
+        .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
+    let changed = same_steps(&plan, &taken, accept_changed)?;
+    notices.extend(changed.map(|text| (Level::Warning, text)));
+    let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
+    let found = preflight::check(&mut lock, &plan, done).await?;
+    assemble(opening, plan, taken, lock, found, notices).await
+}
+
+/// The plan of a run that is resumed: its file, else the text that the ledger keeps.
+async fn find_plan(lock: &mut PgConnection, run: RunId, notices: &mut Vec<(Level, String)>) -> Result<Plan, Cause> {
+    let stored = open::stored_plan(lock, run).await?;
+    if let Some(path) = stored.path.as_ref().map(PathBuf::from) {
+        if path.is_file() {
+            return load::from_file(&path, &variable).map_err(crate::plan::PlanError::into_cause);
+        }
+        notices.push((
+            Level::Warning,
+            format!("{} is gone: going on with the plan that the ledger keeps", path.display()),
+        ));
+    }
+    let label = stored.path.clone().unwrap_or_else(|| format!("{} (from the ledger)", stored.name));
+    load::from_text(&label, stored.path.map(PathBuf::from), &stored.source, &variable)
+        .map_err(crate::plan::PlanError::into_cause)
+}
+
+/// Whether the plan's steps are what they were when the run began. Returns a remark where a change was accepted.
+fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>, Cause> {
+    let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+    let were: Vec<&str> = taken.steps.iter().map(|step| step.view.name.as_str()).collect();
+    if names != were {
+        return Err(Cause::usage(format!(
+            "the plan has other steps than when the run began: {} now, {} then",
+            names.join(", "),
+            were.join(", ")
+        ))
+        .hint("undo the change to go on, or begin a new run: howdah run PLAN --new"));
+    }
+    let changed: Vec<String> = plan
+        .steps
+        .iter()
+        .zip(&taken.steps)
+        .filter(|(now, then)| now.fingerprint() != then.fingerprint)
+        .map(|(now, _)| format!("`{}`", now.name))
+        .collect();
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let changed = changed.join(", ");
+    if accept {
+        return Ok(Some(format!("the plan has changed since the run began, in {changed}; going on with it, as asked")));
+    }
+    Err(Cause::usage(format!("the plan has changed since the run began, in step {changed}"))
+        .hint("rows that are done were changed by the old plan, the rest would be changed by the new one")
+        .hint("undo the change, or add --accept-changed-plan to go on with the new plan from where the run stands"))
+}
+
+async fn assemble(
+    opening: Opening,
+    plan: Plan,
+    taken: Taken,
+    lock: PgConnection,
+    found: preflight::Found,
+    mut notices: Vec<(Level, String)>,
+) -> Result<Opened, Cause> {
+    let run = taken.run;
+    let shape = PoolShape {
+        max: plan.database.pool_max,
+        idle: plan.database.pool_idle,
+        connect: plan.database.pool_connect,
+        session: Session {
+            statement_timeout: plan.limits.statement_timeout,
+            ..session("pool", &run.short(), Some(&plan.limits))
+        },
+    };
+    let pool = connect::pool(&opening.target, shape);
+    let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
+    opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
+    let bench = Workbench {
+        pool: pool.clone(),
+        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        run: run.short(),
+        source: Arc::new(plan.source.clone()),
+        limits: plan.limits.clone(),
+        index: crate::run::StepIndex(0),
+        name: String::new(),
+        begun_before: false,
+    };
+    let mut steps = Vec::new();
+    for ((index, step), record) in (0_u32..).zip(&plan.steps).zip(&taken.steps) {
+        let bench = Workbench {
+            index: crate::run::StepIndex(index),
+            name: step.name.clone(),
+            begun_before: matches!(record.view.state, StepState::Running | StepState::Failed),
+            ..bench.clone()
+        };
+        let cleans = matches!(&step.kind, StepKind::Statement(statement) if statement.cleanup);
+        steps.push(OpenedStep {
+            view: record.view.clone(),
+            body: steps::body(bench, step),
+            wants_cleanup: cleans && !record.cleaned,
+        });
+    }
+    if !found.later.is_empty() {
+        let text = format!(
+            "checked only when it begins, since an earlier statement may make what it needs: {}",
+            found.later.join(", ")
+        );
+        notices.push((Level::Info, text));
+    }
+    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock);
+    let ledger: Arc<dyn Ledger> = ledger;
+    Ok(Opened {
+        run: run.short(),
+        plan: plan.name,
+        resume_command: format!("howdah resume {}{}", run.short(), opening.resume_flags),
+        server: opening.target.label(),
+        started_at: taken.created_at,
+        spent: taken.spent,
+        resumed: taken.resumed,
+        steps,
+        ledger,
+        keepers: vec![Box::pin(keeper)],
+        notices,
+    })
+}

@@ -1,0 +1,29 @@
+//! `howdah report`: what a run did.
+
+use super::environment::variable;
+use super::{Exit, Global, ReportArgs, ReportFormat, opening, say};
+use crate::ledger::{open, read};
+use crate::postgres::dsn::Target;
+use crate::run::Cause;
+use crate::run::report::Report;
+
+/// Tells what a run did.
+///
+/// # Errors
+/// There is no such run; the database cannot be asked.
+pub async fn run(global: &Global, args: &ReportArgs) -> Result<Exit, Cause> {
+    let target = Target::resolve(global.database.as_deref(), None, &variable)?;
+    let mut connection = opening::look(&target).await?;
+    let id = open::find(&mut connection, args.run.as_ref(), false).await?;
+    let record = read::one(&mut connection, id).await?;
+    let report = Report::of(&record.snapshot);
+    match args.format {
+        ReportFormat::Text => say::out(report.to_text().trim_end()),
+        ReportFormat::Json => {
+            let json = serde_json::to_string_pretty(&report)
+                .map_err(|e| Cause::bug(format!("a report that is not JSON: {e}")))?;
+            say::out(&json);
+        }
+    }
+    Ok(Exit::Done)
+}

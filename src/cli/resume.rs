@@ -1,0 +1,68 @@
+//! `howdah resume`: on with a run that was stopped, has failed, or was killed.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::drive::{self, Job};
+use super::environment::variable;
+use super::log::Log;
+use super::opening::{self, Opening};
+use super::run::{resume_flags, this_process};
+use super::{Exit, Global, ResumeArgs};
+use crate::plan::model::AlertLimits;
+use crate::plan::{PlanError, load};
+use crate::postgres::dsn::Target;
+use crate::run::{ByteSize, Cause};
+
+/// Goes on with a run.
+///
+/// # Errors
+/// The command is wrong. What goes wrong later is in the exit code.
+pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
+    let plan = match &args.plan {
+        Some(path) => Some(load::from_file(path, &variable).map_err(PlanError::into_cause)?),
+        None => None,
+    };
+    let url = plan.as_ref().and_then(|plan| plan.database.url.as_ref());
+    let target = Target::resolve(global.database.as_deref(), url, &variable)?;
+    let log = Arc::new(Log::begin(global.log_level.as_deref())?);
+    let (slot, _) = watch::channel(None);
+    let opening = Opening {
+        target,
+        driver: this_process(),
+        slot: slot.clone(),
+        resume_flags: resume_flags(global, plan.as_ref()),
+    };
+    let name = match &args.run {
+        Some(crate::run::id::RunRef::Full(id)) => id.short(),
+        Some(crate::run::id::RunRef::Suffix(text)) => text.clone(),
+        None => "newest".to_owned(),
+    };
+    let alerts = plan.as_ref().map_or_else(default_alerts, |plan| plan.alerts);
+    let title = plan.as_ref().map_or_else(String::new, |plan| plan.name.clone());
+    let file = Arc::clone(&log);
+    let learn = move |run| {
+        if let Err(cause) = file.of_run(run) {
+            tracing::error!("{}", cause.headline());
+        }
+    };
+    let job = Job {
+        start: drive::starting(name, title),
+        opener: Box::pin(opening::take_over(opening, args.run, plan, args.accept_changed_plan, learn)),
+        slot,
+        alerts,
+        farewell: Vec::new(),
+    };
+    Ok(drive::drive(job, &args.show).await?.exit)
+}
+
+/// The blueprint's thresholds, until the plan is known.
+fn default_alerts() -> AlertLimits {
+    AlertLimits {
+        duration: std::time::Duration::from_secs(300),
+        memory: ByteSize(1 << 30),
+        free_memory_percent: 10.0,
+        error_rate_percent: 10.0,
+    }
+}

@@ -1,0 +1,111 @@
+//! `howdah run`: a plan from its file, on one's own database.
+
+use tokio::sync::watch;
+
+use super::drive::{self, Job};
+use super::environment::{self, variable};
+use super::log::Log;
+use super::opening::{self, Opening};
+use super::{Exit, Global, RunArgs};
+use crate::ledger::open::Driver;
+use crate::plan::model::Plan;
+use crate::plan::{PlanError, load};
+use crate::postgres::dsn::Target;
+use crate::run::Cause;
+
+/// Runs a plan.
+///
+/// # Errors
+/// The plan or the command is wrong. What goes wrong later is in the exit code.
+pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
+    let plan = load::from_file(&args.plan, &variable).map_err(PlanError::into_cause)?;
+    let target = Target::resolve(global.database.as_deref(), plan.database.url.as_ref(), &variable)?;
+    let run = environment::new_run();
+    let log = Log::begin(global.log_level.as_deref())?;
+    log.of_run(run)?;
+    let (slot, _) = watch::channel(None);
+    let opening =
+        Opening { target, driver: this_process(), slot: slot.clone(), resume_flags: resume_flags(global, Some(&plan)) };
+    let job = Job {
+        start: drive::starting(run.short(), plan.name.clone()),
+        alerts: plan.alerts,
+        farewell: Vec::new(),
+        opener: Box::pin(opening::begin(opening, plan, run, args.new)),
+        slot,
+    };
+    Ok(drive::drive(job, &args.show).await?.exit)
+}
+
+/// This process, as a driver.
+#[must_use]
+pub fn this_process() -> Driver {
+    Driver { host: environment::host(), pid: std::process::id() }
+}
+
+/// What has to stand behind `howdah resume RUN` so that it finds the same database again. Never a password.
+#[must_use]
+pub fn resume_flags(global: &Global, plan: Option<&Plan>) -> String {
+    if let Some(address) = &global.database {
+        return format!(" --database {}", quoted(&without_password(address)));
+    }
+    let Some(plan) = plan.filter(|plan| plan.database.url.is_some()) else { return String::new() };
+    plan.source
+        .path
+        .as_ref()
+        .map_or_else(String::new, |path| format!(" --plan {}", quoted(&path.display().to_string())))
+}
+
+/// The address without its password, wherever it stands in it.
+fn without_password(address: &str) -> String {
+    if let Ok(mut url) = url::Url::parse(address) {
+        if url.password().is_some() {
+            let _ = url.set_password(Some("***"));
+        }
+        let secret = url.query_pairs().any(|(name, _)| name == "password");
+        if secret {
+            let kept: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(name, _)| name != "password")
+                .map(|(n, v)| (n.into_owned(), v.into_owned()))
+                .collect();
+            url.query_pairs_mut().clear().extend_pairs(kept);
+        }
+        return url.to_string();
+    }
+    if address.contains("password") { "...".to_owned() } else { address.to_owned() }
+}
+
+/// For a shell: quoted where it has to be.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_repeated_without_its_password() {
+        let table = [
+            ("postgres://ann:hunter2@db1/shop", "postgres://ann:***@db1/shop"),
+            ("postgres://ann@db1/shop?password=hunter2&sslmode=require", "postgres://ann@db1/shop?sslmode=require"),
+            ("host=db1 password=hunter2", "..."),
+            ("host=db1 dbname=shop", "host=db1 dbname=shop"),
+        ];
+        for (address, shown) in table {
+            assert_eq!(without_password(address), shown);
+        }
+    }
+
+    #[test]
+    fn a_word_is_quoted_for_the_shell_where_it_must_be() {
+        assert_eq!(quoted("/srv/plan.toml"), "/srv/plan.toml");
+        assert_eq!(quoted("it's here"), r"'it'\''s here'");
+        assert_eq!(quoted("a?b&c"), "'a?b&c'");
+    }
+}

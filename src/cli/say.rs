@@ -1,0 +1,46 @@
+//! Words on standard output and standard error, where no console is open. A closed pipe is nobody's failure.
+
+use std::io::Write as _;
+
+use super::Exit;
+use crate::run::cause::Fault;
+use crate::run::{Cause, text};
+
+/// A text on standard output, with a line's end.
+pub fn out(words: &str) {
+    // Whoever closed the pipe does not want to hear more.
+    drop(writeln!(std::io::stdout().lock(), "{words}"));
+}
+
+/// A text on standard error, with a line's end.
+pub fn err(words: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{words}"));
+}
+
+/// Tells a failure: what, where, what to do. Returns the exit code that goes with it.
+#[must_use]
+pub fn failure(cause: &Cause) -> Exit {
+    err(&failure_text(cause));
+    exit_of(cause)
+}
+
+/// The exit code that goes with a failure.
+#[must_use]
+pub fn exit_of(cause: &Cause) -> Exit {
+    match cause.fault {
+        Fault::Usage => Exit::Usage,
+        Fault::Work | Fault::Bug => Exit::Failed,
+    }
+}
+
+/// A failure as text.
+#[must_use]
+pub fn failure_text(cause: &Cause) -> String {
+    let mut lines = vec![format!("error: {}", text::clean(&cause.headline()))];
+    lines.extend(cause.details.iter().map(|line| text::clean(line).into_owned()));
+    lines.extend(cause.hints.iter().map(|line| format!("hint: {}", text::clean(line))));
+    if cause.fault == Fault::Bug {
+        lines.push("this is a bug in howdah: please report it, with the log file".to_owned());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,91 @@
+//! `howdah status`: the runs in a database, or one of them.
+
+use serde_json::{Value, json};
+
+use super::environment::variable;
+use super::{Exit, Global, StatusArgs, opening, say};
+use crate::ledger::open;
+use crate::ledger::read::{self, RunRecord};
+use crate::postgres::dsn::Target;
+use crate::run::report::Report;
+use crate::run::{Cause, human, text};
+
+/// Shows runs.
+///
+/// # Errors
+/// There is no such run; the database cannot be asked.
+pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
+    let target = Target::resolve(global.database.as_deref(), None, &variable)?;
+    let mut connection = opening::look(&target).await?;
+    if let Some(named) = &args.run {
+        let id = open::find(&mut connection, Some(named), false).await?;
+        let record = read::one(&mut connection, id).await?;
+        if args.json {
+            say::out(&format!("{:#}", as_json(&record)));
+        } else {
+            say::out(&one(&record));
+        }
+        return Ok(Exit::Done);
+    }
+    let records = read::newest(&mut connection, 10).await?;
+    if args.json {
+        say::out(&format!("{:#}", Value::Array(records.iter().map(as_json).collect())));
+    } else if records.is_empty() {
+        say::out(&format!("no runs in {}", target.label()));
+    } else {
+        say::out(&table(&records));
+    }
+    Ok(Exit::Done)
+}
+
+/// The state as it is now: a run that says "running" and has no driver is not.
+fn state(record: &RunRecord) -> String {
+    let over = matches!(record.word.as_str(), "done" | "failed" | "stopped" | "superseded");
+    if over || record.driven { record.word.clone() } else { "interrupted".to_owned() }
+}
+
+fn table(records: &[RunRecord]) -> String {
+    let mut lines = vec![format!(
+        "{:<9} {:<12} {:<17} {:>8} {:>15}  {}",
+        "RUN", "STATE", "BEGAN (UTC)", "WORKED", "CHANGED", "PLAN"
+    )];
+    lines.extend(records.iter().map(|record| {
+        let snapshot = &record.snapshot;
+        let began = snapshot.started_at.map(|at| at.format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default();
+        format!(
+            "{:<9} {:<12} {:<17} {:>8} {:>15}  {}",
+            snapshot.run,
+            state(record),
+            began,
+            human::duration(snapshot.spent.worked),
+            human::count(snapshot.rows_changed()),
+            text::clean(&snapshot.plan),
+        )
+    }));
+    lines.join("\n")
+}
+
+fn one(record: &RunRecord) -> String {
+    let driver = if record.driven {
+        format!("driven by process {} on {}, ", record.pid, text::clean(&record.snapshot.host))
+    } else {
+        format!("nobody drives it; process {} on {} was the last, ", record.pid, text::clean(&record.snapshot.host))
+    };
+    let beat = format!("heartbeat {} ago", human::rough_duration(record.heartbeat_age));
+    let mut lines = vec![Report::of(&record.snapshot).to_text().trim_end().to_owned(), format!("{driver}{beat}")];
+    if state(record) == "interrupted" {
+        lines.push(format!("its driver is gone; go on with: {}", record.snapshot.resume_command));
+    }
+    lines.join("\n")
+}
+
+fn as_json(record: &RunRecord) -> Value {
+    json!({
+        "run": record.run,
+        "state": state(record),
+        "driven": record.driven,
+        "driver": { "host": record.snapshot.host, "pid": record.pid, "heartbeat_age_seconds": record.heartbeat_age.as_secs_f64() },
+        "finished_at": record.finished_at,
+        "report": Report::of(&record.snapshot),
+    })
+}

@@ -1,0 +1,489 @@
+//! What a key, a signal or a snapshot changes, and what must follow. No I/O: the event loop carries out the effects.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use crokey::KeyCombination;
+
+use super::Leave;
+use super::action::{Action, Effect, Haste};
+use super::keymap::{BINDABLE_COUNT, Context};
+use super::ui::{Choice, Overlay, Ui};
+use crate::run::{Asker, Command, RunState, Snapshot};
+
+/// How often a run that stands still is shown anew: it costs bytes on a slow line, and says little.
+const STILL: TimeDelta = TimeDelta::seconds(10);
+/// The lines of a page in the help.
+const PAGE: usize = 10;
+/// No more lines than this are ever scrolled away: every binding, and a heading and a gap for each context.
+const MAX_SCROLL: usize = BINDABLE_COUNT + 2 * Context::ALL.len();
+
+/// Where a suspension stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspension {
+    None,
+    /// Waiting until nothing is open. `ours`: the pause was asked for only to suspend.
+    Waiting {
+        ours: bool,
+    },
+    /// The process is stopped, or about to be.
+    Stopped {
+        ours: bool,
+    },
+}
+
+/// The console's state.
+#[derive(Debug)]
+pub struct App {
+    /// What the operator has opened.
+    pub ui: Ui,
+    newest: Arc<Snapshot>,
+    shown: Arc<Snapshot>,
+    leaving: Option<Leave>,
+    suspension: Suspension,
+}
+
+impl App {
+    /// A console that shows `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Arc<Snapshot>, ui: Ui) -> Self {
+        Self { ui, shown: snapshot.clone(), newest: snapshot, leaving: None, suspension: Suspension::None }
+    }
+
+    /// The snapshot to draw. Older than the newest one while the run stands still.
+    #[must_use]
+    pub fn shown(&self) -> &Snapshot {
+        &self.shown
+    }
+
+    /// What a key does now.
+    #[must_use]
+    pub fn on_key(&self, key: KeyCombination) -> Option<Action> {
+        let keymap = &self.ui.keymap;
+        let action = match self.ui.overlay {
+            Overlay::Help { .. } | Overlay::Quit { .. } => keymap.action(Context::Dialogue, key),
+            // The outcome is a box, and the keys that leave the view leave it as well.
+            Overlay::None if self.is_over() => {
+                keymap.action(Context::Dialogue, key).or_else(|| keymap.action(Context::View, key))
+            }
+            Overlay::None => keymap.action(Context::View, key),
+        };
+        action.cloned()
+    }
+
+    /// Takes in one action, and says what must follow, in order.
+    pub fn update(&mut self, action: Action) -> Vec<Effect> {
+        match action {
+            Action::TogglePause => self.toggle_pause(),
+            Action::LongerBatches => self.ask(Command::LongerBatches(Asker::Console)),
+            Action::ShorterBatches => self.ask(Command::ShorterBatches(Asker::Console)),
+            Action::Help => {
+                self.ui.overlay = match self.ui.overlay {
+                    Overlay::None | Overlay::Quit { .. } => Overlay::Help { scroll: 0 },
+                    Overlay::Help { .. } => Overlay::None,
+                };
+                redraw()
+            }
+            Action::Quit => self.quit(),
+            Action::Interrupt => self.interrupt(),
+            Action::Suspend => self.suspend(),
+            Action::Repaint => vec![Effect::Repaint],
+            Action::Next => self.step(1),
+            Action::Previous => self.step(-1),
+            Action::PageDown => self.page(PAGE.cast_signed()),
+            Action::PageUp => self.page(-PAGE.cast_signed()),
+            Action::Confirm => self.confirm(),
+            Action::Dismiss => match self.ui.overlay {
+                Overlay::None if self.is_over() => vec![Effect::Leave(Leave::Over)],
+                Overlay::None => Vec::new(),
+                Overlay::Help { .. } | Overlay::Quit { .. } => self.close(),
+            },
+            Action::Snapshot(snapshot) => self.observe(snapshot),
+            Action::FeedClosed => self.feed_closed(),
+            Action::NotTaken => {
+                // What was waited for will not come about.
+                self.leaving = None;
+                self.suspension = Suspension::None;
+                self.ui.notice = Some("the engine is busy and did not take that: press the key again");
+                redraw()
+            }
+            Action::Terminate => self.stop(Asker::Signal, Leave::Over),
+            Action::HangUp => vec![Effect::Leave(Leave::HungUp)],
+            Action::Woken => self.woken(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.newest.state.is_over()
+    }
+
+    fn toggle_pause(&mut self) -> Vec<Effect> {
+        // Somebody who takes the pause into their own hands no longer wants to be suspended after it.
+        self.suspension = Suspension::None;
+        match self.newest.state {
+            RunState::Running | RunState::Resuming { .. } => self.ask(Command::Pause(Asker::Console)),
+            RunState::Pausing { .. } | RunState::Paused { .. } => self.ask(Command::Continue(Asker::Console)),
+            RunState::Starting => {
+                self.ui.notice = Some("the run is still starting: there is nothing to pause yet");
+                redraw()
+            }
+            RunState::Stopping { .. } | RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    fn ask(&mut self, command: Command) -> Vec<Effect> {
+        if self.is_over() {
+            return Vec::new();
+        }
+        self.ui.notice = None;
+        vec![Effect::Send(command), Effect::Redraw(Haste::Quick)]
+    }
+
+    fn quit(&mut self) -> Vec<Effect> {
+        if self.is_over() {
+            return vec![Effect::Leave(Leave::Over)];
+        }
+        if self.leaving.is_some() {
+            return redraw();
+        }
+        self.ui.overlay = Overlay::Quit { selected: Choice::KeepRunning };
+        redraw()
+    }
+
+    fn interrupt(&mut self) -> Vec<Effect> {
+        match (self.leaving, self.ui.overlay) {
+            (Some(leave), _) => vec![Effect::Leave(leave)],
+            (None, Overlay::Quit { .. }) => self.stop(Asker::Console, Leave::PauseAndQuit),
+            (None, Overlay::None | Overlay::Help { .. }) => self.quit(),
+        }
+    }
+
+    /// Asks for an end, and leaves when it has come.
+    fn stop(&mut self, by: Asker, leave: Leave) -> Vec<Effect> {
+        if self.is_over() {
+            return vec![Effect::Leave(leave)];
+        }
+        self.ui.overlay = Overlay::None;
+        self.suspension = Suspension::None;
+        let already_asked = self.leaving.is_some() || matches!(self.newest.state, RunState::Stopping { .. });
+        self.leaving = self.leaving.or(Some(leave));
+        if already_asked { redraw() } else { self.ask(Command::Stop(by)) }
+    }
+
+    fn suspend(&mut self) -> Vec<Effect> {
+        let waits = |app: &mut Self, ours| {
+            app.suspension = Suspension::Waiting { ours };
+            app.ui.notice = Some("back to the shell as soon as the open batch has committed");
+        };
+        match self.newest.state {
+            RunState::Running | RunState::Resuming { .. } => {
+                let effects = self.ask(Command::Pause(Asker::Console));
+                waits(self, true);
+                effects
+            }
+            RunState::Pausing { .. } | RunState::Stopping { .. } => {
+                waits(self, false);
+                redraw()
+            }
+            // Nothing is open, so nothing is held while the process is stopped.
+            RunState::Starting
+            | RunState::Paused { .. }
+            | RunState::Stopped { .. }
+            | RunState::Failed { .. }
+            | RunState::Done { .. } => {
+                self.suspension = Suspension::Stopped { ours: false };
+                vec![Effect::Suspend]
+            }
+        }
+    }
+
+    fn woken(&mut self) -> Vec<Effect> {
+        let ours = self.suspension == Suspension::Stopped { ours: true };
+        self.suspension = Suspension::None;
+        self.ui.notice = None;
+        if ours && matches!(self.newest.state, RunState::Paused { .. }) {
+            self.ask(Command::Continue(Asker::Console))
+        } else {
+            redraw()
+        }
+    }
+
+    fn step(&mut self, by: isize) -> Vec<Effect> {
+        if let Overlay::Quit { selected } = self.ui.overlay {
+            self.ui.overlay = Overlay::Quit { selected: selected.step(by) };
+            redraw()
+        } else {
+            self.page(by)
+        }
+    }
+
+    fn page(&mut self, by: isize) -> Vec<Effect> {
+        if let Overlay::Help { scroll } = self.ui.overlay {
+            let scroll = scroll.saturating_add_signed(by).min(MAX_SCROLL);
+            self.ui.overlay = Overlay::Help { scroll };
+            redraw()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn confirm(&mut self) -> Vec<Effect> {
+        match self.ui.overlay {
+            Overlay::Help { .. } | Overlay::Quit { selected: Choice::Stay } => self.close(),
+            Overlay::Quit { selected: Choice::KeepRunning } => vec![Effect::Leave(Leave::KeepRunning)],
+            Overlay::Quit { selected: Choice::PauseAndQuit } => self.stop(Asker::Console, Leave::PauseAndQuit),
+            Overlay::None if self.is_over() => vec![Effect::Leave(Leave::Over)],
+            Overlay::None => Vec::new(),
+        }
+    }
+
+    fn close(&mut self) -> Vec<Effect> {
+        self.ui.overlay = Overlay::None;
+        redraw()
+    }
+
+    fn feed_closed(&self) -> Vec<Effect> {
+        match self.newest.state {
+            RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => Vec::new(),
+            RunState::Starting => vec![Effect::Leave(Leave::EndedEarly)],
+            // Whoever drove the run has gone without a word: the caller knows why.
+            RunState::Running
+            | RunState::Pausing { .. }
+            | RunState::Paused { .. }
+            | RunState::Resuming { .. }
+            | RunState::Stopping { .. } => vec![Effect::Leave(self.leaving.unwrap_or(Leave::Over))],
+        }
+    }
+
+    fn observe(&mut self, snapshot: Arc<Snapshot>) -> Vec<Effect> {
+        self.newest = snapshot;
+        let state_changed = self.newest.state != self.shown.state;
+        let mut effects = Vec::new();
+        if state_changed {
+            self.ui.notice = None;
+        }
+        if self.is_over() {
+            if let Some(leave) = self.leaving {
+                return vec![Effect::Leave(leave)];
+            }
+            if matches!(self.newest.state, RunState::Failed { .. }) && self.newest.started_at.is_none() {
+                return vec![Effect::Leave(Leave::EndedEarly)];
+            }
+            if matches!(self.ui.overlay, Overlay::Quit { .. }) {
+                self.ui.overlay = Overlay::None;
+            }
+        }
+        let stands_still = self.is_over() || matches!(self.newest.state, RunState::Paused { .. });
+        if let (Suspension::Waiting { ours }, true) = (self.suspension, stands_still) {
+            self.suspension = Suspension::Stopped { ours };
+            effects.push(Effect::Suspend);
+        }
+        if stands_still && !state_changed && !self.has_news() {
+            return effects;
+        }
+        self.shown = self.newest.clone();
+        effects.push(Effect::Redraw(if state_changed { Haste::Quick } else { Haste::Calm }));
+        effects
+    }
+
+    /// Whether the newest snapshot is worth showing although the run stands still.
+    fn has_news(&self) -> bool {
+        let (shown, newest) = (&self.shown, &self.newest);
+        let alerts = |snapshot: &Snapshot| -> Vec<_> {
+            snapshot.vitals.alerts.iter().map(|alert| (alert.key.clone(), alert.count, alert.is_active())).collect()
+        };
+        newest.now - shown.now >= STILL
+            || newest.events.back() != shown.events.back()
+            || alerts(newest) != alerts(shown)
+    }
+}
+
+fn redraw() -> Vec<Effect> {
+    vec![Effect::Redraw(Haste::Quick)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::keymap::Keymap;
+    use crate::console::samples;
+    use crate::run::Cause;
+
+    const QUICK: Effect = Effect::Redraw(Haste::Quick);
+    const BY: Asker = Asker::Console;
+
+    fn app(state: RunState) -> App {
+        let snapshot = Snapshot { state, ..samples::running() };
+        App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Vec::new()))
+    }
+
+    fn press(app: &mut App, key: &str) -> Vec<Effect> {
+        app.on_key(key.parse().unwrap()).map(|action| app.update(action)).unwrap_or_default()
+    }
+
+    fn becomes(app: &mut App, state: RunState) -> Vec<Effect> {
+        let snapshot = Snapshot { state, ..app.shown().clone() };
+        app.update(Action::Snapshot(Arc::new(snapshot)))
+    }
+
+    fn states() -> [RunState; 9] {
+        let now = samples::running().now;
+        [
+            RunState::Starting,
+            RunState::Running,
+            RunState::Pausing { since: now, by: BY },
+            RunState::Paused { since: now, by: BY },
+            RunState::Resuming { since: now },
+            RunState::Stopping { since: now, by: BY },
+            RunState::Stopped { at: now, by: BY },
+            RunState::Failed { at: now, cause: Cause::new("x"), resumable: true },
+            RunState::Done { at: now },
+        ]
+    }
+
+    #[test]
+    fn each_key_asks_for_what_the_state_allows() {
+        let pause = || vec![Effect::Send(Command::Pause(BY)), QUICK];
+        let go_on = || vec![Effect::Send(Command::Continue(BY)), QUICK];
+        let longer = || vec![Effect::Send(Command::LongerBatches(BY)), QUICK];
+        let over = || vec![Effect::Leave(Leave::Over)];
+        let suspend = || vec![Effect::Suspend];
+        let quick = || vec![QUICK];
+        let table = [
+            //            space     +         q        ctrl-z
+            ("starting", [quick(), longer(), quick(), suspend()]),
+            ("running", [pause(), longer(), quick(), pause()]),
+            ("pausing", [go_on(), longer(), quick(), quick()]),
+            ("paused", [go_on(), longer(), quick(), suspend()]),
+            ("resuming", [pause(), longer(), quick(), pause()]),
+            ("stopping", [vec![], longer(), quick(), quick()]),
+            ("stopped", [vec![], vec![], over(), suspend()]),
+            ("failed", [vec![], vec![], over(), suspend()]),
+            ("done", [vec![], vec![], over(), suspend()]),
+        ];
+        for (state, (word, row)) in states().into_iter().zip(table) {
+            assert_eq!(state.word(), word);
+            for (key, expected) in ["space", "+", "q", "ctrl-z"].into_iter().zip(row) {
+                assert_eq!(press(&mut app(state.clone()), key), expected, "{key} while {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_over_is_left_with_any_of_three_keys() {
+        for state in states().into_iter().filter(RunState::is_over) {
+            for key in ["q", "enter", "esc", "ctrl-c"] {
+                assert_eq!(press(&mut app(state.clone()), key), [Effect::Leave(Leave::Over)], "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_quit_dialogue_offers_three_ways() {
+        let table = [
+            ("q enter", vec![Effect::Leave(Leave::KeepRunning)]),
+            ("q down enter", vec![Effect::Send(Command::Stop(BY)), QUICK]),
+            ("q down down enter", vec![QUICK]),
+            ("q down down down up up up enter", vec![Effect::Leave(Leave::KeepRunning)]),
+            ("q esc", vec![QUICK]),
+            ("ctrl-c ctrl-c", vec![Effect::Send(Command::Stop(BY)), QUICK]),
+            ("q ctrl-c", vec![Effect::Send(Command::Stop(BY)), QUICK]),
+            ("ctrl-c ctrl-c ctrl-c", vec![Effect::Leave(Leave::PauseAndQuit)]),
+        ];
+        for (keys, expected) in table {
+            let mut app = app(RunState::Running);
+            let last = keys.split(' ').map(|key| press(&mut app, key)).last();
+            assert_eq!(last, Some(expected), "{keys}");
+        }
+    }
+
+    #[test]
+    fn pause_and_quit_leaves_when_the_run_has_stopped() {
+        let mut app = app(RunState::Running);
+        for key in ["q", "down", "enter"] {
+            press(&mut app, key);
+        }
+        assert_eq!(app.ui.overlay, Overlay::None);
+        let [.., stopping, stopped, _, _] = states();
+        assert_eq!(becomes(&mut app, stopping), [QUICK]);
+        assert_eq!(press(&mut app, "q"), [QUICK], "it is being left already");
+        assert_eq!(becomes(&mut app, stopped), [Effect::Leave(Leave::PauseAndQuit)]);
+    }
+
+    #[test]
+    fn a_signal_stops_the_run_once_and_leaves_when_it_is_over() {
+        let mut app = app(RunState::Running);
+        assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop(Asker::Signal)), QUICK]);
+        assert_eq!(app.update(Action::Terminate), [QUICK]);
+        let [.., stopped, _, _] = states();
+        assert_eq!(becomes(&mut app, stopped), [Effect::Leave(Leave::Over)]);
+    }
+
+    #[test]
+    fn a_suspension_waits_for_the_pause_and_continues_only_what_it_paused() {
+        let [_, running, pausing, paused, ..] = states();
+        let mut ours = app(running);
+        assert_eq!(press(&mut ours, "ctrl-z"), [Effect::Send(Command::Pause(BY)), QUICK]);
+        assert_eq!(becomes(&mut ours, pausing), [QUICK]);
+        assert_eq!(becomes(&mut ours, paused.clone()), [Effect::Suspend, QUICK]);
+        assert_eq!(ours.update(Action::Woken), [Effect::Send(Command::Continue(BY)), QUICK]);
+
+        let mut theirs = app(paused);
+        assert_eq!(press(&mut theirs, "ctrl-z"), [Effect::Suspend]);
+        assert_eq!(theirs.update(Action::Woken), [QUICK]);
+    }
+
+    #[test]
+    fn a_run_that_failed_before_it_began_is_left_at_once() {
+        let [.., failed, _] = states();
+        let snapshot = Snapshot { state: failed, started_at: None, ..samples::running() };
+        let effects = app(RunState::Starting).update(Action::Snapshot(Arc::new(snapshot)));
+        assert_eq!(effects, [Effect::Leave(Leave::EndedEarly)]);
+    }
+
+    #[test]
+    fn an_engine_that_vanishes_ends_the_console_unless_the_outcome_is_shown() {
+        for state in states() {
+            let leaves = !app(state.clone()).update(Action::FeedClosed).is_empty();
+            assert_eq!(leaves, !state.is_over(), "{}", state.word());
+        }
+    }
+
+    #[test]
+    fn a_paused_run_is_shown_anew_every_ten_seconds_or_when_something_happens() {
+        let [_, _, _, paused, ..] = states();
+        let mut app = app(paused);
+        let after =
+            |app: &App, seconds| Snapshot { now: app.shown().now + TimeDelta::seconds(seconds), ..app.shown().clone() };
+        let soon = after(&app, 9);
+        assert!(app.update(Action::Snapshot(Arc::new(soon))).is_empty());
+        let later = after(&app, 10);
+        assert_eq!(app.update(Action::Snapshot(Arc::new(later))), [Effect::Redraw(Haste::Calm)]);
+        let mut eventful = after(&app, 1);
+        eventful.events.clear();
+        assert_eq!(app.update(Action::Snapshot(Arc::new(eventful))), [Effect::Redraw(Haste::Calm)]);
+    }
+
+    #[test]
+    fn a_command_that_was_not_taken_is_said_and_not_waited_for() {
+        let mut app = app(RunState::Running);
+        app.update(Action::Terminate);
+        assert_eq!(app.update(Action::NotTaken), [QUICK]);
+        assert!(app.ui.notice.is_some());
+        assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop(Asker::Signal)), QUICK]);
+    }
+
+    #[test]
+    fn help_opens_scrolls_and_closes() {
+        let mut app = app(RunState::Running);
+        press(&mut app, "?");
+        for key in ["down", "pagedown", "up"] {
+            assert_eq!(press(&mut app, key), [QUICK], "{key}");
+        }
+        assert_eq!(app.ui.overlay, Overlay::Help { scroll: 10 });
+        assert_eq!(press(&mut app, "?"), [QUICK]);
+        assert_eq!(app.ui.overlay, Overlay::None);
+    }
+}

@@ -1,0 +1,193 @@
+//! The signs that are not letters, once in Unicode and once in ASCII. Each takes one cell.
+
+use ratatui::symbols::border;
+
+use crate::run::{Level, RunState, StepState};
+
+/// One set of signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glyphs {
+    /// Whether the terminal takes nothing but ASCII.
+    pub ascii: bool,
+    /// The frame of a pane.
+    pub border: border::Set<'static>,
+    /// A full cell of a bar.
+    pub full: &'static str,
+    /// An empty cell of a bar.
+    pub empty: &'static str,
+    /// A cell of a bar that is one eighth to seven eighths full; empty where there are no such signs.
+    pub eighths: &'static [&'static str],
+    /// The heights of a sparkline, lowest first.
+    pub levels: &'static [&'static str],
+    /// What stands where nothing is known.
+    pub none: &'static str,
+    /// From one value to the next.
+    pub arrow: &'static str,
+    starting: &'static str,
+    running: &'static str,
+    pausing: &'static str,
+    paused: &'static str,
+    resuming: &'static str,
+    stopping: &'static str,
+    stopped: &'static str,
+    failed: &'static str,
+    done: &'static str,
+    waiting: &'static str,
+    current: &'static str,
+    info: &'static str,
+    warning: &'static str,
+    critical: &'static str,
+}
+
+/// For terminals that take UTF-8.
+pub(crate) const UNICODE: Glyphs = Glyphs {
+    ascii: false,
+    border: border::ROUNDED,
+    full: "█",
+    empty: "░",
+    eighths: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    levels: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    none: "—",
+    arrow: "→",
+    starting: "◌",
+    running: "●",
+    pausing: "◐",
+    paused: "‖",
+    resuming: "◑",
+    stopping: "◒",
+    stopped: "■",
+    failed: "✗",
+    done: "✓",
+    waiting: "·",
+    current: "▶",
+    info: "•",
+    warning: "▲",
+    critical: "✖",
+};
+
+/// For every other terminal.
+pub(crate) const ASCII: Glyphs = Glyphs {
+    ascii: true,
+    border: border::Set {
+        top_left: "+",
+        top_right: "+",
+        bottom_left: "+",
+        bottom_right: "+",
+        vertical_left: "|",
+        vertical_right: "|",
+        horizontal_top: "-",
+        horizontal_bottom: "-",
+    },
+    full: "#",
+    empty: ".",
+    eighths: &[],
+    levels: &["_", ".", ":", "-", "=", "+", "*", "#"],
+    none: "-",
+    arrow: ">",
+    starting: "o",
+    running: "*",
+    pausing: "~",
+    paused: "=",
+    resuming: "~",
+    stopping: "~",
+    stopped: "#",
+    failed: "x",
+    done: "v",
+    waiting: ".",
+    current: ">",
+    info: "i",
+    warning: "!",
+    critical: "X",
+};
+
+impl Glyphs {
+    /// The sign of a run's state.
+    #[must_use]
+    pub fn state(&self, state: &RunState) -> &'static str {
+        match state {
+            RunState::Starting => self.starting,
+            RunState::Running => self.running,
+            RunState::Pausing { .. } => self.pausing,
+            RunState::Paused { .. } => self.paused,
+            RunState::Resuming { .. } => self.resuming,
+            RunState::Stopping { .. } => self.stopping,
+            RunState::Stopped { .. } => self.stopped,
+            RunState::Failed { .. } => self.failed,
+            RunState::Done { .. } => self.done,
+        }
+    }
+
+    /// The sign of a step's state.
+    #[must_use]
+    pub fn step(&self, state: StepState) -> &'static str {
+        match state {
+            StepState::Waiting => self.waiting,
+            StepState::Running => self.current,
+            StepState::Done => self.done,
+            StepState::Failed => self.failed,
+        }
+    }
+
+    /// The sign of an event or an alert.
+    #[must_use]
+    pub fn level(&self, level: Level) -> &'static str {
+        match level {
+            Level::Info => self.info,
+            Level::Warning => self.warning,
+            Level::Critical => self.critical,
+        }
+    }
+}
+
+/// What stands for `symbol` on a terminal that takes nothing but ASCII. It takes as many cells as its first one.
+pub(crate) fn to_ascii(symbol: &str) -> &'static str {
+    match symbol {
+        "–" | "—" | "─" => "-",
+        "…" => "~",
+        "→" | "▶" => ">",
+        "µ" => "u",
+        "·" | "•" => ".",
+        "×" => "x",
+        "‘" | "’" => "'",
+        "“" | "”" => "\"",
+        "│" => "|",
+        _ => "?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::measure::width;
+
+    fn all(glyphs: &Glyphs) -> Vec<&'static str> {
+        let mut all = vec![glyphs.full, glyphs.empty, glyphs.none, glyphs.arrow, glyphs.waiting, glyphs.current];
+        all.extend([glyphs.starting, glyphs.running, glyphs.pausing, glyphs.paused, glyphs.resuming]);
+        all.extend([glyphs.stopping, glyphs.stopped, glyphs.failed, glyphs.done]);
+        all.extend([glyphs.info, glyphs.warning, glyphs.critical]);
+        all.extend([glyphs.border.top_left, glyphs.border.vertical_left, glyphs.border.horizontal_top]);
+        all.extend(glyphs.eighths.iter().chain(glyphs.levels));
+        all
+    }
+
+    #[test]
+    fn every_sign_takes_one_cell() {
+        for glyph in all(&UNICODE).into_iter().chain(all(&ASCII)) {
+            assert_eq!(width(glyph), 1, "{glyph}");
+        }
+    }
+
+    #[test]
+    fn the_ascii_set_is_ascii() {
+        assert!(all(&ASCII).iter().all(|glyph| glyph.is_ascii()));
+    }
+
+    #[test]
+    fn levels_are_told_apart_without_colour() {
+        for glyphs in [UNICODE, ASCII] {
+            assert_ne!(glyphs.info, glyphs.warning);
+            assert_ne!(glyphs.warning, glyphs.critical);
+            assert_eq!(glyphs.levels.len(), 8);
+        }
+    }
+}

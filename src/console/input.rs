@@ -1,0 +1,114 @@
+//! The keyboard as a stream of keys.
+//!
+//! A thread of our own reads, and not crossterm's `EventStream`: when the terminal hangs up, that one reads the end of
+//! the file over and over (crossterm 0.29, `event/source/unix/mio.rs`), in its thread or in the task that polls it. A run
+//! that goes on without its terminal would lose a core to it, or the console would never be left.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+use tokio::sync::mpsc;
+
+use super::key_parser::KeyParser;
+
+/// How long after an escape the rest of a sequence may come, on a slow line.
+const ESCAPE_WAIT: Duration = Duration::from_millis(50);
+/// Chunks of bytes that may wait. The thread waits when there are more.
+const CHUNKS: usize = 16;
+
+/// The keys that are pressed.
+#[derive(Debug)]
+pub(crate) struct Input {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    parser: KeyParser,
+    ready: VecDeque<KeyEvent>,
+}
+
+impl Input {
+    /// Begins to read from the terminal: from the standard input where that is one, else from the controlling terminal.
+    ///
+    /// The thread ends when the terminal does. After the `Input` is dropped, it ends with the next bytes that come.
+    pub(crate) fn open() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let terminal =
+            if stdin.is_terminal() { File::from(stdin.as_fd().try_clone_to_owned()?) } else { File::open("/dev/tty")? };
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        thread::Builder::new().name("howdah-keys".to_owned()).spawn(move || read(terminal, &sender))?;
+        Ok(Self::over(chunks))
+    }
+
+    fn over(chunks: mpsc::Receiver<Vec<u8>>) -> Self {
+        Self { chunks, parser: KeyParser::default(), ready: VecDeque::new() }
+    }
+
+    /// The next key, or `None` when the terminal is gone. May be dropped and called again without losing a key.
+    pub(crate) async fn next(&mut self) -> Option<KeyEvent> {
+        loop {
+            if let Some(key) = self.ready.pop_front() {
+                return Some(key);
+            }
+            let chunk = if self.parser.is_waiting() {
+                tokio::time::timeout(ESCAPE_WAIT, self.chunks.recv()).await
+            } else {
+                Ok(self.chunks.recv().await)
+            };
+            match chunk {
+                Ok(Some(bytes)) => self.ready.extend(self.parser.feed(&bytes)),
+                Ok(None) => return None,
+                Err(_elapsed) => self.ready.extend(self.parser.flush()),
+            }
+        }
+    }
+}
+
+fn read(mut terminal: File, sender: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = [0; 1024];
+    loop {
+        match terminal.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                if sender.blocking_send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Another program that shares this terminal may have switched it to non-blocking reads.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(ESCAPE_WAIT),
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossterm::event::KeyCode;
+
+    #[tokio::test]
+    async fn keys_come_one_by_one_and_the_end_is_a_hang_up() {
+        let (sender, chunks) = mpsc::channel(4);
+        let mut input = Input::over(chunks);
+        sender.send(b"a\x1b[".to_vec()).await.unwrap();
+        sender.send(b"A\x1b".to_vec()).await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            codes.push(input.next().await.unwrap().code);
+        }
+        assert_eq!(codes, [KeyCode::Char('a'), KeyCode::Up, KeyCode::Esc]);
+        drop(sender);
+        assert_eq!(input.next().await, None);
+    }
+
+    #[test]
+    fn a_file_that_ends_ends_the_keys() {
+        let (sender, mut chunks) = mpsc::channel(4);
+        read(File::open("/dev/null").unwrap(), &sender);
+        drop(sender);
+        assert_eq!(chunks.blocking_recv(), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! Which panes there is room for, and where. When room is short, panes go by priority: progress stays to the end.
+
+use ratatui::layout::Rect;
+
+/// From this width on, tables and resources stand side by side.
+const WIDE: u16 = 110;
+/// From this width on, progress and checkpoints do.
+const MEDIUM: u16 = 70;
+/// The height of the progress pane, frame included, that holds all of its lines.
+const PROGRESS: u16 = 8;
+/// Below this height of the body there is only the progress pane.
+const BODY: u16 = 12;
+/// The lowest frame that holds a heading and a line.
+const LOWEST: u16 = 4;
+
+/// Where each pane goes. What is `None` is not drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panes {
+    pub header: Rect,
+    pub progress: Rect,
+    pub checkpoints: Option<Rect>,
+    pub tables: Option<Rect>,
+    pub resources: Option<Rect>,
+    pub alerts: Option<Rect>,
+    pub hints: Option<Rect>,
+}
+
+/// How many lines the panes could use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    pub steps: usize,
+    pub tables: usize,
+}
+
+/// Divides the screen.
+pub(crate) fn arrange(area: Rect, needs: Needs) -> Panes {
+    let (header, rest) = cut(area, 1);
+    let (hints, body) = if rest.height > 4 {
+        let (body, hints) = cut(rest, rest.height - 1);
+        (Some(hints), body)
+    } else {
+        (None, rest)
+    };
+    let alone = Panes { header, progress: body, checkpoints: None, tables: None, resources: None, alerts: None, hints };
+    if area.width >= WIDE && body.height >= BODY {
+        wide(body, needs, alone)
+    } else if area.width >= MEDIUM && body.height >= PROGRESS {
+        medium(body, needs, alone)
+    } else if body.height >= BODY {
+        narrow(body, needs, alone)
+    } else {
+        alone
+    }
+}
+
+/// Two columns, and the alerts below.
+fn wide(body: Rect, needs: Needs, panes: Panes) -> Panes {
+    let top = framed(needs.steps + 2).clamp(PROGRESS, PROGRESS.max(body.height / 3));
+    let (top, rest) = cut(body, top);
+    let (progress, checkpoints) = columns(top);
+    let panes = Panes { progress, checkpoints: Some(checkpoints), ..panes };
+    if rest.height <= LOWEST {
+        return Panes { alerts: Some(rest), ..panes };
+    }
+    let below = framed(needs.tables + 1).clamp(PROGRESS, PROGRESS.max(rest.height / 2)).min(rest.height - 1);
+    let (below, alerts) = cut(rest, below);
+    let (tables, resources) = columns(below);
+    Panes { tables: Some(tables), resources: Some(resources), alerts: Some(alerts), ..panes }
+}
+
+/// Progress beside checkpoints, then tables, resources and alerts below each other.
+fn medium(body: Rect, needs: Needs, panes: Panes) -> Panes {
+    let (top, rest) = cut(body, PROGRESS);
+    let (progress, checkpoints) = columns(top);
+    below(rest, needs, Panes { progress, checkpoints: Some(checkpoints), ..panes })
+}
+
+/// All below each other.
+fn narrow(body: Rect, needs: Needs, panes: Panes) -> Panes {
+    let (progress, rest) = cut(body, PROGRESS);
+    let height = framed(needs.steps + 1).max(LOWEST).min(rest.height);
+    if height < LOWEST {
+        return Panes { progress: body, ..panes };
+    }
+    let (checkpoints, rest) = cut(rest, height);
+    below(rest, needs, Panes { progress, checkpoints: Some(checkpoints), ..panes })
+}
+
+fn below(rest: Rect, needs: Needs, panes: Panes) -> Panes {
+    /// CPU, memory, and what is left in one line, framed.
+    const RESOURCES: u16 = 5;
+    let room = rest.height.saturating_sub(1);
+    let resources = if room >= RESOURCES + LOWEST { RESOURCES } else { 0 };
+    let tables = match room - resources {
+        room @ LOWEST.. => room.min(framed(needs.tables + 1).max(PROGRESS)),
+        _ => 0,
+    };
+    let (tables, rest) = cut(rest, tables);
+    let (resources, alerts) = cut(rest, resources);
+    let some = |area: Rect| (!area.is_empty()).then_some(area);
+    Panes { tables: some(tables), resources: some(resources), alerts: some(alerts), ..panes }
+}
+
+/// The height of a frame around so many lines.
+fn framed(lines: usize) -> u16 {
+    u16::try_from(lines).unwrap_or(u16::MAX).saturating_add(2)
+}
+
+/// The first `height` lines, and the rest.
+fn cut(area: Rect, height: u16) -> (Rect, Rect) {
+    let height = height.min(area.height);
+    (Rect { height, ..area }, Rect { y: area.y + height, height: area.height - height, ..area })
+}
+
+/// A little more than half, and a little less.
+fn columns(area: Rect) -> (Rect, Rect) {
+    let left = area.width - area.width * 9 / 20;
+    (Rect { width: left, ..area }, Rect { x: area.x + left, width: area.width - left, ..area })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(width: u16, height: u16) -> String {
+        let panes = arrange(Rect::new(0, 0, width, height), Needs { steps: 3, tables: 4 });
+        let all = [
+            ("checkpoints", panes.checkpoints),
+            ("tables", panes.tables),
+            ("resources", panes.resources),
+            ("alerts", panes.alerts),
+            ("hints", panes.hints),
+        ];
+        all.into_iter().filter(|(_, area)| area.is_some()).map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn panes_go_by_priority_when_room_is_short() {
+        let table = [
+            (140, 40, "checkpoints tables resources alerts hints"),
+            (80, 24, "checkpoints tables resources alerts hints"),
+            (80, 16, "checkpoints tables alerts hints"),
+            (80, 10, "checkpoints hints"),
+            (60, 30, "checkpoints tables resources alerts hints"),
+            (40, 12, "hints"),
+            (40, 5, ""),
+            (1, 1, ""),
+        ];
+        for (width, height, expected) in table {
+            assert_eq!(shown(width, height), expected, "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn at_80x24_every_pane_has_its_lines() {
+        let panes = arrange(Rect::new(0, 0, 80, 24), Needs { steps: 3, tables: 4 });
+        let heights = [Some(panes.progress), panes.checkpoints, panes.tables, panes.resources, panes.alerts];
+        assert_eq!(heights.map(|area| area.map_or(0, |area| area.height)), [8, 8, 8, 5, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn panes_lie_inside_the_screen_and_never_over_each_other(width in 0_u16..400, height in 0_u16..120, steps in 0_usize..60, tables in 0_usize..60) {
+            let screen = Rect::new(0, 0, width, height);
+            let panes = arrange(screen, Needs { steps, tables });
+            let mut areas = vec![panes.header, panes.progress];
+            areas.extend([panes.checkpoints, panes.tables, panes.resources, panes.alerts, panes.hints].into_iter().flatten());
+            areas.retain(|area| !area.is_empty());
+            for (index, area) in areas.iter().enumerate() {
+                prop_assert_eq!(area.intersection(screen), *area);
+                for other in &areas[index + 1..] {
+                    prop_assert!(!area.intersects(*other), "{:?} {:?}", area, other);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The terminal console: shows a run's snapshots, turns keys into commands.
+//!
+//! Absences that hold here: no database, no engine, no clock, no environment (what the environment says comes in as an
+//! [`Environment`]). Only [`terminal`] writes to the terminal. [`view::render`] is a pure function of a snapshot, the
+//! [`Ui`] and the [`Theme`]; [`app::App::update`] does no I/O and returns what is to be done.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `action`, `ui` | what can happen, what can follow, what is open |
+//! | `app` | what a key, a signal or a snapshot changes, and what must follow |
+//! | `event_loop` | waits for signals, keys and snapshots; carries out effects; when to draw |
+//! | `view`, `layout`, `panes/*` | how a snapshot looks |
+//! | `canvas`, `measure` | drawing and measuring text in cells |
+//! | `keymap`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
+//! | `config_error` | an error in a keymap or theme file, with line and caret |
+//! | `input`, `key_parser` | bytes of the terminal to keys |
+//! | `terminal`, `paint` | cells to bytes, and the terminal's modes |
+//! | `signals` | signals of the process, suspension |
+
+pub mod action;
+pub mod app;
+mod canvas;
+mod colour;
+pub mod config_error;
+mod event_loop;
+mod glyphs;
+mod input;
+mod key_parser;
+pub mod keymap;
+mod layout;
+mod measure;
+mod paint;
+mod panes;
+#[cfg(test)]
+mod samples;
+mod signals;
+pub mod terminal;
+pub mod theme;
+pub mod ui;
+pub mod view;
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::run::{Command, Snapshot};
+
+pub use colour::Environment;
+pub use event_loop::run;
+pub use keymap::Keymap;
+pub use theme::Theme;
+pub use ui::Ui;
+
+/// The console's only ties to whoever drives the run.
+#[derive(Debug)]
+pub struct Link {
+    /// The newest snapshot wins.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What the operator asks for.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// How the console looks and feels.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which key does what.
+    pub keymap: Keymap,
+    /// Colours and glyphs.
+    pub theme: Theme,
+    /// Lines shown below the outcome when the run is over, such as what to try next.
+    pub farewell: Vec<String>,
+}
+
+/// Why the console was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// The run is over.
+    Over,
+    /// The operator wants the run to go on without a console.
+    KeepRunning,
+    /// The operator wanted the run to be stopped, resumable.
+    PauseAndQuit,
+    /// The terminal is gone.
+    HungUp,
+    /// The run failed before it began: there was nothing to show.
+    EndedEarly,
+}
+
+/// The console cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// There is no terminal, or it refuses.
+    #[error("cannot open the console on this terminal: {0}")]
+    Terminal(#[source] io::Error),
+    /// The keyboard cannot be read.
+    #[error("cannot read keys from this terminal: {0}")]
+    Keys(#[source] io::Error),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+impl ConsoleError {
+    /// What to do instead.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        "run it with --headless to do without a console"
+    }
+}

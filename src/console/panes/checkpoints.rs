@@ -1,0 +1,88 @@
+//! The steps of the plan: where each stands, its own time, and when it ended, counted from the start of the run.
+
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::super::canvas::Canvas;
+use super::super::measure::{left, right, width};
+use super::super::theme::Role;
+use crate::run::text::clean;
+use crate::run::{Snapshot, StepState, StepView, human};
+
+/// `12m27.8s` and a gap.
+const TIME: usize = 10;
+/// Names take no more than this where what the step said at its end follows.
+const NAME: usize = 24;
+
+pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
+    let inside = canvas.pane(area, "Checkpoints");
+    let columns = Columns::of(usize::from(inside.width), snapshot);
+    let height = usize::from(inside.height);
+    // A heading and the total frame the steps where there is room for all of them.
+    let heading = usize::from(height >= snapshot.steps.len() + 2);
+    let total = usize::from(height >= 2);
+    if heading > 0 {
+        let text = format!("  {}{}{}", left("step", columns.name), right("time", TIME), right("at", TIME));
+        canvas.line(inside, 0, &Line::from(canvas.span(Role::Title, text)));
+    }
+    let room = height - heading - total;
+    for (row, step) in visible(snapshot, room).iter().enumerate() {
+        let line = line(canvas, step, columns);
+        canvas.line(inside, heading + row, &line);
+    }
+    if total > 0 {
+        let spent = snapshot.spent;
+        let mut text = format!("  {}{}", left("total", columns.name), right(&human::duration(spent.total()), TIME));
+        if !spent.paused.is_zero() {
+            text = format!("{text}   paused {}", human::rough_duration(spent.paused));
+        }
+        let row = heading + room.min(snapshot.steps.len());
+        canvas.line(inside, row, &Line::from(canvas.span(Role::Text, text)));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Columns {
+    name: usize,
+    outcome: usize,
+}
+
+impl Columns {
+    fn of(cells: usize, snapshot: &Snapshot) -> Self {
+        let room = cells.saturating_sub(2 + 2 * TIME);
+        let longest = snapshot.steps.iter().map(|step| width(&clean(&step.name))).max().unwrap_or(0);
+        let name = if room > NAME { longest.clamp("total".len(), NAME) } else { room };
+        Self { name, outcome: room - name }
+    }
+}
+
+fn line(canvas: &Canvas<'_>, step: &StepView, columns: Columns) -> Line<'static> {
+    let none = canvas.theme().glyphs.none;
+    let begun = step.state != StepState::Waiting;
+    let own = if begun { human::duration(step.spent.worked) } else { String::new() };
+    let at = match (step.ended_after, begun) {
+        (Some(at), _) => human::duration(at),
+        (None, true) => none.to_owned(),
+        (None, false) => String::new(),
+    };
+    let name_role = if begun { Role::Text } else { Role::Dim };
+    let mut spans = vec![
+        canvas.span(Role::of_step(step.state), format!("{} ", canvas.theme().glyphs.step(step.state))),
+        canvas.span(name_role, left(&clean(&step.name), columns.name)),
+        canvas.span(Role::Text, format!("{}{}", right(&own, TIME), right(&at, TIME))),
+    ];
+    if let Some(outcome) = &step.outcome
+        && columns.outcome > 4
+    {
+        spans.push(canvas.span(Role::Dim, format!("  {}", left(&clean(outcome), columns.outcome - 2).trim_end())));
+    }
+    Line::from(spans)
+}
+
+/// The steps around the one that runs, where there is no room for all of them.
+fn visible(snapshot: &Snapshot, room: usize) -> &[StepView] {
+    let steps = &snapshot.steps;
+    let ended = steps.iter().take_while(|step| step.state == StepState::Done).count();
+    let from = ended.saturating_sub(room / 2).min(steps.len().saturating_sub(room));
+    &steps[from..steps.len().min(from + room)]
+}

@@ -1,0 +1,105 @@
+//! The first row: which run this is, where it stands, on which server, and when.
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::canvas::Canvas;
+use super::super::measure::fit;
+use super::super::theme::Role;
+use super::clock;
+use crate::run::text::clean;
+use crate::run::{RunState, Snapshot};
+
+/// A part of the row, with what it is worth: the least is left out first.
+struct Part<'a> {
+    worth: u8,
+    span: Span<'a>,
+}
+
+/// Nothing is worth more than the state.
+const STATE: u8 = 9;
+const PLAN: u8 = 8;
+
+pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
+    let width = usize::from(area.width);
+    let plan = clean(&snapshot.plan);
+    let mut left = vec![
+        part(3, canvas.span(Role::Accent, "howdah")),
+        part(PLAN, canvas.span(Role::Text, plan)),
+        part(6, canvas.span(Role::Dim, snapshot.run.as_str())),
+        part(STATE, chip(canvas, &snapshot.state)),
+    ];
+    left.extend(since(&snapshot.state).map(|text| part(4, canvas.span(Role::Text, text))));
+    let mut right = Vec::new();
+    if !snapshot.server.is_empty() {
+        right.push(part(5, canvas.span(Role::Text, clean(&snapshot.server))));
+    }
+    if !snapshot.host.is_empty() {
+        right.push(part(2, canvas.span(Role::Dim, format!("on {}", clean(&snapshot.host)))));
+    }
+    right.push(part(7, canvas.span(Role::Text, time(snapshot))));
+    right.push(part(1, canvas.span(Role::Dim, "UTC")));
+
+    while taken(&left) + taken(&right) > width {
+        let Some(worth) = left.iter().chain(&right).map(|part| part.worth).filter(|worth| *worth < PLAN).min() else {
+            break;
+        };
+        left.retain(|part| part.worth != worth);
+        right.retain(|part| part.worth != worth);
+    }
+    // Only the plan's name and the state are left, and still too long: the name is cut.
+    let too_long = taken(&left).saturating_sub(width);
+    for part in left.iter_mut().filter(|part| too_long > 0 && part.worth == PLAN) {
+        let room = part.span.width().saturating_sub(too_long);
+        part.span.content = fit(&part.span.content, room).into_owned().into();
+    }
+    let [left, right] = [left, right].map(joined);
+    canvas.sides(area, 0, &left, &right);
+}
+
+fn part(worth: u8, span: Span<'_>) -> Part<'_> {
+    Part { worth, span }
+}
+
+/// The cells that the parts take, with a margin and two spaces between them.
+fn taken(parts: &[Part<'_>]) -> usize {
+    parts.iter().filter(|part| part.span.width() > 0).map(|part| part.span.width() + 2).sum()
+}
+
+fn joined(parts: Vec<Part<'_>>) -> Line<'_> {
+    let mut line = Line::default();
+    for part in parts.into_iter().filter(|part| part.span.width() > 0) {
+        line.push_span(Span::raw(if line.spans.is_empty() { " " } else { "  " }));
+        line.push_span(part.span);
+    }
+    line
+}
+
+/// The state: a sign, a word, and a style.
+fn chip(canvas: &Canvas<'_>, state: &RunState) -> Span<'static> {
+    let text = format!("{} {}", canvas.theme().glyphs.state(state), state.word().to_uppercase());
+    canvas.span(Role::of_state(state), text)
+}
+
+/// Since when, and who asked. A fixed time, and not how long ago: a paused screen stands still.
+fn since(state: &RunState) -> Option<String> {
+    match state {
+        RunState::Paused { since, by } => Some(format!("since {} by {}", since.format("%H:%M"), by.name())),
+        RunState::Stopped { at, by } => Some(format!("at {} by {}", at.format("%H:%M"), by.name())),
+        RunState::Failed { at, .. } | RunState::Done { at } => Some(format!("at {}", at.format("%H:%M"))),
+        RunState::Starting
+        | RunState::Running
+        | RunState::Pausing { .. }
+        | RunState::Resuming { .. }
+        | RunState::Stopping { .. } => None,
+    }
+}
+
+/// The time; to the second only while something moves.
+fn time(snapshot: &Snapshot) -> String {
+    if snapshot.state.is_over() || matches!(snapshot.state, RunState::Paused { .. }) {
+        snapshot.now.format("%H:%M").to_string()
+    } else {
+        clock(snapshot.now)
+    }
+}

@@ -1,0 +1,198 @@
+//! How the console looks: a pure function of a snapshot, of what the operator has opened, and of the theme.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+
+use super::canvas::Canvas;
+use super::layout::{Needs, arrange};
+use super::panes::{alerts, checkpoints, dialogue, header, help, hints, outcome, progress, resources, tables};
+use super::theme::Theme;
+use super::ui::{Overlay, Ui};
+use crate::run::Snapshot;
+
+/// Draws the overview, and the box over it where one is open. Any size will do, down to no cell at all.
+pub fn render(snapshot: &Snapshot, ui: &Ui, theme: &Theme, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    if area.is_empty() {
+        return;
+    }
+    let tables = snapshot.vitals.database.value().map_or(1, |database| database.tables.len());
+    let panes = arrange(area, Needs { steps: snapshot.steps.len(), tables });
+    let mut canvas = Canvas::new(frame.buffer_mut(), theme);
+    header::render(&mut canvas, panes.header, snapshot);
+    progress::render(&mut canvas, panes.progress, snapshot);
+    if let Some(area) = panes.checkpoints {
+        checkpoints::render(&mut canvas, area, snapshot);
+    }
+    if let Some(area) = panes.tables {
+        tables::render(&mut canvas, area, snapshot);
+    }
+    if let Some(area) = panes.resources {
+        resources::render(&mut canvas, area, &snapshot.vitals);
+    }
+    if let Some(area) = panes.alerts {
+        alerts::render(&mut canvas, area, snapshot);
+    }
+    if let Some(area) = panes.hints {
+        hints::render(&mut canvas, area, snapshot, ui);
+    }
+    // What lies over the view leaves the header and the hints free.
+    let top = panes.header.bottom();
+    let over = panes.hints.map_or(area, |hints| Rect { y: top, height: hints.y.saturating_sub(top), ..area });
+    match ui.overlay {
+        Overlay::Help { scroll } => help::render(&mut canvas, over, ui, scroll),
+        Overlay::Quit { selected } => dialogue::render(&mut canvas, over, selected),
+        Overlay::None if snapshot.state.is_over() => outcome::render(&mut canvas, over, snapshot, ui),
+        Overlay::None => {}
+    }
+    canvas.flatten();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::colour::Environment;
+    use crate::console::keymap::Keymap;
+    use crate::console::samples;
+    use crate::console::theme::Source;
+    use crate::console::ui::Choice;
+    use proptest::prelude::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::buffer::Buffer;
+
+    fn theme(lang: &str) -> Theme {
+        let environment = Environment { lang: Some(lang.to_owned()), ..Environment::default() };
+        Theme::load(Source::Named("dark"), &environment).unwrap()
+    }
+
+    fn ui(overlay: Overlay) -> Ui {
+        let farewell = ["Try it on a database of your own:", "  howdah run plan.toml --database postgres://..."];
+        Ui { overlay, ..Ui::new(Keymap::defaults(), farewell.map(str::to_owned).to_vec()) }
+    }
+
+    fn terminal(snapshot: &Snapshot, ui: &Ui, theme: &Theme, (width, height): (u16, u16)) -> Terminal<TestBackend> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| render(snapshot, ui, theme, frame)).unwrap();
+        terminal
+    }
+
+    fn draw(snapshot: &Snapshot, overlay: Overlay, size: (u16, u16)) -> String {
+        terminal(snapshot, &ui(overlay), &theme("C.UTF-8"), size).backend().to_string()
+    }
+
+    const SIZES: [(u16, u16); 3] = [(140, 40), (80, 24), (40, 12)];
+
+    /// Every sample at every size that the blueprint names: `src/console/snapshots/*.snap`.
+    #[test]
+    fn the_view_is_as_it_was_reviewed() {
+        for (name, snapshot) in samples::all() {
+            for (width, height) in SIZES {
+                let drawn = draw(&snapshot, Overlay::None, (width, height));
+                insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn);
+            }
+        }
+    }
+
+    #[test]
+    fn the_boxes_are_as_they_were_reviewed() {
+        let boxes = [("help", Overlay::Help { scroll: 0 }), ("quit", Overlay::Quit { selected: Choice::PauseAndQuit })];
+        for (name, overlay) in boxes {
+            for (width, height) in SIZES {
+                let drawn = draw(&samples::running(), overlay, (width, height));
+                insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn);
+            }
+        }
+    }
+
+    #[test]
+    fn at_80x24_everything_that_matters_can_be_read() {
+        let drawn = draw(&samples::running(), Overlay::None, (80, 24));
+        let words = [
+            "normalise-emails",
+            "RUNNING",
+            "71.3%",
+            "1,426,000 / ~2,000,000 rows",
+            "ETA 11–13s",
+            "48,210 rows/s",
+            "6,200",
+            "1m27.8s",
+            "users",
+            "311,204",
+            "52%",
+            "7.4 GiB / 24 GiB",
+            "WARN",
+            "space pause",
+        ];
+        for word in words {
+            assert!(drawn.contains(word), "{word} is missing:\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn states_are_said_in_words() {
+        for (name, snapshot) in samples::all() {
+            let drawn = draw(&snapshot, Overlay::Help { scroll: 0 }, (80, 24));
+            let word = snapshot.state.word().to_uppercase();
+            assert!(drawn.contains(&word), "{name} does not say {word}:\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_without_utf_8_gets_ascii_only() {
+        for (name, snapshot) in samples::all() {
+            for overlay in [Overlay::None, Overlay::Help { scroll: 0 }, Overlay::Quit { selected: Choice::Stay }] {
+                let terminal = terminal(&snapshot, &ui(overlay), &theme("C"), (140, 40));
+                let drawn = terminal.backend().to_string();
+                assert!(drawn.is_ascii(), "{name}:\n{drawn}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_of_a_running_backfill_costs_less_than_a_thousand_bytes() {
+        assert!(bytes_between(&samples::running(), &samples::a_second_later()) < 1000);
+    }
+
+    #[test]
+    fn ten_seconds_of_a_pause_cost_less_than_three_hundred_bytes() {
+        let paused = samples::paused();
+        let now = paused.now + chrono::TimeDelta::seconds(10);
+        let mut spent = paused.spent;
+        spent.paused += std::time::Duration::from_secs(10);
+        let vitals = samples::a_second_later().vitals;
+        let later = Snapshot { now, spent, vitals, ..paused.clone() };
+        assert!(bytes_between(&paused, &later) < 300);
+    }
+
+    fn bytes_between(before: &Snapshot, after: &Snapshot) -> usize {
+        let environment = Environment {
+            lang: Some("C.UTF-8".to_owned()),
+            colorterm: Some("truecolor".to_owned()),
+            ..Environment::default()
+        };
+        let theme = Theme::load(Source::Named("dark"), &environment).unwrap();
+        let buffer =
+            |snapshot: &Snapshot| terminal(snapshot, &ui(Overlay::None), &theme, (140, 40)).backend().buffer().clone();
+        let (before, after): (Buffer, Buffer) = (buffer(before), buffer(after));
+        let mut painter = crate::console::paint::Painter::default();
+        painter.cells(before.diff(&after).into_iter());
+        painter.take().len()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_size_will_do(width in 1_u16..=200, height in 1_u16..=60, which in 0_usize..20, opened in 0_usize..4, ascii in any::<bool>()) {
+            let samples = samples::all();
+            let (_, snapshot) = &samples[which % samples.len()];
+            let overlay = match opened {
+                0 | 1 => Overlay::None,
+                2 => Overlay::Help { scroll: which },
+                _ => Overlay::Quit { selected: Choice::Stay },
+            };
+            terminal(snapshot, &ui(overlay), &theme(if ascii { "C" } else { "C.UTF-8" }), (width, height));
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Runs a plan: steps in order, batches in segments, states, pace.
+//!
+//! The engine knows no database. Steps and the ledger come to it as traits ([`ports`]), so does time ([`clock`]). It owns
+//! the run's state and publishes an immutable [`Snapshot`](crate::run::Snapshot); nobody else changes it.
+
+pub mod batch_size;
+pub mod board;
+pub mod clock;
+pub mod failpoint;
+pub mod handle;
+pub mod ports;
+pub mod runner;
+pub mod worker;
+
+pub use handle::{Handle, spawn};

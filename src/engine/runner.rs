@@ -1,0 +1,243 @@
+//! Steps in order, from the first to the clean-up.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::batch_size::BatchSize;
+use super::board::{Board, failure};
+use super::failpoint;
+use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, StepBody, StepContext, StepError};
+use super::worker;
+use crate::run::{Cause, EventKind, Level, RunState, Signal, Snapshot, StepIndex, StepState};
+
+/// Where a worker waits while the run is paused, and learns that it is to stop.
+pub struct Gate {
+    board: Arc<Board>,
+    ledger: Arc<dyn Ledger>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    lost: watch::Receiver<Option<Cause>>,
+}
+
+impl Gate {
+    /// Passes at a batch's edge: at once while the run is running, after the pause while it is paused.
+    ///
+    /// # Errors
+    /// [`StepError::Stopped`] when the run is to stop, [`StepError::Failed`] when the lock on it was lost.
+    pub async fn pass(&mut self) -> Result<(), StepError> {
+        loop {
+            if let Some(cause) = self.lost.borrow().clone() {
+                return Err(StepError::Failed(cause));
+            }
+            self.snapshots.mark_unchanged();
+            let state = self.board.state();
+            match state {
+                RunState::Running | RunState::Starting => return Ok(()),
+                RunState::Pausing { .. } | RunState::Resuming { .. } => {
+                    // Another command may have come between: then the state is looked at again.
+                    if let Ok(next) = self.board.signal(&Signal::AtEdge) {
+                        self.ledger.run_state(&next, self.board.pulse()).await?;
+                    }
+                }
+                RunState::Paused { .. } => {
+                    tokio::select! {
+                        biased;
+                        changed = self.snapshots.changed() => drop(changed),
+                        changed = self.lost.changed() => drop(changed),
+                    }
+                }
+                RunState::Stopping { .. }
+                | RunState::Stopped { .. }
+                | RunState::Failed { .. }
+                | RunState::Done { .. } => {
+                    return Err(StepError::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// Runs a plan to one of its ends, and leaves the state on the board.
+pub async fn run(
+    board: Arc<Board>,
+    opener: BoxFuture<'static, Result<Opened, Cause>>,
+    stop: CancellationToken,
+    adopt: impl FnOnce(Arc<dyn Ledger>, Vec<BoxFuture<'static, ()>>) + Send,
+) {
+    let opened = match opener.await {
+        Ok(opened) => opened,
+        Err(cause) => {
+            drop(board.signal(&failure(cause, false)));
+            return;
+        }
+    };
+    board.opened(&opened);
+    let Opened { steps, ledger, keepers, resumed, notices, .. } = opened;
+    adopt(Arc::clone(&ledger), keepers);
+    failpoint::hit("run.created");
+    // Whoever asked to stop while we were connecting finds the run stopped before it began.
+    if board.signal(&Signal::Begin).is_ok() {
+        let (kind, text) = match resumed {
+            true => (EventKind::RunResumed, "the run goes on where it stood"),
+            false => (EventKind::RunStarted, "the run begins"),
+        };
+        board.event(Level::Info, kind, text.to_owned());
+        for (level, text) in notices {
+            board.event(level, EventKind::Notice, text);
+        }
+    }
+    let runner = Runner {
+        gate: Gate {
+            board: Arc::clone(&board),
+            ledger: Arc::clone(&ledger),
+            snapshots: board.snapshots(),
+            lost: ledger.lost(),
+        },
+        context: StepContext { stop, reporter: board.clone() },
+        board: Arc::clone(&board),
+        ledger: Arc::clone(&ledger),
+    };
+    let ended = runner.steps(&steps).await;
+    settle(&board, &ledger, ended).await;
+    ledger.close().await;
+}
+
+/// Writes the end down, in the ledger first: the screen never says "done" before the ledger does.
+async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepError>) {
+    let signal = match ended {
+        Ok(()) => Signal::Finish,
+        Err(StepError::Stopped) => Signal::AtEdge,
+        Err(StepError::Failed(cause)) => failure(cause, true),
+    };
+    failpoint::hit("run.finishing");
+    let now = board.snapshots().borrow().now;
+    let next = board.state().after(&signal, now);
+    let written = match &next {
+        Ok(state) => ledger.run_state(state, board.pulse()).await,
+        Err(illegal) => Err(Cause::bug(illegal.to_string())),
+    };
+    let signal = match (signal, written) {
+        (signal, Ok(())) => signal,
+        // The first failure is the one that matters; that the ledger cannot be written follows from it, as a rule.
+        (signal @ Signal::Fail { .. }, Err(cause)) => {
+            tracing::error!("the ledger does not know of the failure: {}", cause.headline());
+            signal
+        }
+        (_, Err(cause)) => failure(cause, true),
+    };
+    if let Err(illegal) = board.signal(&signal) {
+        tracing::error!("{illegal}");
+    }
+}
+
+struct Runner {
+    gate: Gate,
+    context: StepContext,
+    board: Arc<Board>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Runner {
+    async fn steps(mut self, steps: &[OpenedStep]) -> Result<(), StepError> {
+        self.gate.pass().await?;
+        self.ledger.run_state(&self.board.state(), self.board.pulse()).await?;
+        failpoint::hit("run.begun");
+        for (index, step) in (0_u32..).map(StepIndex).zip(steps) {
+            if step.view.state == StepState::Done {
+                continue;
+            }
+            self.gate.pass().await?;
+            self.step(index, step).await?;
+            failpoint::hit("step.finished");
+        }
+        let indexed: Vec<_> = (0_u32..).map(StepIndex).zip(steps).collect();
+        for (index, step) in indexed.into_iter().rev() {
+            if step.wants_cleanup {
+                self.gate.pass().await?;
+                self.clean_up(index, step).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
+        self.ledger.step_started(index).await?;
+        self.board.step_started(index);
+        failpoint::hit("step.started");
+        let ended = match &step.body {
+            StepBody::Once(once) => once.execute(&self.context).await,
+            StepBody::Batched(batched) => self.batches(index, batched.as_ref()).await,
+        };
+        match ended {
+            Ok(outcome) => {
+                self.board.step_ended(StepState::Done, outcome);
+                let view = self.board.snapshots().borrow().steps.get(index.as_usize()).cloned();
+                if let Some(view) = view {
+                    self.ledger.step_ended(index, view.spent, view.ended_after.unwrap_or_default()).await?;
+                }
+                Ok(())
+            }
+            Err(StepError::Stopped) => {
+                self.board.idle();
+                Err(StepError::Stopped)
+            }
+            Err(StepError::Failed(cause)) => {
+                if let Err(also) = self.ledger.step_failed(index, &cause).await {
+                    tracing::error!("the ledger does not know of the step's failure: {}", also.headline());
+                }
+                self.board.step_ended(StepState::Failed, None);
+                Err(StepError::Failed(cause))
+            }
+        }
+    }
+
+    async fn batches(&mut self, index: StepIndex, step: &dyn Batched) -> Result<Option<String>, StepError> {
+        let target = self.board.wanted_target().unwrap_or_else(|| step.target());
+        let mut size = BatchSize::new(step.bounds(), target);
+        loop {
+            let mut sweep = step.open(&self.context).await?;
+            failpoint::hit("sweep.planned");
+            self.board.sweep_started(&sweep, &size);
+            let mut worker = step.worker().await?;
+            let mut walked = Ok(());
+            for segment in &mut sweep.segments {
+                walked = worker::walk(&self.board, &mut self.gate, index, worker.as_mut(), segment, &mut size).await;
+                if walked.is_err() {
+                    break;
+                }
+            }
+            worker.close().await;
+            walked?;
+            self.board.sweep_ended();
+            match step.conclude(&self.context).await? {
+                Conclusion::Done(outcome) => return Ok(outcome),
+                Conclusion::Again { left } => {
+                    let text =
+                        format!("{} rows came in behind the cursor: sweeping again", crate::run::human::count(left));
+                    self.board.event(Level::Info, EventKind::SweepStarted, text);
+                }
+            }
+        }
+    }
+
+    async fn clean_up(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
+        let StepBody::Once(once) = &step.body else { return Ok(()) };
+        let cleaned = once.clean_up(&self.context).await;
+        self.board.idle();
+        match cleaned {
+            Ok(()) => {
+                self.board.outcome(index, "cleaned up".to_owned());
+                let text = format!("step `{}` is cleaned up", step.view.name);
+                self.board.event(Level::Info, EventKind::StepFinished, text);
+                Ok(())
+            }
+            Err(StepError::Stopped) => Err(StepError::Stopped),
+            Err(StepError::Failed(mut cause)) => {
+                cause.message = format!("every step is done, but the clean-up failed: {}", cause.message);
+                Err(StepError::Failed(cause))
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Brings schema `howdah` to the version that this program knows.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use crate::postgres::{error, ident, sqlstate};
+use crate::run::Cause;
+
+/// Each version's SQL, from version 1 on.
+const VERSIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII.
+const MIGRATION_LOCK: i64 = 0x0068_6f77_6461_68;
+
+/// Makes the schema, or brings it up to date. Costs one query when there is nothing to do.
+///
+/// # Errors
+/// The role may not: with the SQL that an administrator has to run. The schema is newer than this program.
+pub async fn migrate(connection: &mut PgConnection) -> Result<(), Cause> {
+    let known = i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX);
+    match version(connection).await {
+        Ok(Some(found)) if found == known => return Ok(()),
+        Ok(Some(found)) if found > known => {
+            return Err(Cause::new(format!(
+                "schema howdah is at version {found}, and this howdah knows version {known}"
+            ))
+            .hint("use the howdah that made it, or a newer one"));
+        }
+        Ok(_) => {}
+        Err(e) => return Err(explain(connection, &e).await),
+    }
+    match apply(connection).await {
+        Ok(()) => Ok(()),
+        Err(e) => Err(explain(connection, &e).await),
+    }
+}
+
+/// Whether the schema is there at all.
+///
+/// # Errors
+/// The driver's error.
+pub async fn exists(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT to_regclass('howdah.version') IS NOT NULL").fetch_one(connection).await
+}
+
+async fn version(connection: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
+    if !exists(connection).await? {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM howdah.version").fetch_one(connection).await
+}
+
+async fn apply(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut tx = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
+    // Another driver may have done it while this one waited for the lock.
+    let found = version(&mut tx).await?.unwrap_or(0);
+    if found == 0 {
+        // Made apart from its schema, so that an administrator may make the schema and leave the rest to us.
+        let there: bool =
+            sqlx::query_scalar("SELECT to_regnamespace('howdah') IS NOT NULL").fetch_one(&mut *tx).await?;
+        if !there {
+            tx.execute("CREATE SCHEMA howdah").await?;
+        }
+        tx.execute(
+            "CREATE TABLE howdah.version (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), \
+             applied_by text NOT NULL)",
+        )
+        .await?;
+    }
+    for (version, sql) in (1_i32..).zip(VERSIONS) {
+        if version > found {
+            tx.execute(sqlx::raw_sql(sql)).await?;
+            sqlx::query("INSERT INTO howdah.version (version, applied_by) VALUES ($1, $2)")
+                .bind(version)
+                .bind(env!("CARGO_PKG_VERSION"))
+                .execute(&mut *tx)
+                .await?;
+        }
+    }
+    tx.commit().await
+}
+
+/// What the role lacks, with the very SQL that gives it.
+async fn explain(connection: &mut PgConnection, failure: &sqlx::Error) -> Cause {
+    if error::code(failure) != Some(sqlstate::INSUFFICIENT_PRIVILEGE) {
+        return error::cause("making schema howdah, where howdah keeps its ledger", failure);
+    }
+    let who: Result<(String, String, bool), _> = sqlx::query_as(AssertSqlSafe(
+        "SELECT current_user::text, current_database()::text, to_regnamespace('howdah') IS NOT NULL",
+    ))
+    .fetch_one(connection)
+    .await;
+    let Ok((role, database, there)) = who else {
+        return error::cause("making schema howdah", failure);
+    };
+    let role_name = ident::quote(&role);
+    let cause = Cause::new(format!(
+        "role `{role}` may not {} schema howdah in database `{database}`, where howdah keeps what is done",
+        if there { "use" } else { "create" }
+    ))
+    .sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE);
+    if there {
+        cause
+            .hint(format!(
+                "let its owner, or an administrator, run: GRANT USAGE, CREATE ON SCHEMA howdah TO {role_name};"
+            ))
+            .hint(format!(
+                "and, where another role made the tables: GRANT ALL ON ALL TABLES IN SCHEMA howdah TO {role_name}; \
+                 GRANT ALL ON ALL SEQUENCES IN SCHEMA howdah TO {role_name};"
+            ))
+    } else {
+        cause.hint(format!(
+            "let an administrator run in database {}: CREATE SCHEMA howdah AUTHORIZATION {role_name};",
+            ident::quote(&database)
+        ))
+    }
+}

@@ -1,0 +1,11 @@
+//! The ledger: schema `howdah` of the target database. What is done, by whom, and how far.
+//!
+//! What belongs to a change is written in the change's own transaction ([`record`]); the rest, the run's state, the
+//! heartbeat and the events, by the [`Ledger`](crate::engine::ports::Ledger) trait ([`postgres`]). Everything carries the
+//! epoch of the driver that writes it, so that one which was replaced is refused.
+
+pub mod migrate;
+pub mod open;
+pub mod postgres;
+pub mod read;
+pub mod record;

@@ -1,0 +1,346 @@
+//! Taking a run: making a new one, or taking over one that stands still.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
+
+use crate::plan::model::Plan;
+use crate::postgres::error;
+use crate::run::id::RunRef;
+use crate::run::timer::Spent;
+use crate::run::{Cause, RunId, RunState, StepState, StepView, human};
+
+/// Who drives: this process.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    /// The host's name.
+    pub host: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+/// A run that this process has the lock on.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its id.
+    pub run: RunId,
+    /// The epoch to write under.
+    pub epoch: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// What earlier drivers have spent.
+    pub spent: Spent,
+    /// Its steps as the ledger knows them.
+    pub steps: Vec<StepRecord>,
+    /// Whether a driver had it before.
+    pub resumed: bool,
+}
+
+/// A step as the ledger knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRecord {
+    /// What is shown of it.
+    pub view: StepView,
+    /// What it did when the run began.
+    pub fingerprint: String,
+    /// Whether its clean-up has run.
+    pub cleaned: bool,
+}
+
+/// Makes a run, and locks it. `connection` must stay open as long as the run is driven: its session holds the lock.
+///
+/// # Errors
+/// A run of the same plan is being driven, or stands unfinished and `anew` is not set.
+pub async fn create(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    run: RunId,
+    driver: &Driver,
+    anew: bool,
+) -> Result<Taken, Cause> {
+    let failed = |e: sqlx::Error| error::cause("writing the run into the ledger", &e);
+    let mut tx = connection.begin().await.map_err(failed)?;
+    // Two `run` of one plan at the same moment: the second waits here, and then sees the first.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah run ' || $1, 0))")
+        .bind(&plan.name)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    let unfinished = sqlx::query(
+        "SELECT id, driver_host, driver_pid, state, now() - heartbeat AS age, \
+                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run \
+         WHERE plan_name = $1 AND state NOT IN ('done', 'superseded') ORDER BY created_at DESC",
+    )
+    .bind(&plan.name)
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed)?;
+    for row in &unfinished {
+        let id = RunId(row.try_get("id").map_err(failed)?);
+        if is_driven(&mut tx, id).await.map_err(failed)? {
+            return Err(driven(&plan.name, id, row));
+        }
+        if !anew {
+            let state: String = row.try_get("state").map_err(failed)?;
+            return Err(unfinished_run(&plan.name, id, &state));
+        }
+    }
+    let detail = serde_json::to_value(RunState::Starting).map_err(|e| Cause::bug(e.to_string()))?;
+    let insert = async {
+        sqlx::query(
+            "UPDATE howdah.run SET state = 'superseded', finished_at = coalesce(finished_at, now()), epoch = epoch + 1 \
+             WHERE plan_name = $1 AND state NOT IN ('done', 'superseded')",
+        )
+        .bind(&plan.name)
+        .execute(&mut *tx)
+        .await?;
+        let created_at: DateTime<Utc> = sqlx::query_scalar(
+            "INSERT INTO howdah.run (id, plan_name, plan_path, plan_source, fingerprint, state, detail, driver_host, \
+                    driver_pid, driver_version) VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9) \
+             RETURNING created_at",
+        )
+        .bind(run.0)
+        .bind(&plan.name)
+        .bind(plan.source.path.as_ref().map(|path| path.display().to_string()))
+        .bind(plan.source.redacted())
+        .bind(plan.fingerprint())
+        .bind(detail)
+        .bind(&driver.host)
+        .bind(i32::try_from(driver.pid).unwrap_or(0))
+        .bind(env!("CARGO_PKG_VERSION"))
+        .fetch_one(&mut *tx)
+        .await?;
+        for (index, step) in (0_i32..).zip(&plan.steps) {
+            sqlx::query("INSERT INTO howdah.step (run, step, name, kind, fingerprint) VALUES ($1, $2, $3, $4, $5)")
+                .bind(run.0)
+                .bind(index)
+                .bind(&step.name)
+                .bind(step.kind.word())
+                .bind(step.fingerprint())
+                .execute(&mut *tx)
+                .await?;
+        }
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(run.advisory_key()).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(created_at)
+    };
+    let created_at = insert.await.map_err(failed)?;
+    let steps = steps(connection, run).await.map_err(failed)?;
+    Ok(Taken { run, epoch: 1, created_at, spent: Spent::default(), steps, resumed: false })
+}
+
+/// Takes over a run that nobody drives, and raises its epoch.
+///
+/// # Errors
+/// Somebody drives it: host, pid and age of the heartbeat. It has ended well.
+pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) -> Result<Taken, Cause> {
+    let failed = |e: sqlx::Error| error::cause("taking the run over", &e);
+    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        .bind(run.advisory_key())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let row = sqlx::query(
+        "SELECT plan_name, state, driver_host, driver_pid, created_at, worked_ms, paused_ms, \
+                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run WHERE id = $1",
+    )
+    .bind(run.0)
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let name: String = row.try_get("plan_name").map_err(failed)?;
+    if !locked {
+        return Err(driven(&name, run, &row));
+    }
+    let state: String = row.try_get("state").map_err(failed)?;
+    if state == "done" || state == "superseded" {
+        return Err(Cause::usage(format!("run {} of `{name}` is {state}: there is nothing to resume", run.short()))
+            .hint(format!("see what it did: howdah report {}", run.short())));
+    }
+    let take = async {
+        let mut tx = connection.begin().await?;
+        let epoch: i64 = sqlx::query_scalar(
+            "UPDATE howdah.run SET epoch = epoch + 1, driver_host = $2, driver_pid = $3, driver_version = $4, \
+                    heartbeat = now() WHERE id = $1 RETURNING epoch",
+        )
+        .bind(run.0)
+        .bind(&driver.host)
+        .bind(i32::try_from(driver.pid).unwrap_or(0))
+        .bind(env!("CARGO_PKG_VERSION"))
+        .fetch_one(&mut *tx)
+        .await?;
+        // These wait for a batch of the former driver that is still on its way to commit; one that comes later finds
+        // its epoch gone.
+        sqlx::query("UPDATE howdah.step SET epoch = $2 WHERE run = $1")
+            .bind(run.0)
+            .bind(epoch)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE howdah.segment SET epoch = $2 WHERE run = $1 AND NOT done")
+            .bind(run.0)
+            .bind(epoch)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(epoch)
+    };
+    let epoch = take.await.map_err(failed)?;
+    let ms = |name: &str| row.try_get::<i64, _>(name).map(|n| Duration::from_millis(n.max(0).cast_unsigned()));
+    Ok(Taken {
+        run,
+        epoch,
+        created_at: row.try_get("created_at").map_err(failed)?,
+        spent: Spent { worked: ms("worked_ms").map_err(failed)?, paused: ms("paused_ms").map_err(failed)? },
+        steps: steps(connection, run).await.map_err(failed)?,
+        resumed: true,
+    })
+}
+
+/// The run that a person means. Without a name: the newest one that has not ended well.
+///
+/// # Errors
+/// None, or several, of that name.
+pub async fn find(connection: &mut PgConnection, named: Option<&RunRef>, unfinished: bool) -> Result<RunId, Cause> {
+    let failed = |e: sqlx::Error| error::cause("looking the run up", &e);
+    if !super::migrate::exists(connection).await.map_err(failed)? {
+        return Err(Cause::usage("there is no run in this database: it has no schema howdah")
+            .hint("is it the right database? --database, DATABASE_URL and PG* say which one is asked"));
+    }
+    let (id, suffix) = match named {
+        Some(RunRef::Full(id)) => (Some(id.0), None),
+        Some(RunRef::Suffix(text)) => (None, Some(format!("%{text}"))),
+        None => (None, None),
+    };
+    let found: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT id FROM howdah.run WHERE ($1::uuid IS NULL OR id = $1) \
+         AND ($2::text IS NULL OR replace(id::text, '-', '') LIKE $2) \
+         AND (NOT $3 OR state NOT IN ('done', 'superseded')) ORDER BY created_at DESC LIMIT 10",
+    )
+    .bind(id)
+    .bind(suffix)
+    .bind(named.is_none() && unfinished)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    match (found.as_slice(), named) {
+        ([], Some(_)) => Err(Cause::usage("there is no such run in this database").hint("list them: howdah status")),
+        ([], None) => Err(Cause::usage("there is no run here that fits").hint("list them: howdah status")),
+        ([first, ..], None) | ([first], Some(_)) => Ok(RunId(*first)),
+        ([first, second, ..], Some(_)) => {
+            Err(Cause::usage(format!("several runs end like that: {} and {}", RunId(*first), RunId(*second)))
+                .hint("give more of the id"))
+        }
+    }
+}
+
+/// The plan that a run was made from, as the ledger keeps it.
+#[derive(Debug, Clone)]
+pub struct StoredPlan {
+    /// Its name.
+    pub name: String,
+    /// Where it lay.
+    pub path: Option<String>,
+    /// Its text, passwords replaced.
+    pub source: String,
+}
+
+/// Reads the plan of a run.
+///
+/// # Errors
+/// The driver's error.
+pub async fn stored_plan(connection: &mut PgConnection, run: RunId) -> Result<StoredPlan, Cause> {
+    let failed = |e: sqlx::Error| error::cause("reading the run's plan", &e);
+    let row = sqlx::query("SELECT plan_name, plan_path, plan_source FROM howdah.run WHERE id = $1")
+        .bind(run.0)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    Ok(StoredPlan {
+        name: row.try_get("plan_name").map_err(failed)?,
+        path: row.try_get("plan_path").map_err(failed)?,
+        source: row.try_get("plan_source").map_err(failed)?,
+    })
+}
+
+/// Whether some session holds the lock on a run. Takes no lock itself.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_driven(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND ((classid::int8 << 32) | objid::int8) = $1)",
+    )
+    .bind(run.advisory_key())
+    .fetch_one(connection)
+    .await
+}
+
+/// The steps of a run, with what their segments add up to.
+///
+/// # Errors
+/// The driver's error.
+pub async fn steps(connection: &mut PgConnection, run: RunId) -> Result<Vec<StepRecord>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT s.name, s.kind, s.fingerprint, s.state, s.worked_ms, s.paused_ms, s.ended_after_ms, s.outcome, \
+                s.cleaned_at IS NOT NULL AS cleaned, coalesce(g.walked, 0)::int8 AS walked, \
+                coalesce(g.changed, 0)::int8 AS changed, coalesce(g.batches, 0)::int8 AS batches \
+         FROM howdah.step s LEFT JOIN LATERAL (SELECT sum(rows_walked) AS walked, sum(rows_changed) AS changed, \
+                sum(batches) AS batches FROM howdah.segment g WHERE g.run = s.run AND g.step = s.step) g ON true \
+         WHERE s.run = $1 ORDER BY s.step",
+    )
+    .bind(run.0)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(step).collect()
+}
+
+fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
+    let count = |name: &str| row.try_get::<i64, _>(name).map(|n| n.max(0).cast_unsigned());
+    let state: String = row.try_get("state")?;
+    Ok(StepRecord {
+        view: StepView {
+            name: row.try_get("name")?,
+            kind: row.try_get("kind")?,
+            state: StepState::from_word(&state).unwrap_or(StepState::Waiting),
+            spent: Spent {
+                worked: Duration::from_millis(count("worked_ms")?),
+                paused: Duration::from_millis(count("paused_ms")?),
+            },
+            ended_after: row
+                .try_get::<Option<i64>, _>("ended_after_ms")?
+                .map(|n| Duration::from_millis(n.max(0).cast_unsigned())),
+            rows_walked: count("walked")?,
+            rows_changed: count("changed")?,
+            batches: count("batches")?,
+            outcome: row.try_get("outcome")?,
+        },
+        fingerprint: row.try_get("fingerprint")?,
+        cleaned: row.try_get("cleaned")?,
+    })
+}
+
+fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
+    let host: String = row.try_get("driver_host").unwrap_or_default();
+    let pid: i32 = row.try_get("driver_pid").unwrap_or_default();
+    let age: f64 = row.try_get("age_seconds").unwrap_or_default();
+    let age = human::rough_duration(Duration::try_from_secs_f64(age).unwrap_or_default());
+    Cause::new(format!(
+        "run {} of `{plan}` is being driven by process {pid} on host {host}; its last heartbeat was {age} ago",
+        run.short()
+    ))
+    .hint("watch it there; one run has one driver")
+    .hint(format!(
+        "if that process is gone, its lock goes with its session: try again, or see: howdah status {}",
+        run.short()
+    ))
+}
+
+fn unfinished_run(plan: &str, run: RunId, state: &str) -> Cause {
+    Cause::new(format!("run {} of `{plan}` is not finished (it was {state})", run.short()))
+        .hint(format!("go on with it: howdah resume {}", run.short()))
+        .hint("or begin from the first row, leaving it as it stands: add --new")
+}

@@ -1,0 +1,168 @@
+//! The record of a change, written on the change's own connection.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use crate::postgres::record::{RecordError, Recorder, Sweeps};
+use crate::run::{Advance, RunId, Segment, SegmentNo, StepIndex, Tally};
+
+/// Writes under one driver's epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresRecorder {
+    /// The run.
+    pub run: RunId,
+    /// The epoch under which this driver took it.
+    pub epoch: i64,
+}
+
+fn number(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn rows(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn one(done: &sqlx::postgres::PgQueryResult) -> Result<(), RecordError> {
+    if done.rows_affected() == 1 { Ok(()) } else { Err(RecordError::Fenced) }
+}
+
+#[async_trait]
+impl Recorder for PostgresRecorder {
+    async fn advance(
+        &self,
+        tx: &mut PgConnection,
+        step: StepIndex,
+        segment: &Segment,
+        advance: &Advance,
+    ) -> Result<(), RecordError> {
+        let done = sqlx::query(
+            "UPDATE howdah.segment SET cursor_key = coalesce($6, cursor_key), done = $7, \
+                    rows_walked = rows_walked + $8, rows_changed = rows_changed + $9, \
+                    still_matching = still_matching + $10, batches = batches + $11, updated_at = now() \
+             WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 AND NOT done \
+               AND cursor_key IS NOT DISTINCT FROM $12",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(number(segment.sweep))
+        .bind(number(segment.no.0))
+        .bind(self.epoch)
+        .bind(&advance.cursor)
+        .bind(advance.done)
+        .bind(rows(advance.tally.walked))
+        .bind(rows(advance.tally.changed))
+        .bind(rows(advance.tally.still_matching))
+        .bind(rows(advance.tally.batches))
+        .bind(&segment.cursor)
+        .execute(tx)
+        .await?;
+        one(&done)
+    }
+
+    async fn sweeps(&self, connection: &mut PgConnection, step: StepIndex) -> Result<Sweeps, RecordError> {
+        let segments = sqlx::query(
+            "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
+                    batches FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .fetch_all(&mut *connection)
+        .await?;
+        let foretold: Option<i64> = sqlx::query_scalar("SELECT foretold FROM howdah.step WHERE run = $1 AND step = $2")
+            .bind(self.run.0)
+            .bind(number(step.0))
+            .fetch_one(connection)
+            .await?;
+        Ok(Sweeps {
+            segments: segments.iter().map(segment).collect::<Result<_, _>>()?,
+            foretold: foretold.map(|n| n.max(0).cast_unsigned()),
+        })
+    }
+
+    async fn add_sweep(
+        &self,
+        tx: &mut PgConnection,
+        step: StepIndex,
+        segments: &[Segment],
+        foretold: Option<u64>,
+    ) -> Result<(), RecordError> {
+        // Locks the step's row: whoever takes the run over waits for it, or is seen here.
+        let done = sqlx::query(
+            "UPDATE howdah.step SET sweep = sweep + 1, foretold = $4 WHERE run = $1 AND step = $2 AND epoch = $3",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(self.epoch)
+        .bind(foretold.map(rows))
+        .execute(&mut *tx)
+        .await?;
+        one(&done)?;
+        for segment in segments {
+            sqlx::query(
+                "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            )
+            .bind(self.run.0)
+            .bind(number(step.0))
+            .bind(number(segment.sweep))
+            .bind(number(segment.no.0))
+            .bind(&segment.lower)
+            .bind(&segment.upper)
+            .bind(segment.done)
+            .bind(self.epoch)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn step_done(
+        &self,
+        tx: &mut PgConnection,
+        step: StepIndex,
+        outcome: Option<&str>,
+    ) -> Result<(), RecordError> {
+        let done = sqlx::query(
+            "UPDATE howdah.step s SET state = 'done', finished_at = now(), outcome = $4 \
+             WHERE run = $1 AND step = $2 AND epoch = $3",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(self.epoch)
+        .bind(outcome)
+        .execute(tx)
+        .await?;
+        one(&done)
+    }
+
+    async fn step_cleaned(&self, tx: &mut PgConnection, step: StepIndex) -> Result<(), RecordError> {
+        let done = sqlx::query("UPDATE howdah.step SET cleaned_at = now() WHERE run = $1 AND step = $2 AND epoch = $3")
+            .bind(self.run.0)
+            .bind(number(step.0))
+            .bind(self.epoch)
+            .execute(tx)
+            .await?;
+        one(&done)
+    }
+}
+
+fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
+    let count = |name: &str| row.try_get::<i64, _>(name).map(|n| n.max(0).cast_unsigned());
+    let small = |name: &str| row.try_get::<i32, _>(name).map(|n| n.max(0).cast_unsigned());
+    Ok(Segment {
+        sweep: small("sweep")?,
+        no: SegmentNo(small("segment")?),
+        lower: row.try_get("lower_key")?,
+        upper: row.try_get("upper_key")?,
+        cursor: row.try_get("cursor_key")?,
+        done: row.try_get("done")?,
+        tally: Tally {
+            walked: count("rows_walked")?,
+            changed: count("rows_changed")?,
+            still_matching: count("still_matching")?,
+            batches: count("batches")?,
+        },
+    })
+}

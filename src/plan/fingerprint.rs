@@ -1,0 +1,133 @@
+//! What a plan does, as one number: a resumed run must do what it began to do.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::model::{Change, Expected, Plan, Sql, Step, StepKind};
+
+impl Plan {
+    /// SHA-256 over the fingerprints of all steps in their order, in hex.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let steps: Vec<String> = self.steps.iter().map(Step::fingerprint).collect();
+        hash(&json!(steps))
+    }
+}
+
+impl Step {
+    /// SHA-256 of what the step does, in hex: kind, SQL (after `${ENV}` was filled in) and expectation.
+    ///
+    /// Its name, its place in the file, comments and limits are left out: a run whose statement timed out may go on
+    /// with a longer `timeout`. The columns of `set` are taken in alphabetical order, since PostgreSQL sets them all at
+    /// once.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hash(&canonical(&self.kind))
+    }
+}
+
+/// A change of this form makes every run of an older howdah look changed: raise the number only with good reason.
+const FORM: u32 = 1;
+
+fn canonical(kind: &StepKind) -> Value {
+    match kind {
+        StepKind::Statement(statement) => {
+            json!([FORM, "statement", statement.sql.text, text(statement.down.as_ref()), statement.cleanup])
+        }
+        StepKind::Backfill(backfill) => json!([FORM, "backfill", backfill.table.text, change(&backfill.change)]),
+        StepKind::Verify(verify) => json!([FORM, "verify", verify.sql.text, expected(&verify.expect)]),
+    }
+}
+
+fn change(change: &Change) -> Value {
+    match change {
+        Change::Set { set, filter } => {
+            let mut columns: Vec<(&str, &str)> = set.iter().map(|(column, sql)| (&**column, &*sql.text)).collect();
+            columns.sort_unstable();
+            json!(["set", columns, text(filter.as_ref())])
+        }
+        Change::Raw { sql, alias, filter } => {
+            json!(["sql", sql.text, text(alias.as_ref()), text(filter.as_ref())])
+        }
+    }
+}
+
+fn expected(expected: &Expected) -> Value {
+    match expected {
+        Expected::Integer(number) => json!(number),
+        Expected::Text(text) => json!(text),
+        Expected::Boolean(truth) => json!(truth),
+    }
+}
+
+fn text(sql: Option<&Sql>) -> Option<&str> {
+    sql.map(|sql| sql.text.as_str())
+}
+
+fn hash(value: &Value) -> String {
+    let digest: [u8; 32] = Sha256::digest(value.to_string()).into();
+    let mut hex = String::with_capacity(64);
+    for byte in digest {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::load::from_text;
+
+    fn plan(text: &str) -> Plan {
+        from_text("plan.toml", None, text, &|name: &str| Some(name.to_lowercase())).expect("a good plan")
+    }
+
+    const PLAN: &str = r#"
+        [[step]]
+        name = "one"
+        backfill = "users"
+        set = { b = "1", a = "2" }
+        where = "c"
+        [[step]]
+        name = "two"
+        verify = "SELECT 0"
+        expect = 0
+    "#;
+
+    #[test]
+    fn what_a_plan_does_is_what_counts() {
+        let before = plan(PLAN).fingerprint();
+        assert_eq!(before.len(), 64);
+        let same = [
+            PLAN.replace("\"one\"", "'uno' # renamed"),
+            PLAN.replace("b = \"1\", a = \"2\"", "a = '2', b = '1'"),
+            PLAN.replace("where = \"c\"", "where = \"${C}\""),
+            format!("[limits.batch]\nmax = 7\n{PLAN}"),
+            PLAN.replace("expect = 0", "expect = 0\ntimeout = '1h'"),
+        ];
+        for text in same {
+            assert_eq!(plan(&text).fingerprint(), before, "{text}");
+        }
+        let other = [
+            PLAN.replace("\"1\"", "\"11\""),
+            PLAN.replace("where = \"c\"", ""),
+            PLAN.replace("where = \"c\"", "where = \"d\""),
+            PLAN.replace("expect = 0", "expect = \"0\""),
+            PLAN.replace("\"users\"", "\"public.users\""),
+        ];
+        for text in other {
+            assert_ne!(plan(&text).fingerprint(), before, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_steps_counts() {
+        let mut plan = plan(PLAN);
+        let before = plan.fingerprint();
+        plan.steps.reverse();
+        assert_ne!(plan.fingerprint(), before);
+    }
+}

@@ -1,0 +1,135 @@
+//! What can be wrong in a plan, in words, each with what to do about it.
+
+/// One kind of mistake. Values that were filled in from the environment are never part of it: they may be secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Mistake {
+    #[error("this is not TOML: {0}")]
+    Syntax(String),
+    #[error("`{0}` is written twice")]
+    DuplicateKey(String),
+    #[error("unknown key `{key}` {place}")]
+    UnknownKey { key: String, place: String, advice: String },
+    #[error("`{key}` is not built yet: it comes with {with}")]
+    NotBuilt { key: String, with: &'static str, instead: &'static str },
+    #[error("`{key}` must be {wanted}, not {found}")]
+    WrongType { key: String, wanted: &'static str, found: &'static str, advice: String },
+    #[error("a plan needs at least one step")]
+    NoSteps,
+    #[error("a step needs a name")]
+    NoName,
+    #[error("two steps are called `{0}`")]
+    DuplicateStep(String),
+    #[error("this step does not say what it does")]
+    NoKind,
+    #[error("one step cannot be both {first} and {second}")]
+    TwoKinds { first: &'static str, second: &'static str },
+    #[error("`{key}` belongs to {owners}, this step is {kind}")]
+    Misplaced { key: String, owners: String, kind: &'static str },
+    #[error("`{key}` is empty")]
+    Empty { key: String, advice: String },
+    #[error("`{key}` is not a duration")]
+    BadDuration { key: String },
+    #[error("`{key}` is not a size in bytes")]
+    BadSize { key: String },
+    #[error("`{key}` is not a percentage from 0% to 100%")]
+    BadPercentage { key: String },
+    #[error("`{key}` is {value}; it must be between {least} and {most}")]
+    OutOfRange { key: String, value: String, least: String, most: String },
+    #[error("`{lower}` is larger than `{upper}`")]
+    Contradiction { lower: &'static str, upper: &'static str },
+    #[error("`limits.workers` above 1 is not built yet: it comes with parallel workers")]
+    ParallelWorkers,
+    #[error("`limits.statement_timeout` is not longer than `limits.batch.target`: no batch could end in time")]
+    TimeoutBelowTarget,
+    #[error("`database.url` is not a postgres:// URL")]
+    NotPostgresUrl,
+    #[error("`${{` without its `}}`")]
+    OpenReference,
+    #[error("`{0}` does not name an environment variable")]
+    BadReference(String),
+    #[error("the environment variable {0} is not set")]
+    MissingVariable(String),
+    #[error("the environment variable {0} is empty")]
+    EmptyVariable(String),
+    #[error("this backfill does not say how to change the rows")]
+    NoChange,
+    #[error("a backfill has `set` or `sql`, not both")]
+    TwoChanges,
+    #[error("`set` names no column")]
+    EmptySet,
+    #[error("`sql` does not hold `{{batch}}`: it would change the whole table in every batch")]
+    NoBatch,
+    #[error("`sql` holds `{{batch}}` more than once")]
+    SecondBatch,
+    #[error("`alias` names the table inside `sql`, and this backfill has none")]
+    AliasWithoutSql,
+    #[error("`cleanup` runs `down` at the end, and this step has none")]
+    CleanupWithoutDown,
+    #[error("this verify does not say what it expects")]
+    NoExpectation,
+    #[error("`expect` cannot be a number with a fraction: it would be compared inexactly")]
+    InexactExpectation(String),
+}
+
+impl Mistake {
+    /// What to write or set instead; names the key.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::Syntax(_) => "a plan is TOML: `key = value`, one a line, text in quotes (https://toml.io)".to_owned(),
+            Self::DuplicateKey(key) => format!("keep one `{key}` here and remove the other"),
+            Self::UnknownKey { advice, .. } | Self::WrongType { advice, .. } | Self::Empty { advice, .. } => {
+                advice.clone()
+            }
+            Self::NotBuilt { instead, .. } => (*instead).to_owned(),
+            Self::NoSteps => "add one: `[[step]]`, a `name`, and `statement`, `backfill` or `verify`".to_owned(),
+            Self::NoName => "add `name = \"...\"`, unique in the plan".to_owned(),
+            Self::DuplicateStep(name) => format!("give one of them another `name` than `{name}`"),
+            Self::NoKind => "add `statement = \"SQL\"`, `backfill = \"table\"` or `verify = \"SELECT ...\"`".to_owned(),
+            Self::TwoKinds { .. } => "split it: one `[[step]]`, with a `name` of its own, for each".to_owned(),
+            Self::Misplaced { key, .. } => format!("remove `{key}`, or move it to the step it is for"),
+            Self::BadDuration { key } => {
+                format!("write it like `{} = \"500ms\"` (units: ms, s, m, h, days)", last_part(key))
+            }
+            Self::BadSize { key } => {
+                format!("write it like `{} = \"512MiB\"` (units: B, KiB, MiB, GiB, TiB)", last_part(key))
+            }
+            Self::BadPercentage { key } => format!("write it like `{} = \"10%\"`", last_part(key)),
+            Self::OutOfRange { key, least, most, .. } => format!("set `{key}` to a value from {least} to {most}"),
+            Self::Contradiction { lower, upper } => format!("lower `{lower}` or raise `{upper}`"),
+            Self::ParallelWorkers => "write `workers = 1`, or remove the line".to_owned(),
+            Self::TimeoutBelowTarget => {
+                "raise `statement_timeout`, or remove it: the default is ten times the target".to_owned()
+            }
+            Self::NotPostgresUrl => "write it like `url = \"postgres://user@host:5432/database\"`".to_owned(),
+            Self::OpenReference => "write `${NAME}`, or `$${` for the two characters themselves".to_owned(),
+            Self::BadReference(_) => {
+                "write `${NAME}` or `${NAME:-default}` with letters, digits and `_`, or `$${` for the characters \
+                 themselves"
+                    .to_owned()
+            }
+            Self::MissingVariable(name) | Self::EmptyVariable(name) => {
+                format!("set {name} in the environment, or give a default: `${{{name}:-default}}`")
+            }
+            Self::NoChange => {
+                "add `set = { column = \"expression\" }`, or `sql = \"UPDATE ... WHERE {batch}\"`".to_owned()
+            }
+            Self::TwoChanges => "remove `sql`, or remove `set`".to_owned(),
+            Self::EmptySet => "write it like `set = { email = \"lower(email)\" }`".to_owned(),
+            Self::NoBatch => {
+                "put `{batch}` where the keys of a batch are to be compared: `WHERE {batch} AND ...`".to_owned()
+            }
+            Self::SecondBatch => "keep one `{batch}`; join other tables to the rows that it selects".to_owned(),
+            Self::AliasWithoutSql => "remove `alias`: in `set` and `where` columns need no prefix".to_owned(),
+            Self::CleanupWithoutDown => "add `down = \"SQL\"`, or remove `cleanup`".to_owned(),
+            Self::NoExpectation => {
+                "add `expect = 0`: a whole number, a string, or a boolean, compared to the query's first value"
+                    .to_owned()
+            }
+            Self::InexactExpectation(text) => format!("write it as a string: `expect = \"{text}\"`"),
+        }
+    }
+}
+
+fn last_part(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}

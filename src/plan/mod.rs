@@ -1,0 +1,30 @@
+//! The plan file: read, checked, made complete. A plan that loads is a plan that can run, as far as its text can tell.
+//!
+//! The way of a plan: [`load`] reads the text and parses it to a tree with places; `shape` looks at which keys there
+//! are and of what type, by the table in `format`; `raw` takes the values; `options` and `steps` turn them into the
+//! [`model`], with every default filled in. Nothing in a plan is silently ignored: whatever is not understood, or not
+//! built yet, is an error with the line, a caret and a hint.
+//!
+//! Only [`load::from_file`] touches the world: it reads the file. The environment comes in as a function.
+
+pub mod error;
+mod fingerprint;
+mod format;
+mod interpolate;
+pub mod load;
+mod mistake;
+pub mod model;
+mod options;
+mod raw;
+pub mod schema;
+mod secrets;
+mod shape;
+mod source;
+mod steps;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::PlanError;
+pub use model::{Plan, PlanSource, Step, StepKind};

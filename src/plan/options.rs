@@ -1,0 +1,186 @@
+//! The tables of a plan: `[database]`, `[limits]`, `[retry]`, `[breaker]`, `[alerts]`. Every default is here.
+//!
+//! A default gives way to what is written beside it: with only `max = 500`, a first batch of 1,000 rows would
+//! contradict the plan, so the first batch has 500.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::mistake::Mistake;
+use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, Retry};
+use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawRetry};
+use super::values::{LONGEST, LONGEST_TIMEOUT, Reader};
+use crate::run::ByteSize;
+
+/// More rows than this in one transaction are never meant.
+const ROWS: RangeInclusive<u64> = 1..=1_000_000_000;
+
+/// For small counts.
+const COUNT: RangeInclusive<u64> = 1..=10_000;
+
+/// A batch that aims at more than this is not gentle; and ten times this still fits PostgreSQL's timeouts.
+const LONGEST_TARGET: Duration = Duration::from_hours(1);
+
+pub(super) fn database(reader: &mut Reader<'_>, raw: RawDatabase) -> DatabaseOptions {
+    let pool = raw.pool.unwrap_or_default();
+    DatabaseOptions {
+        url: raw.url.and_then(|url| {
+            let url = reader.text("database.url", url)?;
+            let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.text.starts_with(scheme));
+            if !is_postgres {
+                reader.report(url.span, Mistake::NotPostgresUrl);
+                return None;
+            }
+            Some(SecretString::from(url.text))
+        }),
+        pool_max: small(reader.whole("database.pool.max", pool.max, &COUNT)).unwrap_or(20),
+        pool_idle: value(reader.duration("database.pool.idle", pool.idle, LONGEST)).unwrap_or(seconds(30)),
+        pool_connect: value(reader.duration("database.pool.connect", pool.connect, LONGEST)).unwrap_or(seconds(2)),
+    }
+}
+
+pub(super) fn limits(reader: &mut Reader<'_>, raw: RawLimits) -> Limits {
+    if let Some(workers) = reader.whole("limits.workers", raw.workers, &COUNT)
+        && workers.value > 1
+    {
+        reader.report(workers.span, Mistake::ParallelWorkers);
+    }
+    let batch = batch(reader, raw.batch.unwrap_or_default());
+    let mut timeout = |key: &str, field| reader.duration(key, field, LONGEST_TIMEOUT);
+    let lock = timeout("limits.lock_timeout", raw.lock_timeout);
+    let statement = timeout("limits.statement_timeout", raw.statement_timeout);
+    let idle = timeout("limits.idle_in_transaction_timeout", raw.idle_in_transaction_timeout);
+    let count = timeout("limits.count_timeout", raw.count_timeout);
+    if let Some(statement) = &statement
+        && statement.value <= batch.target
+    {
+        reader.report(statement.span.clone(), Mistake::TimeoutBelowTarget);
+    }
+    Limits {
+        workers: 1,
+        batch,
+        lock_timeout: value(lock).unwrap_or(seconds(2)),
+        statement_timeout: value(statement).unwrap_or(batch.target * 10),
+        idle_in_transaction_timeout: value(idle).unwrap_or(seconds(60)),
+        count_timeout: value(count).unwrap_or(seconds(600)),
+    }
+}
+
+fn batch(reader: &mut Reader<'_>, raw: RawBatch) -> BatchLimits {
+    let start = reader.whole("limits.batch.start", raw.start, &ROWS);
+    let min = reader.whole("limits.batch.min", raw.min, &ROWS);
+    let max = reader.whole("limits.batch.max", raw.max, &ROWS);
+    let target = reader.duration("limits.batch.target", raw.target, LONGEST_TARGET);
+    if let (Some(min), Some(max)) = (&min, &max)
+        && min.value > max.value
+    {
+        let mistake = Mistake::Contradiction { lower: "limits.batch.min", upper: "limits.batch.max" };
+        reader.report(min.span.clone(), mistake);
+    }
+    if let (Some(min), Some(start)) = (&min, &start)
+        && min.value > start.value
+    {
+        let mistake = Mistake::Contradiction { lower: "limits.batch.min", upper: "limits.batch.start" };
+        reader.report(min.span.clone(), mistake);
+    }
+    if let (Some(start), Some(max)) = (&start, &max)
+        && start.value > max.value
+    {
+        let mistake = Mistake::Contradiction { lower: "limits.batch.start", upper: "limits.batch.max" };
+        reader.report(start.span.clone(), mistake);
+    }
+    let [start, min, max] = [start, min, max].map(value);
+    let (min, start, max) = completed(min, start, max);
+    BatchLimits { start, min, max, target: value(target).unwrap_or(Duration::from_millis(500)) }
+}
+
+/// Smallest, first and largest batch: what is given stays, a default moves to where it contradicts nothing.
+fn completed(min: Option<u64>, start: Option<u64>, max: Option<u64>) -> (u64, u64, u64) {
+    let least_given = [start, max].into_iter().flatten().min().unwrap_or(u64::MAX);
+    let min = min.unwrap_or(100_u64.min(least_given));
+    let max = max.unwrap_or(100_000_u64.max(start.unwrap_or(0)).max(min));
+    let start = start.unwrap_or(1000_u64.max(min).min(max));
+    (min, start, max)
+}
+
+pub(super) fn retry(reader: &mut Reader<'_>, raw: RawRetry) -> Retry {
+    let attempts = small(reader.whole("retry.attempts", raw.attempts, &COUNT)).unwrap_or(3);
+    let base = reader.duration("retry.base", raw.base, LONGEST);
+    let max = reader.duration("retry.max", raw.max, LONGEST);
+    if let (Some(base), Some(max)) = (&base, &max)
+        && base.value > max.value
+    {
+        let mistake = Mistake::Contradiction { lower: "retry.base", upper: "retry.max" };
+        reader.report(base.span.clone(), mistake);
+    }
+    let (base, max) = match (value(base), value(max)) {
+        (Some(base), Some(max)) => (base, max),
+        (Some(base), None) => (base, base.max(seconds(30))),
+        (None, Some(max)) => (max.min(seconds(1)), max),
+        (None, None) => (seconds(1), seconds(30)),
+    };
+    Retry { attempts, base, max }
+}
+
+pub(super) fn breaker(reader: &mut Reader<'_>, raw: RawBreaker) -> Breaker {
+    Breaker {
+        failures: small(reader.whole("breaker.failures", raw.failures, &COUNT)).unwrap_or(5),
+        reset: value(reader.duration("breaker.reset", raw.reset, LONGEST)).unwrap_or(seconds(60)),
+    }
+}
+
+pub(super) fn alerts(reader: &mut Reader<'_>, raw: RawAlerts) -> AlertLimits {
+    AlertLimits {
+        duration: value(reader.duration("alerts.duration", raw.duration, LONGEST)).unwrap_or(seconds(300)),
+        memory: reader.size("alerts.memory", raw.memory).unwrap_or(ByteSize(1 << 30)),
+        free_memory_percent: reader.percentage("alerts.free_memory", raw.free_memory).unwrap_or(10.0),
+        error_rate_percent: reader.percentage("alerts.error_rate", raw.error_rate).unwrap_or(10.0),
+    }
+}
+
+fn value<T>(field: Option<Located<T>>) -> Option<T> {
+    field.map(|field| field.value)
+}
+
+/// A number that was checked against [`COUNT`].
+fn small(field: Option<Located<u64>>) -> Option<u32> {
+    value(field).and_then(|number| u32::try_from(number).ok())
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn defaults_give_way_to_what_is_written() {
+        let table = [
+            ((None, None, None), (100, 1000, 100_000)),
+            ((None, None, Some(500)), (100, 500, 500)),
+            ((None, None, Some(50)), (50, 50, 50)),
+            ((None, Some(10), None), (10, 10, 100_000)),
+            ((Some(5000), None, None), (5000, 5000, 100_000)),
+            ((None, Some(200_000), None), (100, 200_000, 200_000)),
+            ((Some(1), Some(2), Some(3)), (1, 2, 3)),
+        ];
+        for ((min, start, max), expected) in table {
+            assert_eq!(completed(min, start, max), expected, "{min:?} {start:?} {max:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn completed_sizes_never_contradict_each_other(a in proptest::option::of(1_u64..200_000), b in proptest::option::of(0_u64..200_000), c in proptest::option::of(0_u64..200_000)) {
+            let start = b.map(|b| b + a.unwrap_or(1));
+            let max = c.map(|c| c + start.or(a).unwrap_or(1));
+            let (min, start, max) = completed(a, start, max);
+            prop_assert!(1 <= min && min <= start && start <= max);
+        }
+    }
+}

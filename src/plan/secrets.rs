@@ -1,0 +1,144 @@
+//! Where passwords stand in a plan's text, so that they are neither shown nor stored.
+
+use std::ops::Range;
+
+/// What stands in the place of a password.
+pub(super) const MASK: &str = "***";
+
+/// The places of all passwords in `text`: sorted, disjoint, never empty.
+///
+/// A password is what stands between `:` and `@` in a URL, and what follows `password=` in a URL's parameters. The
+/// value of a key `url` is searched more widely, because a password that is written there may hold any character. A
+/// mere reference such as `${PGPASSWORD}` is no secret.
+pub(super) fn ranges(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (at, separator) in text.match_indices("://") {
+        let start = at + separator.len();
+        let end = start + text[start..].find(ends_url).unwrap_or(text.len() - start);
+        let authority_end = start + text[start..end].find(['/', '?', '#']).unwrap_or(end - start);
+        found.extend(in_userinfo(text, start..authority_end));
+        found.extend(in_parameters(text, start..end));
+    }
+    for value in values_of_url(text) {
+        match text[value.clone()].find("://") {
+            Some(at) => {
+                let rest = value.start + at + "://".len()..value.end;
+                found.extend(in_userinfo(text, rest.clone()));
+                found.extend(in_parameters(text, rest));
+            }
+            None => found.extend(in_conninfo(text, value)),
+        }
+    }
+    found.retain(|range| !range.is_empty() && !is_reference(&text[range.clone()]));
+    found.sort_by_key(|range| range.start);
+    found.dedup_by(|next, kept| {
+        let overlaps = next.start <= kept.end;
+        if overlaps {
+            kept.end = kept.end.max(next.end);
+        }
+        overlaps
+    });
+    found
+}
+
+/// `text` with `***` in the place of each password.
+pub(super) fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in ranges(text) {
+        out.push_str(&text[from..range.start]);
+        out.push_str(MASK);
+        from = range.end;
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+fn ends_url(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '<' | '>')
+}
+
+fn in_userinfo(text: &str, range: Range<usize>) -> Option<Range<usize>> {
+    let host = text[range.clone()].rfind('@')?;
+    let colon = text[range.start..range.start + host].find(':')?;
+    Some(range.start + colon + 1..range.start + host)
+}
+
+fn in_parameters(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
+    const NAME: &str = "password=";
+    let end_of = |start: usize| start + text[start..range.end].find(['&', '#']).unwrap_or(range.end - start);
+    let starts = text[range.clone()].match_indices(NAME).map(|(at, _)| range.start + at + NAME.len());
+    starts.map(|start| start..end_of(start)).collect()
+}
+
+/// libpq's other form, `host=db password=secret`: all that follows the word is taken for the secret.
+fn in_conninfo(text: &str, value: Range<usize>) -> Option<Range<usize>> {
+    let name = value.start + text[value.clone()].find("password")?;
+    let start = name + text[name..value.end].find('=')? + 1;
+    Some(start..value.end)
+}
+
+/// The insides of the strings that a key `url` is given.
+fn values_of_url(text: &str) -> Vec<Range<usize>> {
+    let value_after = |at: usize| {
+        let rest = &text[at..];
+        let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
+        let rest = rest.trim_start().strip_prefix('=')?.trim_start();
+        let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| rest.starts_with(quote))?;
+        let body = &rest[quote.len()..];
+        let start = text.len() - body.len();
+        Some(start..start + closing(body, quote))
+    };
+    text.match_indices("url").filter_map(|(at, word)| value_after(at + word.len())).collect()
+}
+
+/// Where the string that `quote` opened ends: an escaped quote does not end it.
+fn closing(body: &str, quote: &str) -> usize {
+    let escapes = quote.starts_with('"');
+    let closes = |at: usize| !escapes || body[..at].chars().rev().take_while(|c| *c == '\\').count().is_multiple_of(2);
+    body.match_indices(quote).map(|(at, _)| at).find(|at| closes(*at)).unwrap_or(body.len())
+}
+
+fn is_reference(password: &str) -> bool {
+    let name = password.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn passwords_are_masked_and_nothing_else() {
+        let table = [
+            ("url = \"postgres://u:secret@db/x\"", "url = \"postgres://u:***@db/x\""),
+            ("url = 'postgres://u:p@ss/w#o?r\"d@db/x'", "url = 'postgres://u:***@db/x'"),
+            ("url = \"postgres://u:a\\\"b@db/x\"", "url = \"postgres://u:***@db/x\""),
+            ("database = { url = \"postgres://u:it's@db\" }", "database = { url = \"postgres://u:***@db\" }"),
+            ("url = \"postgres://db/x?user=u&password=s&a=b\"", "url = \"postgres://db/x?user=u&password=***&a=b\""),
+            ("url = \"host=db password = secret word\"", "url = \"host=db password =***\""),
+            ("set = { link = \"'https://a:b@c/d'\" }", "set = { link = \"'https://a:***@c/d'\" }"),
+            ("url = \"postgres://u:${PGPASSWORD}@db\"", "url = \"postgres://u:${PGPASSWORD}@db\""),
+            ("url = \"postgres://u:${PW:-secret}@db\"", "url = \"postgres://u:***@db\""),
+            ("url = \"${DATABASE_URL}\"", "url = \"${DATABASE_URL}\""),
+            ("url = \"postgres://u@db:5432/x\"", "url = \"postgres://u@db:5432/x\""),
+            ("where = \"a = 'x://y' AND b = ':@'\"", "where = \"a = 'x://y' AND b = ':@'\""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(masked(text), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_sorted_disjoint_and_inside(text in "(url|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
+            let mut end = 0;
+            for range in ranges(&text) {
+                prop_assert!(range.start >= end && range.start < range.end);
+                prop_assert!(text.get(range.clone()).is_some());
+                end = range.end;
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The steps of a plan. That each has one kind, and only keys of that kind, is already known.
+
+use std::ops::Range;
+
+use super::mistake::Mistake;
+use super::model::{Backfill, Change, Expected, Sql, Statement, Step, StepKind, Verify};
+use super::raw::{Located, RawExpected, RawStep, Text};
+use super::values::{LONGEST_TIMEOUT, Reader};
+
+/// What stands for the keys of a batch in a backfill's own `sql`.
+const BATCH: &str = "{batch}";
+
+/// All steps that could be read, in order.
+pub(super) fn steps(reader: &mut Reader<'_>, raw: Vec<Located<RawStep>>) -> Vec<Step> {
+    let mut names: Vec<Sql> = Vec::new();
+    let mut steps = Vec::new();
+    for Located { mut value, span } in raw {
+        let Some(name) = value.name.take() else {
+            reader.report(span, Mistake::NoName);
+            continue;
+        };
+        let name = reader.text("name", name);
+        let kind = kind(reader, value);
+        if let Some(name) = &name {
+            match names.iter().find(|earlier| earlier.text == name.text) {
+                Some(first) => {
+                    let mistake = Mistake::DuplicateStep(name.text.clone());
+                    reader.report_second(name.span.clone(), first.span.clone(), mistake);
+                }
+                None => names.push(name.clone()),
+            }
+        }
+        if let (Some(name), Some(kind)) = (name, kind) {
+            steps.push(Step { name: name.text, span, kind });
+        }
+    }
+    steps
+}
+
+fn kind(reader: &mut Reader<'_>, mut raw: RawStep) -> Option<StepKind> {
+    if let Some(sql) = raw.statement.take() {
+        statement(reader, sql, raw).map(StepKind::Statement)
+    } else if let Some(table) = raw.backfill.take() {
+        backfill(reader, table, raw).map(StepKind::Backfill)
+    } else if let Some(sql) = raw.verify.take() {
+        verify(reader, sql, raw).map(StepKind::Verify)
+    } else {
+        None
+    }
+}
+
+fn statement(reader: &mut Reader<'_>, sql: Text, raw: RawStep) -> Option<Statement> {
+    let sql = reader.text("statement", sql);
+    let down = raw.down.map(|down| reader.text("down", down));
+    let timeout = reader.duration("timeout", raw.timeout, LONGEST_TIMEOUT).map(|timeout| timeout.value);
+    let cleanup = raw.cleanup.is_some_and(|cleanup| {
+        if cleanup.value && down.is_none() {
+            reader.report(cleanup.span, Mistake::CleanupWithoutDown);
+        }
+        cleanup.value
+    });
+    Some(Statement { sql: sql?, down: down.flatten(), cleanup, timeout })
+}
+
+fn backfill(reader: &mut Reader<'_>, table: Text, raw: RawStep) -> Option<Backfill> {
+    let place = table.span.clone();
+    let table = reader.text("backfill", table);
+    let filter = raw.filter.and_then(|filter| reader.text("where", filter));
+    let change = match (raw.set, raw.sql) {
+        (Some(set), None) => {
+            if let Some(alias) = raw.alias {
+                reader.report(alias.span, Mistake::AliasWithoutSql);
+            }
+            let mut columns: Vec<(String, Text)> = set.value.into_iter().collect();
+            // A TOML table is a map; the order of the plan is the order of the places.
+            columns.sort_by_key(|(_, expression)| expression.span.start);
+            set_change(reader, set.span, columns, filter)
+        }
+        (None, Some(sql)) => raw_change(reader, sql, raw.alias, filter),
+        (Some(_), Some(sql)) => {
+            reader.report(sql.span, Mistake::TwoChanges);
+            None
+        }
+        (None, None) => {
+            reader.report(place, Mistake::NoChange);
+            None
+        }
+    };
+    Some(Backfill { table: table?, change: change? })
+}
+
+fn set_change(
+    reader: &mut Reader<'_>,
+    place: Range<usize>,
+    columns: Vec<(String, Text)>,
+    filter: Option<Sql>,
+) -> Option<Change> {
+    if columns.is_empty() {
+        reader.report(place, Mistake::EmptySet);
+        return None;
+    }
+    let mut set = Vec::with_capacity(columns.len());
+    for (column, expression) in columns {
+        if column.trim().is_empty() {
+            let advice = "name the column: `set = { email = \"lower(email)\" }`".to_owned();
+            reader.report(expression.span, Mistake::Empty { key: "a column of `set`".to_owned(), advice });
+        } else if let Some(expression) = reader.text("set", expression) {
+            set.push((column, expression));
+        }
+    }
+    Some(Change::Set { set, filter })
+}
+
+fn raw_change(reader: &mut Reader<'_>, sql: Text, alias: Option<Text>, filter: Option<Sql>) -> Option<Change> {
+    let alias = alias.and_then(|alias| reader.text("alias", alias));
+    let sql = reader.text("sql", sql)?;
+    match sql.text.matches(BATCH).count() {
+        1 => return Some(Change::Raw { sql, alias, filter }),
+        0 => reader.report(sql.span, Mistake::NoBatch),
+        _ => reader.report(reader.part_of(sql.span, BATCH, 1), Mistake::SecondBatch),
+    }
+    None
+}
+
+fn verify(reader: &mut Reader<'_>, sql: Text, raw: RawStep) -> Option<Verify> {
+    let place = sql.span.clone();
+    let sql = reader.text("verify", sql);
+    let timeout = reader.duration("timeout", raw.timeout, LONGEST_TIMEOUT).map(|timeout| timeout.value);
+    let Some(Located { value, span }) = raw.expect else {
+        reader.report(place, Mistake::NoExpectation);
+        return None;
+    };
+    let expect = match value {
+        RawExpected::Integer(number) => Expected::Integer(number),
+        RawExpected::Boolean(truth) => Expected::Boolean(truth),
+        RawExpected::Text(value) => Expected::Text(reader.possibly_empty(&Located { value, span })?),
+    };
+    Some(Verify { sql: sql?, expect, timeout })
+}

@@ -1,0 +1,485 @@
+//! Plans good and bad, from text to model.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::format::TABLES;
+use super::load::{from_file, from_text};
+use super::model::{Change, Expected, Plan, StepKind};
+use super::{PlanError, schema};
+use crate::run::ByteSize;
+use crate::run::cause::Fault;
+
+const STEP: &str = "\n[[step]]\nname = \"s\"\nstatement = \"SELECT 1\"\n";
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "SECRET" => Some("hunter2".to_owned()),
+        "DATABASE_URL" => Some("postgres://u:hunter2@db/x".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn load(text: &str) -> Result<Plan, PlanError> {
+    from_text("plan.toml", None, text, &env)
+}
+
+/// Loads a bad plan in which the wrong part stands between `«` and `»`, and compares all that is shown.
+fn assert_refused(marked: &str, message: &str, hint: &str) {
+    let (before, rest) = marked.split_once('«').expect("the beginning is marked");
+    let (wrong, after) = rest.split_once('»').expect("the end is marked");
+    let text = format!("{before}{wrong}{after}");
+    let line = before.matches('\n').count();
+    let indent = before.chars().rev().take_while(|c| *c != '\n').count();
+    let shown = text.split('\n').nth(line).unwrap_or_default();
+    let (number, gutter) = (line + 1, (line + 1).to_string().len());
+    let expected = [
+        message.to_owned(),
+        format!("{:gutter$}--> plan.toml:{number}:{}", "", indent + 1),
+        format!("{:gutter$} |", ""),
+        format!("{number} | {shown}").trim_end().to_owned(),
+        format!("{:gutter$} | {:indent$}{}", "", "", "^".repeat(wrong.chars().count().max(1))),
+        format!("hint: {hint}"),
+    ];
+    let got = load(&text).expect_err(marked).to_string();
+    assert_eq!(got, expected.join("\n"), "{text}");
+}
+
+/// Each is followed by a good step. The wrong part, the message, the hint.
+const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
+    ("[limits]\n«wokers» = 1", "unknown key `wokers` in `[limits]`", "did you mean `workers`?"),
+    ("«workers» = 1", "unknown key `workers` at the top of the plan", "`workers` belongs in `[limits]`"),
+    ("[breaker]\n«zzz» = 1", "unknown key `zzz` in `[breaker]`", "remove it; the keys here are `failures`, `reset`"),
+    (
+        "[limits]\nworkers = «\"4\"»",
+        "`limits.workers` must be a whole number, not a string",
+        "write it like `workers = 1`",
+    ),
+    (
+        "[limits]\nworkers = «4»",
+        "`limits.workers` above 1 is not built yet: it comes with parallel workers",
+        "write `workers = 1`, or remove the line",
+    ),
+    (
+        "[limits]\nworkers = «0»",
+        "`limits.workers` is 0; it must be between 1 and 10,000",
+        "set `limits.workers` to a value from 1 to 10,000",
+    ),
+    (
+        "[limits]\n«max_quarantined» = 100",
+        "`limits.max_quarantined` is not built yet: it comes with the quarantine",
+        "remove it: a batch that fails stops the run, resumable",
+    ),
+    (
+        "[limits]\n«replay_lag» = { slow = \"5s\", stop = \"60s\" }",
+        "`limits.replay_lag` is not built yet: it comes with the governor",
+        "remove it, and pause by hand where needed; batches still follow `limits.batch.target`",
+    ),
+    (
+        "«on_hangup» = \"pause\"",
+        "`on_hangup` is not built yet: it comes with `attach`",
+        "remove it: a run without a console goes on headless",
+    ),
+    (
+        "[«ledger»]\nkind = \"redis\"",
+        "`ledger` is not built yet: it comes with the ledger on Redis",
+        "remove it: the ledger lies in the target database",
+    ),
+    ("limits = «3»", "`limits` must be a table, not a number", "write it like `[limits]`"),
+    (
+        "[limits]\nlock_timeout = «\"2 parsecs\"»",
+        "`limits.lock_timeout` is not a duration",
+        "write it like `lock_timeout = \"500ms\"` (units: ms, s, m, h, days)",
+    ),
+    (
+        "[limits]\nlock_timeout = «\"0s\"»",
+        "`limits.lock_timeout` is 0µs; it must be between 1ms and 24d00h",
+        "set `limits.lock_timeout` to a value from 1ms to 24d00h",
+    ),
+    (
+        "[limits]\nlock_timeout = «2»",
+        "`limits.lock_timeout` must be a string, not a number",
+        "write it like `lock_timeout = \"2s\"`",
+    ),
+    (
+        "[alerts]\nmemory = «\"lots\"»",
+        "`alerts.memory` is not a size in bytes",
+        "write it like `memory = \"512MiB\"` (units: B, KiB, MiB, GiB, TiB)",
+    ),
+    (
+        "[alerts]\nerror_rate = «\"110%\"»",
+        "`alerts.error_rate` is not a percentage from 0% to 100%",
+        "write it like `error_rate = \"10%\"`",
+    ),
+    (
+        "[alerts]\nfree_memory = «10»",
+        "`alerts.free_memory` must be a string, not a number",
+        "write it like `free_memory = \"10%\"`",
+    ),
+    (
+        "[limits]\nbatch = { min = «500», start = 100 }",
+        "`limits.batch.min` is larger than `limits.batch.start`",
+        "lower `limits.batch.min` or raise `limits.batch.start`",
+    ),
+    (
+        "[limits.batch]\nmin = «-5»",
+        "`limits.batch.min` is -5; it must be between 1 and 1,000,000,000",
+        "set `limits.batch.min` to a value from 1 to 1,000,000,000",
+    ),
+    (
+        "[limits]\nstatement_timeout = «\"500ms\"»",
+        "`limits.statement_timeout` is not longer than `limits.batch.target`: no batch could end in time",
+        "raise `statement_timeout`, or remove it: the default is ten times the target",
+    ),
+    (
+        "[retry]\nbase = «\"1m\"»\nmax = \"30s\"",
+        "`retry.base` is larger than `retry.max`",
+        "lower `retry.base` or raise `retry.max`",
+    ),
+    (
+        "[database]\nurl = \"«${NOWHERE}»\"",
+        "the environment variable NOWHERE is not set",
+        "set NOWHERE in the environment, or give a default: `${NOWHERE:-default}`",
+    ),
+    (
+        "[database]\nurl = \"«${EMPTY}»\"",
+        "the environment variable EMPTY is empty",
+        "set EMPTY in the environment, or give a default: `${EMPTY:-default}`",
+    ),
+    (
+        "[database]\nurl = «\"mysql://localhost\"»",
+        "`database.url` is not a postgres:// URL",
+        "write it like `url = \"postgres://user@host:5432/database\"`",
+    ),
+    ("name = «\"  \"»", "`name` is empty", "write it like `name = \"normalise-emails\"`, or remove it"),
+];
+
+#[test]
+fn a_mistake_in_the_options_is_shown_at_its_place_with_a_hint() {
+    for (marked, message, hint) in WRONG_OPTIONS {
+        assert_refused(&format!("{marked}{STEP}"), message, hint);
+    }
+}
+
+const NO_STEPS: &str = "add one: `[[step]]`, a `name`, and `statement`, `backfill` or `verify`";
+
+/// Whole plans. The wrong part, the message, the hint.
+const WRONG_STEPS: &[(&str, &str, &str)] = &[
+    ("«»", "a plan needs at least one step", NO_STEPS),
+    ("step = «[]»", "a plan needs at least one step", NO_STEPS),
+    ("«[step]»\nname = 'x'", "`step` must be a list of tables, not a table", "write it like `[[step]]`"),
+    ("«[[step]]»\nstatement = 'x'", "a step needs a name", "add `name = \"...\"`, unique in the plan"),
+    (
+        "[[step]]\nname = «3»\nstatement = 'x'",
+        "`name` must be a string, not a number",
+        "write it like `name = \"emails\"`",
+    ),
+    (
+        "«[[step]]»\nname = 'x'",
+        "this step does not say what it does",
+        "add `statement = \"SQL\"`, `backfill = \"table\"` or `verify = \"SELECT ...\"`",
+    ),
+    ("[[step]]\nname = 'x'\n«statment» = 'x'", "unknown key `statment` in a step", "did you mean `statement`?"),
+    (
+        "[[step]]\nname = 'x'\nstatement = 'x'\n«verify» = 'x'",
+        "one step cannot be both a statement and a verify",
+        "split it: one `[[step]]`, with a `name` of its own, for each",
+    ),
+    (
+        "[[step]]\nname = 'x'\nstatement = 'x'\n«where» = 'x'",
+        "`where` belongs to a backfill, this step is a statement",
+        "remove `where`, or move it to the step it is for",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\n«timeout» = '1s'",
+        "`timeout` belongs to a statement or a verify, this step is a backfill",
+        "remove `timeout`, or move it to the step it is for",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\n«undo» = 'auto'",
+        "`undo` is not built yet: it comes with the undo log",
+        "remove the line to run without an undo log",
+    ),
+    (
+        "[[step]]\nname = 'x'\n«import» = 'a.csv'\ninto = 't'",
+        "`import` is not built yet: it comes with imports of files",
+        "load the file by `psql \\copy` first, and remove the step",
+    ),
+    (
+        "[[step]]\nname = 'x'\nstatement = «''»",
+        "`statement` is empty",
+        "write it like `statement = \"CREATE INDEX CONCURRENTLY ...\"`, or remove it",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = «'t'»",
+        "this backfill does not say how to change the rows",
+        "add `set = { column = \"expression\" }`, or `sql = \"UPDATE ... WHERE {batch}\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\nsql = «'UPDATE'»",
+        "a backfill has `set` or `sql`, not both",
+        "remove `sql`, or remove `set`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = «{}»",
+        "`set` names no column",
+        "write it like `set = { email = \"lower(email)\" }`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = «true» }",
+        "`set.a` must be an SQL expression in quotes, not a boolean",
+        "write it like `set = { email = \"lower(email)\" }`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nsql = «'UPDATE t SET x = 1'»",
+        "`sql` does not hold `{batch}`: it would change the whole table in every batch",
+        "put `{batch}` where the keys of a batch are to be compared: `WHERE {batch} AND ...`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nsql = 'UPDATE t SET x = 1 WHERE {batch} OR «{batch}»'",
+        "`sql` holds `{batch}` more than once",
+        "keep one `{batch}`; join other tables to the rows that it selects",
+    ),
+    (
+        "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\nalias = «'u'»",
+        "`alias` names the table inside `sql`, and this backfill has none",
+        "remove `alias`: in `set` and `where` columns need no prefix",
+    ),
+    (
+        "[[step]]\nname = 'x'\nstatement = 'x'\ncleanup = «true»",
+        "`cleanup` runs `down` at the end, and this step has none",
+        "add `down = \"SQL\"`, or remove `cleanup`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nstatement = 'x'\ncleanup = «'yes'»",
+        "`cleanup` must be true or false, not a string",
+        "write it like `cleanup = true`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nverify = «'SELECT 1'»",
+        "this verify does not say what it expects",
+        "add `expect = 0`: a whole number, a string, or a boolean, compared to the query's first value",
+    ),
+    (
+        "[[step]]\nname = 'x'\nverify = 'SELECT 1'\nexpect = «0.5»",
+        "`expect` cannot be a number with a fraction: it would be compared inexactly",
+        "write it as a string: `expect = \"0.5\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nverify = 'SELECT 1'\nexpect = «[1]»",
+        "`expect` must be a whole number, a string or a boolean, not a list",
+        "write it like `expect = 0`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nstatement = \"SELECT '«${1x}»'\"",
+        "`${1x}` does not name an environment variable",
+        "write `${NAME}` or `${NAME:-default}` with letters, digits and `_`, or `$${` for the characters themselves",
+    ),
+];
+
+#[test]
+fn a_mistake_in_a_step_is_shown_at_its_place_with_a_hint() {
+    for (marked, message, hint) in WRONG_STEPS {
+        assert_refused(marked, message, hint);
+    }
+}
+
+#[test]
+fn what_is_written_twice_is_shown_at_both_places() {
+    let table = [
+        ("[limits]\nworkers = 1\nbatch = { min = 1 }\nworkers = 1\n", "`workers` is written twice", (4, 1), (2, 1)),
+        ("[limits]\nbatch = { min = 1, min = 2 }\n", "`min` is written twice", (2, 20), (2, 11)),
+        ("[limits]\n\n[retry]\n\n[limits]\n", "`limits` is written twice", (5, 2), (1, 2)),
+    ];
+    for (text, message, second, first) in table {
+        let got = load(&format!("{text}{STEP}")).expect_err(text).to_string();
+        let places: Vec<&str> =
+            got.lines().filter_map(|line| line.trim_start().strip_prefix("--> plan.toml:")).collect();
+        let expected = [second, first].map(|(line, column)| format!("{line}:{column}"));
+        assert_eq!(got.lines().next(), Some(message), "{got}");
+        assert_eq!(places, expected, "{got}");
+    }
+    let got = load(&format!("{STEP}{STEP}")).expect_err("two steps of one name").to_string();
+    let expected = "two steps are called `s`
+ --> plan.toml:7:8
+  |
+7 | name = \"s\"
+  |        ^^^
+the first is here:
+ --> plan.toml:3:8
+  |
+3 | name = \"s\"
+  |        ^^^
+hint: give one of them another `name` than `s`";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn broken_toml_is_shown_at_its_place() {
+    for (text, line) in [("name = emails\n", 1), ("\n[limits\nworkers = 1\n", 2), ("\n\nname = \"open\n", 3)] {
+        let cause = load(&format!("{text}{STEP}")).expect_err(text).into_cause();
+        assert!(cause.message.starts_with("this is not TOML: "), "{}", cause.message);
+        assert!(cause.details[0].starts_with(&format!(" --> plan.toml:{line}:")), "{:?}", cause.details);
+        assert!(cause.hints[0].contains("toml.io"));
+        assert_eq!(cause.fault, Fault::Usage);
+    }
+}
+
+#[test]
+fn all_mistakes_are_shown_up_to_five() {
+    let text = "[limits]\nlock_timeout = \"x\"\ncount_timeout = \"y\"\n";
+    let cause = load(&format!("{text}{STEP}")).expect_err("two mistakes").into_cause();
+    assert_eq!(cause.message, "`limits.lock_timeout` is not a duration");
+    assert!(cause.details.contains(&"also: `limits.count_timeout` is not a duration".to_owned()));
+    assert!(cause.hints[1].starts_with("line 3: write it like `count_timeout"), "{:?}", cause.hints);
+    let many: String = ["a", "b", "c", "d", "e", "f", "g"].map(|key| format!("{key}{key}{key} = 1\n")).concat();
+    let cause = load(&format!("{many}{STEP}")).expect_err("seven mistakes").into_cause();
+    assert_eq!(cause.hints.len(), 5);
+    assert_eq!(cause.details.last().map(String::as_str), Some("and 2 more mistakes"));
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let table = [
+        "[database]\nurl = \"host=db password=hunter2\"",
+        "[database]\nurl = \"postgress://u:hunter2@db\"",
+        "database = { url = \"postgres://u:hunter2@db\", pol = 1 }",
+        "[database]\nurl = \"${SECRET}\"",
+        "[limits]\nlock_timeout = \"${SECRET}\"",
+        "[alerts]\nmemory = \"${SECRET}\"",
+        "[alerts]\nerror_rate = \"${SECRET}\"",
+    ];
+    for text in table {
+        let error = load(&format!("{text}{STEP}")).expect_err(text);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+    let plan = load(&format!("[database]\nurl = \"${{DATABASE_URL}}\"{STEP}")).expect("a good plan");
+    assert!(!format!("{plan:?}").contains("hunter2"));
+    let url = plan.database.url.as_ref().map(|url| url.expose_secret().to_owned());
+    assert_eq!(url.as_deref(), Some("postgres://u:hunter2@db/x"));
+    let plan = load(&format!("[database]\nurl = \"postgres://u:hunter2@db\"{STEP}")).expect("a good plan");
+    assert_eq!(plan.source.redacted(), format!("[database]\nurl = \"postgres://u:***@db\"{STEP}"));
+}
+
+#[test]
+fn a_plan_of_one_step_has_every_default() {
+    let plan = from_text("emails.toml", Some(PathBuf::from("/x/all-emails.toml")), STEP, &env).expect("a good plan");
+    assert_eq!(plan.name, "all-emails");
+    assert!(plan.database.url.is_none());
+    assert_eq!(plan.database.pool_max, 20);
+    assert_eq!((plan.limits.batch.min, plan.limits.batch.start, plan.limits.batch.max), (100, 1000, 100_000));
+    assert_eq!(plan.limits.statement_timeout, Duration::from_secs(5));
+    assert_eq!(plan.limits.count_timeout, Duration::from_mins(10));
+    assert_eq!((plan.retry.attempts, plan.breaker.failures), (3, 5));
+    assert_eq!(plan.alerts.memory, ByteSize(1 << 30));
+    assert_eq!(load(STEP).expect("a good plan").name, "plan");
+}
+
+#[test]
+fn steps_come_as_they_are_written() {
+    let text = r#"
+        [limits.batch]
+        target = "1s"
+        [[step]]
+        name = "one"
+        backfill = 'app."Users"'
+        set = { z = "1", '"A"' = "${NONE:-2}", b = "3" }
+        [[step]]
+        name = "two"
+        verify = "SELECT ''"
+        expect = ""
+        timeout = "1m"
+    "#;
+    let plan = load(text).expect("a good plan");
+    assert_eq!(plan.limits.statement_timeout, Duration::from_secs(10));
+    let StepKind::Backfill(backfill) = &plan.steps[0].kind else { panic!("a backfill") };
+    let Change::Set { set, filter: None } = &backfill.change else { panic!("a set without a where") };
+    let set: Vec<(&str, &str)> = set.iter().map(|(column, sql)| (column.as_str(), sql.text.as_str())).collect();
+    assert_eq!(set, [("z", "1"), ("\"A\"", "2"), ("b", "3")]);
+    assert_eq!(&text[backfill.table.span.clone()], "'app.\"Users\"'");
+    assert_eq!(&text[plan.steps[1].span.clone()], "[[step]]");
+    let StepKind::Verify(verify) = &plan.steps[1].kind else { panic!("a verify") };
+    assert_eq!(verify.expect, Expected::Text(String::new()));
+    assert_eq!(verify.timeout, Some(Duration::from_mins(1)));
+}
+
+#[test]
+fn a_file_that_is_no_plan_is_refused_with_the_reason() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("none.toml");
+    let binary = directory.path().join("binary.toml");
+    std::fs::write(&binary, b"a = 1\n\xff").expect("written");
+    let table =
+        [(missing, "there is no file"), (directory.path().to_path_buf(), "is a directory"), (binary, "(line 2)")];
+    for (path, expected) in table {
+        let cause = from_file(&path, &env).expect_err(expected).into_cause();
+        assert!(cause.message.contains(expected), "{}", cause.message);
+        assert_eq!((cause.fault, cause.hints.len()), (Fault::Usage, 1));
+    }
+}
+
+fn examples() -> Vec<PathBuf> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/plans");
+    let entries = std::fs::read_dir(directory).expect("the examples are there");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+#[test]
+fn every_example_loads_and_the_schema_knows_its_keys() {
+    fn assert_known(value: &toml::Value, schema: &serde_json::Value, place: &str) {
+        match value {
+            toml::Value::Table(entries) => {
+                for (key, value) in entries {
+                    let inner = schema["properties"].get(key).or_else(|| schema.get("additionalProperties"));
+                    let inner = inner.filter(|inner| inner.is_object());
+                    assert_known(value, inner.unwrap_or_else(|| panic!("{place}.{key} is in the schema")), key);
+                }
+            }
+            toml::Value::Array(items) => items.iter().for_each(|item| assert_known(item, &schema["items"], place)),
+            _ => assert!(schema.get("type").or_else(|| schema.get("anyOf")).is_some(), "{place} has a type"),
+        }
+    }
+    let schema: serde_json::Value = serde_json::from_str(&schema::json()).expect("JSON");
+    assert!(examples().len() >= 3);
+    for path in examples() {
+        let plan = from_file(&path, &env).unwrap_or_else(|error| panic!("{error}"));
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        assert_eq!(Some(plan.name), stem, "an example is named as its file");
+        let document: toml::Table = plan.source.text.parse().expect("TOML");
+        assert_known(&toml::Value::Table(document), &schema, "plan");
+    }
+}
+
+#[test]
+fn the_page_of_every_setting_has_every_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/plans/every-setting.toml");
+    let text = std::fs::read_to_string(path).expect("the page is there");
+    for table in TABLES {
+        for key in table.keys.iter().filter(|key| key.is_built()) {
+            let is_there = text.contains(&format!("{} =", key.name)) || text.contains(&format!("[{}]", key.name));
+            assert!(is_there, "{}.{}", table.path, key.name);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_loading_panic(text in any::<String>()) {
+        if let Err(error) = load(&text) {
+            prop_assert!(!error.into_cause().hints.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_text_that_resembles_a_plan_makes_loading_panic(
+        text in "(\\[\\[step\\]\\]\n|\\[limits\\]\n|\\[database\\]\n|name|batch|set|sql|where|backfill|url|min| = |\\{ | \\}|\"|'|\"\"\"|\\$\\{|\\}|a|ü|0|-1|1\\.5|, |\n|\t|\r\n|true|postgres://u:p@h){0,40}"
+    ) {
+        if let Err(error) = load(&text) {
+            prop_assert!(error.to_string().contains("hint: "));
+        }
+    }
+}

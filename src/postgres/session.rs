@@ -1,0 +1,83 @@
+//! What every session of ours sets before it does anything.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+/// Settings of a session, sent once after connecting.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// `application_name`, cut to 63 bytes: `howdah/<run>/<step>`.
+    pub application_name: String,
+    /// How long a statement waits for a lock.
+    pub lock_timeout: Duration,
+    /// How long a statement may run. Zero: as long as it takes.
+    pub statement_timeout: Duration,
+    /// How long a transaction may stand idle.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+impl Session {
+    /// The settings as one string of SQL.
+    ///
+    /// Plans are made for each batch's own bounds: a generic plan for "a range of keys" would be made for half a percent
+    /// of the table, whatever the batch. JIT is off: it costs more than a batch takes.
+    #[must_use]
+    pub fn sql(&self) -> String {
+        format!(
+            "SET application_name = {}; SET lock_timeout = {}; SET statement_timeout = {}; \
+             SET idle_in_transaction_session_timeout = {}; SET plan_cache_mode = force_custom_plan; SET jit = off; \
+             SET client_min_messages = warning",
+            literal(&self.application_name),
+            self.lock_timeout.as_millis(),
+            self.statement_timeout.as_millis(),
+            self.idle_in_transaction_timeout.as_millis(),
+        )
+    }
+
+    /// Sends the settings.
+    ///
+    /// # Errors
+    /// The driver's error.
+    pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(self.sql()))).await.map(drop)
+    }
+}
+
+/// `howdah/<run>/<part>`, cut to the 63 bytes that the server keeps.
+#[must_use]
+pub fn application_name(run: &str, part: &str) -> String {
+    let mut name = format!("howdah/{run}/{part}");
+    while name.len() > 63 {
+        name.pop();
+    }
+    name
+}
+
+/// A text as an SQL literal.
+#[must_use]
+pub fn literal(text: &str) -> String {
+    let escaped = text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
+/// A cheap question that shows whether the connection lives.
+///
+/// # Errors
+/// The driver's error.
+pub async fn ping(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.ping().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_and_texts_are_escaped() {
+        let name = application_name("7f3a09c2", &"é".repeat(60));
+        assert!(name.len() <= 63 && name.starts_with("howdah/7f3a09c2/é"));
+        assert_eq!(literal(r"it's a \ "), r"E'it''s a \\ '");
+    }
+}

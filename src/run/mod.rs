@@ -1,0 +1,29 @@
+//! What a run *is*: pure data and pure functions.
+//!
+//! Absences that hold here: no I/O, no clock, no environment, no database, nothing of ours imported from outside this
+//! folder. Whatever depends on time takes `now` as a value.
+
+pub mod cause;
+pub mod command;
+pub mod event;
+pub mod human;
+pub mod id;
+pub mod progress;
+pub mod report;
+pub mod segment;
+pub mod snapshot;
+pub mod state;
+pub mod text;
+pub mod timer;
+pub mod vitals;
+
+pub use cause::Cause;
+pub use command::{Asker, Command};
+pub use event::{Event, EventKind, Level};
+pub use human::ByteSize;
+pub use id::{RunId, SegmentNo, StepIndex};
+pub use progress::{Estimate, Eta, Progress};
+pub use segment::{Advance, KeyText, Segment, Tally};
+pub use snapshot::{Snapshot, StepView};
+pub use state::{RunState, Signal, StepState};
+pub use vitals::Vitals;

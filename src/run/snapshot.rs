@@ -1,0 +1,161 @@
+//! Everything that a reader of a run may show, at one moment. Immutable: the engine publishes a new one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::progress::{Estimate, Eta};
+use super::timer::Spent;
+use super::{Event, RunState, StepState, Vitals};
+
+/// How many points the series in a snapshot hold at most.
+pub const SERIES: usize = 100;
+/// How many events a snapshot holds at most, newest last.
+pub const EVENTS: usize = 100;
+
+/// A run at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The time of this snapshot, by the driver's clock. Readers show this time and never ask a clock.
+    pub now: DateTime<Utc>,
+    /// The run's short id, eight hex digits.
+    pub run: String,
+    /// The plan's name. Not cleaned.
+    pub plan: String,
+    /// `database@host:port`, without user or password. Empty until connected. Not cleaned.
+    pub server: String,
+    /// The host that drives the run.
+    pub host: String,
+    /// Where the run stands.
+    pub state: RunState,
+    /// When this run began, over all its drivers.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Time at work and in pause, over all its drivers.
+    pub spent: Spent,
+    /// The plan's steps, in order.
+    pub steps: Vec<StepView>,
+    /// What the running step is about, where one runs.
+    pub activity: Activity,
+    /// Rows a second over the last seconds of work, newest last, one point a second of work.
+    pub rate_series: VecDeque<f64>,
+    /// What happened, newest last.
+    pub events: VecDeque<Event>,
+    /// What the monitor measures.
+    pub vitals: Arc<Vitals>,
+    /// The command that goes on with this run, for a person to copy.
+    pub resume_command: String,
+}
+
+impl Snapshot {
+    /// The snapshot of a run that has just been asked for.
+    #[must_use]
+    pub fn starting(now: DateTime<Utc>, run: String, plan: String, host: String) -> Self {
+        Self {
+            now,
+            run,
+            plan,
+            server: String::new(),
+            host,
+            state: RunState::Starting,
+            started_at: None,
+            spent: Spent::default(),
+            steps: Vec::new(),
+            activity: Activity::Idle,
+            rate_series: VecDeque::new(),
+            events: VecDeque::new(),
+            vitals: Arc::new(Vitals::default()),
+            resume_command: String::new(),
+        }
+    }
+
+    /// The step that runs, or failed last, with its position from 0.
+    #[must_use]
+    pub fn current_step(&self) -> Option<(usize, &StepView)> {
+        self.steps.iter().enumerate().find(|(_, step)| matches!(step.state, StepState::Running | StepState::Failed))
+    }
+
+    /// Rows changed, over all steps.
+    #[must_use]
+    pub fn rows_changed(&self) -> u64 {
+        self.steps.iter().map(|step| step.rows_changed).sum()
+    }
+}
+
+/// One step of the plan, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// The step's name. Not cleaned.
+    pub name: String,
+    /// The kind's word: `statement`, `backfill`, `verify`.
+    pub kind: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// The step's own time, over all drivers.
+    pub spent: Spent,
+    /// The time from the run's start to this step's end, work and pause. `None` before the end.
+    pub ended_after: Option<Duration>,
+    /// Rows whose keys have been walked, over all sweeps.
+    pub rows_walked: u64,
+    /// Rows that were changed.
+    pub rows_changed: u64,
+    /// Batches committed.
+    pub batches: u64,
+    /// What the step said at its end, such as `0 left` or `index already there`.
+    pub outcome: Option<String>,
+}
+
+/// What the running step is doing right now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "doing")]
+pub enum Activity {
+    /// No step runs.
+    Idle,
+    /// Walking batches.
+    Batches(BatchActivity),
+    /// One statement that takes a while: an index being built, a count.
+    Statement {
+        /// What it is, such as `building index: scanning table`.
+        what: String,
+        /// Share done, 0 to 1, where the server tells.
+        fraction: Option<f64>,
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+}
+
+/// Walking batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchActivity {
+    /// Rows walked in this sweep, and how many there are.
+    pub estimate: Estimate,
+    /// Which sweep, from 1. Later sweeps look for rows that came in behind the cursor.
+    pub sweep: u32,
+    /// When the step will have ended.
+    pub eta: Eta,
+    /// Rows a second over the last ten seconds of work. `None` until known.
+    pub rate: Option<f64>,
+    /// Rows a second over the step's whole time at work. `None` until known.
+    pub mean_rate: Option<f64>,
+    /// The batch that committed last.
+    pub last: Option<BatchView>,
+    /// Rows that the next batch will hold.
+    pub next_size: u64,
+    /// The time that a batch aims at.
+    pub target: Duration,
+    /// Whether the size stands at the plan's `batch.min` and is still too slow.
+    pub at_floor: bool,
+    /// Workers at work.
+    pub workers: u32,
+}
+
+/// A batch that has committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchView {
+    /// Rows whose keys were walked.
+    pub rows: u64,
+    /// From the start of its transaction to its commit.
+    pub took: Duration,
+}

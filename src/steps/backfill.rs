@@ -1,0 +1,378 @@
+//! `backfill`: a change of a whole table, batch by batch, in the order of its key.
+//!
+//! A batch is one transaction: the boundary, the change, the cursor. What `kill -9` leaves is either all of it or none.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, PgTransaction, Postgres, Row};
+
+use super::Workbench;
+use super::change::{self, Answer, BatchSql};
+use super::interruptible::{self, OwnConnection, Watch};
+use super::keyspace::{Boundary, Keyspace};
+use crate::engine::batch_size::Bounds;
+use crate::engine::failpoint;
+use crate::engine::ports::{BatchDone, BatchWorker, Batched, Conclusion, StepContext, StepError, Sweep};
+use crate::plan::model::Backfill;
+use crate::postgres::catalog::{self, Table};
+use crate::postgres::key::{Direction, position};
+use crate::postgres::record::RecordError;
+use crate::postgres::sql::SqlText;
+use crate::postgres::{error, explain, session, sqlstate};
+use crate::run::{Advance, Cause, KeyText, Segment, SegmentNo, Tally, human};
+
+/// Sweeps that one driver makes before it says what is left.
+const SWEEPS: u32 = 2;
+
+/// A `backfill` step.
+pub struct BackfillStep {
+    bench: Workbench,
+    backfill: Backfill,
+    ready: OnceLock<Ready>,
+    sweeps: AtomicU32,
+}
+
+/// What is known once the table has been looked at.
+#[derive(Clone)]
+struct Ready {
+    table: Table,
+    sql: BatchSql,
+    keys: Keyspace,
+    first: Option<KeyText>,
+}
+
+impl BackfillStep {
+    /// A step that is ready to be opened.
+    #[must_use]
+    pub fn new(bench: Workbench, backfill: Backfill) -> Self {
+        Self { bench, backfill, ready: OnceLock::new(), sweeps: AtomicU32::new(0) }
+    }
+
+    fn failed(&self, e: &sqlx::Error) -> StepError {
+        StepError::Failed(error::cause(&self.bench.what(), e))
+    }
+
+    fn ready(&self) -> Result<&Ready, StepError> {
+        self.ready.get().ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))
+    }
+
+    async fn look(&self, connection: &mut PgConnection) -> Result<&Ready, StepError> {
+        if self.ready.get().is_none() {
+            let (name, source) = (&self.bench.name, &self.bench.source);
+            let table = catalog::table(connection, name, &self.backfill.table, source).await?;
+            let sql = change::batch_sql(name, &self.backfill, &table, source)?;
+            let keys = Keyspace::new(table.clone());
+            let first = keys.end(connection, Direction::Ascending).await.map_err(|e| self.failed(&e))?;
+            drop(self.ready.set(Ready { table, sql, keys, first }));
+        }
+        self.ready()
+    }
+
+    /// Plans the first sweep: from the first key to what is the last key now. What comes in behind that is found by the
+    /// count at the end.
+    async fn plan_first(&self, connection: &mut PgConnection, ready: &Ready) -> Result<(), StepError> {
+        let last = ready.keys.end(connection, Direction::Descending).await.map_err(|e| self.failed(&e))?;
+        let foretold = explain::estimated_rows(connection, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
+        let segments: Vec<Segment> =
+            last.map(|last| Segment::new(1, SegmentNo(0), None, Some(last))).into_iter().collect();
+        self.add_sweep(&segments, foretold).await
+    }
+
+    async fn add_sweep(&self, segments: &[Segment], foretold: Option<u64>) -> Result<(), StepError> {
+        let write = async {
+            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
+            self.bench.recorder.add_sweep(&mut tx, self.bench.index, segments, foretold).await?;
+            tx.commit().await?;
+            Ok::<(), RecordError>(())
+        };
+        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))
+    }
+
+    /// Runs a question about the whole table, under `limits.count_timeout`, cancelled when the run is to stop.
+    async fn ask<T>(
+        &self,
+        context: &StepContext,
+        what: &str,
+        sql: &SqlText,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StepError> {
+        let limit = self.bench.limits.count_timeout;
+        let mut own = OwnConnection::take(&self.bench, limit, self.bench.limits.lock_timeout).await?;
+        let pid = own.pid;
+        let answer = interruptible::wait(&self.bench.pool, pid, context, what, Watch::Nothing, ask(own.get())).await;
+        own.close().await;
+        answer.map_err(|e| {
+            e.into_step_error(|e| {
+                if error::code(e) == Some(sqlstate::QUERY_CANCELED) {
+                    return Cause::new(format!(
+                        "{}: could not check within {} that nothing is left",
+                        self.bench.what(),
+                        human::duration(limit)
+                    ))
+                    .hint(
+                        "every batch is done; give `limits.count_timeout` more time, or `where` an index, and resume",
+                    );
+                }
+                error::cause_in_plan(&self.bench.what(), e, sql, &self.bench.source)
+            })
+        })
+    }
+
+    /// Plans another sweep, over the keys between the first and the last row that still match.
+    async fn plan_again(&self, context: &StepContext, ready: &Ready, number: u32) -> Result<(), StepError> {
+        let Some(condition) = &ready.sql.filter else { return Ok(()) };
+        let named = &ready.sql.named;
+        let (keys, from, name) = (&ready.keys, named.from.as_str(), named.name.as_str());
+        let ends = async |connection: &mut PgConnection| {
+            let first = keys.matching_end(connection, Direction::Ascending, from, name, condition).await?;
+            let last = keys.matching_end(connection, Direction::Descending, from, name, condition).await?;
+            let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+            Ok(Some((keys.before(connection, &first).await?, last)))
+        };
+        let found = self.ask(context, "looking for rows that are left", condition, ends).await?;
+        let segments: Vec<Segment> =
+            found.map(|(lower, upper)| Segment::new(number, SegmentNo(0), lower, Some(upper))).into_iter().collect();
+        self.add_sweep(&segments, None).await
+    }
+
+    async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
+        let write = async {
+            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
+            self.bench.recorder.step_done(&mut tx, self.bench.index, outcome.as_deref()).await?;
+            tx.commit().await?;
+            Ok::<(), RecordError>(())
+        };
+        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))?;
+        Ok(Conclusion::Done(outcome))
+    }
+}
+
+#[async_trait]
+impl Batched for BackfillStep {
+    async fn open(&self, context: &StepContext) -> Result<Sweep, StepError> {
+        context.reporter.doing("looking at the table", None);
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let ready = self.look(&mut connection).await?.clone();
+        let read = |e: RecordError| StepError::Failed(e.cause(&self.bench.what()));
+        let mut sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
+        if sweeps.segments.is_empty() {
+            self.plan_first(&mut connection, &ready).await?;
+            sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
+        }
+        let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(1);
+        let (segments, earlier): (Vec<_>, Vec<_>) = sweeps.segments.into_iter().partition(|s| s.sweep == number);
+        self.sweeps.fetch_add(1, Ordering::Relaxed);
+        Ok(Sweep {
+            number,
+            segments,
+            foretold: sweeps.foretold,
+            before: earlier.iter().map(|segment| segment.tally).sum(),
+        })
+    }
+
+    async fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
+        let ready = self.ready()?.clone();
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let name = session::literal(&self.bench.application_name());
+        sqlx::query(AssertSqlSafe(format!("SET application_name = {name}")))
+            .persistent(false)
+            .execute(&mut *connection)
+            .await
+            .map_err(|e| self.failed(&e))?;
+        Ok(Box::new(Worker { bench: self.bench.clone(), ready, connection }))
+    }
+
+    async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
+        let ready = self.ready()?;
+        let Some(left) = &ready.sql.left else { return self.done(None).await };
+        let count = async |connection: &mut PgConnection| {
+            let left: i64 =
+                sqlx::query_scalar(AssertSqlSafe(left.as_str())).persistent(false).fetch_one(connection).await?;
+            Ok(left.max(0).cast_unsigned())
+        };
+        let left = self.ask(context, "counting what is left", left, count).await?;
+        failpoint::hit("step.counted");
+        if left == 0 {
+            return self.done(Some("0 left".to_owned())).await;
+        }
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
+        drop(connection);
+        let sweeps = sweeps.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))?;
+        let still: u64 = sweeps.segments.iter().map(|segment| segment.tally.still_matching).sum();
+        if still > 0 {
+            // Rows match although they were changed: another sweep would change them twice.
+            let text = format!(
+                "{} match `where` still: it holds after the change, so rows that came in meanwhile cannot be told apart",
+                human::count(left)
+            );
+            return self.done(Some(text)).await;
+        }
+        if self.sweeps.load(Ordering::Relaxed) >= SWEEPS {
+            return Err(StepError::Failed(
+                Cause::new(format!(
+                    "{}: {} rows match `where` after {SWEEPS} sweeps: something keeps writing rows that match",
+                    self.bench.what(),
+                    human::count(left)
+                ))
+                .hint("make the application write the new form first, then resume: the run sweeps again"),
+            ));
+        }
+        let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(0) + 1;
+        self.plan_again(context, ready, number).await?;
+        Ok(Conclusion::Again { left })
+    }
+
+    fn bounds(&self) -> Bounds {
+        let batch = self.bench.limits.batch;
+        Bounds { start: batch.start, min: batch.min, max: batch.max }
+    }
+
+    fn target(&self) -> Duration {
+        self.bench.limits.batch.target
+    }
+}
+
+struct Worker {
+    bench: Workbench,
+    ready: Ready,
+    connection: PoolConnection<Postgres>,
+}
+
+/// Why a batch did not commit.
+enum BatchError {
+    /// The plan's SQL, or the rows.
+    Change(sqlx::Error, SqlText),
+    /// Anything else that the server or the driver said.
+    Sql(sqlx::Error),
+    /// The record was refused.
+    Record(RecordError),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Sql(e)
+    }
+}
+
+impl Worker {
+    async fn commit_one(&mut self, segment: &Segment, rows: u64) -> Result<Advance, (BatchError, Option<KeyText>)> {
+        let begun = self
+            .connection
+            .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off")
+            .await;
+        let mut tx = begun.map_err(|e| (e.into(), None))?;
+        failpoint::hit("batch.begun");
+        let (from, upper) = (segment.from(), segment.upper.as_ref());
+        let boundary = self.ready.keys.boundary(&mut tx, from, upper, rows).await.map_err(|e| (e.into(), None))?;
+        failpoint::hit("batch.bounded");
+        let through = boundary.as_ref().map(|boundary| boundary.key.clone());
+        let written = Self::write(&self.bench, &self.ready, &mut tx, segment, boundary).await;
+        let committed = match written {
+            Ok(advance) => tx.commit().await.map(|()| advance).map_err(BatchError::Sql),
+            Err(e) => {
+                // Best effort: when it fails the connection is gone, and the transaction with it.
+                drop(tx.rollback().await);
+                Err(e)
+            }
+        };
+        committed.map_err(|e| (e, through))
+    }
+
+    async fn write(
+        bench: &Workbench,
+        ready: &Ready,
+        tx: &mut PgTransaction<'_>,
+        segment: &Segment,
+        boundary: Option<Boundary>,
+    ) -> Result<Advance, BatchError> {
+        let advance = match boundary {
+            None => Advance { cursor: None, done: true, tally: Tally::default() },
+            Some(boundary) => {
+                let (changed, still_matching) = Self::change(ready, tx, segment, &boundary.key).await?;
+                Advance {
+                    done: segment.upper.as_ref() == Some(&boundary.key),
+                    cursor: Some(boundary.key),
+                    tally: Tally { walked: boundary.rows, changed, still_matching, batches: 1 },
+                }
+            }
+        };
+        failpoint::hit("batch.changed");
+        bench.recorder.advance(&mut *tx, bench.index, segment, &advance).await.map_err(BatchError::Record)?;
+        failpoint::hit("batch.recorded");
+        Ok(advance)
+    }
+
+    async fn change(
+        ready: &Ready,
+        tx: &mut PgTransaction<'_>,
+        segment: &Segment,
+        through: &KeyText,
+    ) -> Result<(u64, u64), BatchError> {
+        let from = segment.from();
+        let sql = &ready.sql;
+        let (change, still) = match from {
+            Some(_) => (&sql.change, sql.still_matching.as_ref()),
+            None => (&sql.change_from_start, sql.still_matching_from_start.as_ref()),
+        };
+        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
+        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
+        let (changed, mut matching) = match sql.answer {
+            Answer::RowsAffected => (query.execute(&mut **tx).await.map_err(failed)?.rows_affected(), 0),
+            Answer::Counts => {
+                let row = query.fetch_one(&mut **tx).await.map_err(failed)?;
+                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned())
+            }
+        };
+        if let Some(still) = still {
+            let count: i64 =
+                sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through).fetch_one(&mut **tx).await?;
+            matching = count.max(0).cast_unsigned();
+        }
+        Ok((changed, matching))
+    }
+
+    fn explain(&self, failure: BatchError, segment: &Segment, through: Option<&KeyText>, rows: u64) -> StepError {
+        let what = self.bench.what();
+        let mut cause = match failure {
+            BatchError::Change(e, sql) => error::cause_in_plan(&what, &e, &sql, &self.bench.source),
+            BatchError::Sql(e) => error::cause(&what, &e),
+            BatchError::Record(e) => e.cause(&what),
+        };
+        let key = self.ready.table.key.describe();
+        let name = |key: Option<&KeyText>| key.map_or_else(|| "the first".to_owned(), |key| key.join(", "));
+        let range = match (segment.from(), through) {
+            (from @ Some(_), Some(through)) => format!("{key} after {}, through {}", name(from), through.join(", ")),
+            (None, Some(through)) => format!("{key} from the first, through {}", through.join(", ")),
+            (from, None) => format!("{rows} rows, {key} after {}", name(from)),
+        };
+        cause.details.push(format!("batch: {range}; nothing of it was kept"));
+        StepError::Failed(cause)
+    }
+}
+
+#[async_trait]
+impl BatchWorker for Worker {
+    async fn batch(&mut self, segment: &mut Segment, rows: u64) -> Result<BatchDone, StepError> {
+        match self.commit_one(segment, rows).await {
+            Ok(advance) => {
+                segment.apply(&advance);
+                let ends = self.ready.first.as_ref().zip(segment.upper.as_ref());
+                let place = ends.zip(segment.cursor.as_ref());
+                let position = place.and_then(|((first, last), cursor)| position(first, last, cursor));
+                Ok(BatchDone { tally: advance.tally, position })
+            }
+            Err((failure, through)) => Err(self.explain(failure, segment, through.as_ref(), rows)),
+        }
+    }
+
+    async fn close(self: Box<Self>) {
+        drop(self.connection);
+    }
+}

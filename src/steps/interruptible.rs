@@ -1,0 +1,141 @@
+//! One long statement that can be watched, and cancelled when the run is to stop.
+//!
+//! The future that waits for the server is never dropped: the server is asked, from another connection, to cancel.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, PgPool};
+use tokio::time::MissedTickBehavior;
+
+use super::Workbench;
+use crate::engine::ports::{StepContext, StepError};
+use crate::postgres::{error, session, sqlstate, stats};
+use crate::run::Cause;
+
+/// A connection of the step's own, out of the pool for good: its settings may be changed at will.
+pub struct OwnConnection {
+    connection: PgConnection,
+    /// The backend that serves it.
+    pub pid: i32,
+}
+
+impl OwnConnection {
+    /// Takes a connection out of the pool and names it after the step. `statement` is its `statement_timeout`, zero for
+    /// none; `lock` its `lock_timeout`.
+    ///
+    /// # Errors
+    /// No connection can be had.
+    pub async fn take(bench: &Workbench, statement: Duration, lock: Duration) -> Result<Self, Cause> {
+        let failed = |e: sqlx::Error| error::cause(&bench.what(), &e);
+        let mut connection = bench.pool.acquire().await.map_err(failed)?.detach();
+        let settings = session::Session {
+            application_name: bench.application_name(),
+            lock_timeout: lock,
+            statement_timeout: statement,
+            idle_in_transaction_timeout: bench.limits.idle_in_transaction_timeout,
+        };
+        settings.apply(&mut connection).await.map_err(failed)?;
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
+        Ok(Self { connection, pid })
+    }
+
+    /// The connection.
+    pub fn get(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        drop(self.connection.close().await);
+    }
+}
+
+/// Waits for `statement`, which runs on backend `pid`. Once a second `watch` says what to show; when the run is to stop,
+/// the server is asked to cancel.
+///
+/// # Errors
+/// [`Interrupted::Stopped`] when it was cancelled for that reason, else the statement's own error.
+pub async fn wait<T>(
+    pool: &PgPool,
+    pid: i32,
+    context: &StepContext,
+    what: &str,
+    watch: Watch,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Interrupted> {
+    let mut statement = std::pin::pin!(statement);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut statement => {
+                return match done {
+                    Ok(value) => Ok(value),
+                    Err(e) if stopping && error::code(&e) == Some(sqlstate::QUERY_CANCELED) => Err(Interrupted::Stopped),
+                    Err(e) => Err(Interrupted::Failed(e)),
+                };
+            }
+            () = context.stop.cancelled(), if !stopping => {
+                stopping = true;
+                context.reporter.doing(&format!("cancelling: {what}"), None);
+                if let Err(e) = cancel(pool, pid).await {
+                    tracing::warn!("the statement could not be cancelled: {e}");
+                }
+            }
+            _ = ticks.tick(), if !stopping => {
+                let (words, fraction) = match watch {
+                    Watch::Index => index_words(pool, pid, what).await,
+                    Watch::Nothing => (what.to_owned(), None),
+                };
+                context.reporter.doing(&words, fraction);
+            }
+        }
+    }
+}
+
+/// What can be watched of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// `pg_stat_progress_create_index`.
+    Index,
+    /// Only the time.
+    Nothing,
+}
+
+/// Why a statement did not end well.
+#[derive(Debug)]
+pub enum Interrupted {
+    /// The run is to stop.
+    Stopped,
+    /// By itself.
+    Failed(sqlx::Error),
+}
+
+impl Interrupted {
+    /// As the engine knows it; `explain` turns the driver's error into a cause.
+    pub fn into_step_error(self, explain: impl FnOnce(&sqlx::Error) -> Cause) -> StepError {
+        match self {
+            Self::Stopped => StepError::Stopped,
+            Self::Failed(e) => StepError::Failed(explain(&e)),
+        }
+    }
+}
+
+async fn cancel(pool: &PgPool, pid: i32) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    stats::cancel(&mut connection, pid).await
+}
+
+async fn index_words(pool: &PgPool, pid: i32, what: &str) -> (String, Option<f64>) {
+    let progress = async {
+        let mut connection = pool.acquire().await?;
+        stats::index_progress(&mut connection, pid).await
+    };
+    match progress.await {
+        Ok(Some(progress)) => (format!("{what}: {}", progress.phase), progress.fraction),
+        Ok(None) | Err(_) => (what.to_owned(), None),
+    }
+}

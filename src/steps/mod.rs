@@ -1,0 +1,67 @@
+//! What each kind of step does. A step knows PostgreSQL and its own change; the engine knows when.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::engine::ports::StepBody;
+use crate::plan::model::{Limits, PlanSource, Step, StepKind};
+use crate::postgres::record::Recorder;
+use crate::run::StepIndex;
+
+pub mod backfill;
+pub mod change;
+pub mod interruptible;
+pub mod keyspace;
+pub mod preflight;
+pub mod statement;
+pub mod verify;
+
+/// What every step has at hand.
+#[derive(Clone)]
+pub struct Workbench {
+    /// Connections, set up with the plan's limits.
+    pub pool: PgPool,
+    /// Writes records.
+    pub recorder: Arc<dyn Recorder>,
+    /// The run's short id, for `application_name`.
+    pub run: String,
+    /// The plan's text, for excerpts.
+    pub source: Arc<PlanSource>,
+    /// The plan's limits.
+    pub limits: Limits,
+    /// The step's place in the plan.
+    pub index: StepIndex,
+    /// The step's name.
+    pub name: String,
+    /// Whether an earlier driver has begun the step.
+    pub begun_before: bool,
+}
+
+impl Workbench {
+    /// How messages name the step.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!("step \"{}\"", self.name)
+    }
+
+    /// The step's `application_name`.
+    #[must_use]
+    pub fn application_name(&self) -> String {
+        crate::postgres::session::application_name(&self.run, &self.name)
+    }
+}
+
+/// Makes what the engine drives.
+#[must_use]
+pub fn body(bench: Workbench, step: &Step) -> StepBody {
+    match &step.kind {
+        StepKind::Statement(statement) => {
+            StepBody::Once(Arc::new(statement::StatementStep::new(bench, statement.clone())))
+        }
+        StepKind::Verify(verify) => StepBody::Once(Arc::new(verify::VerifyStep::new(bench, verify.clone()))),
+        StepKind::Backfill(backfill) => {
+            StepBody::Batched(Arc::new(backfill::BackfillStep::new(bench, backfill.clone())))
+        }
+    }
+}

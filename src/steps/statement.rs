@@ -1,0 +1,258 @@
+//! `statement`: one SQL statement, with its `down`.
+//!
+//! Where PostgreSQL allows it, the statement and its record commit together. Where it does not (`CONCURRENTLY`, `VACUUM`),
+//! the statement may run again after a crash; a half-built index is recognised, dropped and built again.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, Connection};
+
+use super::Workbench;
+use super::interruptible::{self, Interrupted, OwnConnection, Watch};
+use crate::engine::failpoint;
+use crate::engine::ports::{Once, StepContext, StepError};
+use crate::plan::model::{Sql, Statement};
+use crate::postgres::catalog::{self, IndexState};
+use crate::postgres::record::RecordError;
+use crate::postgres::sql::SqlText;
+use crate::postgres::tokens::{self, ConcurrentIndex, Token};
+use crate::postgres::{error, sqlstate};
+use crate::run::{Cause, Level, human};
+
+/// A `statement` step.
+pub struct StatementStep {
+    bench: Workbench,
+    statement: Statement,
+}
+
+/// What a statement's end leaves to write down.
+enum Ended {
+    /// It has run, and its record was committed with it.
+    Recorded(u64),
+    /// It has run outside a transaction.
+    Unrecorded(u64),
+}
+
+impl StatementStep {
+    /// A step that is ready to run.
+    #[must_use]
+    pub fn new(bench: Workbench, statement: Statement) -> Self {
+        Self { bench, statement }
+    }
+
+    fn explain(&self, label: &str, sql: &Sql, failure: &sqlx::Error) -> Cause {
+        let text = SqlText::default().plans(label, sql);
+        let mut cause = error::cause_in_plan(&self.bench.what(), failure, &text, &self.bench.source);
+        if error::database(failure).is_some_and(|db| db.message().contains("multiple commands")) {
+            cause = cause.hint("a step holds one statement: write a step for each");
+        }
+        cause
+    }
+
+    /// Runs one of the step's statements, in a transaction with its record where PostgreSQL allows it.
+    async fn run(&self, context: &StepContext, label: &str, sql: &Sql, purpose: Purpose) -> Result<Ended, StepError> {
+        let outside = tokens::refuses_transaction(&sql.text);
+        let limit = self.statement.timeout.unwrap_or(Duration::ZERO);
+        // A concurrent build waits for old transactions under `lock_timeout` too, but holds nobody up while it does.
+        let lock = if outside { Duration::ZERO } else { self.bench.limits.lock_timeout };
+        let mut own = OwnConnection::take(&self.bench, limit, lock).await?;
+        let ended = if outside {
+            self.outside(context, label, sql, &mut own).await
+        } else {
+            match self.inside(context, label, sql, purpose, &mut own).await {
+                // Not recognised by its words: the server says that it wants no transaction, and nothing has happened.
+                Err(Interrupted::Failed(e)) if error::code(&e) == Some(sqlstate::ACTIVE_SQL_TRANSACTION) => {
+                    self.outside(context, label, sql, &mut own).await
+                }
+                other => other.map_err(|e| e.into_step_error(|e| self.explain(label, sql, e))),
+            }
+        };
+        own.close().await;
+        ended
+    }
+
+    async fn inside(
+        &self,
+        context: &StepContext,
+        label: &str,
+        sql: &Sql,
+        purpose: Purpose,
+        own: &mut OwnConnection,
+    ) -> Result<Ended, Interrupted> {
+        let pid = own.pid;
+        let mut tx = own
+            .get()
+            .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on")
+            .await
+            .map_err(Interrupted::Failed)?;
+        let work = sqlx::query(AssertSqlSafe(sql.text.clone())).persistent(false).execute(&mut *tx);
+        let waited = interruptible::wait(&self.bench.pool, pid, context, label, watch(sql), work).await;
+        let done = match waited {
+            Ok(done) => done,
+            Err(interrupted) => {
+                drop(tx.rollback().await);
+                return Err(interrupted);
+            }
+        };
+        failpoint::hit("statement.executed");
+        let outcome = rows(done.rows_affected());
+        let recorded = match purpose {
+            Purpose::Step => self.bench.recorder.step_done(&mut tx, self.bench.index, outcome.as_deref()).await,
+            Purpose::CleanUp => self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await,
+        };
+        match recorded {
+            Ok(()) => tx.commit().await.map_err(Interrupted::Failed)?,
+            Err(RecordError::Sql(e)) => return Err(Interrupted::Failed(e)),
+            Err(fenced @ RecordError::Fenced) => {
+                return Err(Interrupted::Failed(sqlx::Error::Protocol(fenced.to_string())));
+            }
+        }
+        Ok(Ended::Recorded(done.rows_affected()))
+    }
+
+    async fn outside(
+        &self,
+        context: &StepContext,
+        label: &str,
+        sql: &Sql,
+        own: &mut OwnConnection,
+    ) -> Result<Ended, StepError> {
+        let pid = own.pid;
+        let work = sqlx::query(AssertSqlSafe(sql.text.clone())).persistent(false).execute(own.get());
+        let what = if watch(sql) == Watch::Index { "building index" } else { label };
+        let done = interruptible::wait(&self.bench.pool, pid, context, what, watch(sql), work)
+            .await
+            .map_err(|e| e.into_step_error(|e| self.explain(label, sql, e)))?;
+        failpoint::hit("statement.executed");
+        Ok(Ended::Unrecorded(done.rows_affected()))
+    }
+
+    /// Looks at the index that the statement builds. `Some` says that there is nothing left to do.
+    async fn look_at_index(
+        &self,
+        context: &StepContext,
+        wanted: &ConcurrentIndex,
+    ) -> Result<Option<String>, StepError> {
+        let failed = |e: sqlx::Error| StepError::Failed(error::cause(&self.bench.what(), &e));
+        loop {
+            let mut connection = self.bench.pool.acquire().await.map_err(failed)?;
+            let state = catalog::index_state(&mut connection, wanted).await.map_err(failed)?;
+            drop(connection);
+            match state {
+                IndexState::Absent => return Ok(None),
+                // A crash may have come between the build and its record. Built by somebody else, it is the statement's
+                // own affair: IF NOT EXISTS passes, anything else fails, and says why.
+                IndexState::Valid if self.bench.begun_before => return Ok(Some("index is there".to_owned())),
+                IndexState::Valid => return Ok(None),
+                IndexState::Invalid => {
+                    let text = format!(
+                        "index `{}` was left INVALID by an earlier failure: dropping it, to build it again",
+                        wanted.index
+                    );
+                    context.reporter.notice(Level::Warning, text);
+                    let mut own = OwnConnection::take(&self.bench, Duration::ZERO, Duration::ZERO).await?;
+                    let pid = own.pid;
+                    let dropping = catalog::drop_index(own.get(), wanted);
+                    interruptible::wait(
+                        &self.bench.pool,
+                        pid,
+                        context,
+                        "dropping the invalid index",
+                        Watch::Nothing,
+                        dropping,
+                    )
+                    .await
+                    .map_err(|e| e.into_step_error(|e| error::cause(&self.bench.what(), e)))?;
+                    own.close().await;
+                }
+                IndexState::BeingBuilt => {
+                    // A backend goes on building after its client was killed.
+                    context.reporter.doing("waiting for another session that builds this index", None);
+                    tokio::select! {
+                        biased;
+                        () = context.stop.cancelled() => return Err(StepError::Stopped),
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn record(&self, purpose: Purpose, outcome: Option<&str>) -> Result<(), StepError> {
+        let write = async {
+            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
+            match purpose {
+                Purpose::Step => self.bench.recorder.step_done(&mut tx, self.bench.index, outcome).await?,
+                Purpose::CleanUp => self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await?,
+            }
+            tx.commit().await?;
+            Ok::<(), RecordError>(())
+        };
+        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Step,
+    CleanUp,
+}
+
+fn watch(sql: &Sql) -> Watch {
+    let tokens = tokens::tokens(&sql.text);
+    let word = |word: &str| Token::Word(word.to_owned());
+    let builds = matches!(tokens.first(), Some(first) if *first == word("create") || *first == word("reindex"));
+    if builds && (tokens.contains(&word("index")) || tokens.contains(&word("reindex"))) {
+        Watch::Index
+    } else {
+        Watch::Nothing
+    }
+}
+
+fn rows(affected: u64) -> Option<String> {
+    (affected > 0).then(|| format!("{} rows", human::count(affected)))
+}
+
+#[async_trait]
+impl Once for StatementStep {
+    async fn execute(&self, context: &StepContext) -> Result<Option<String>, StepError> {
+        failpoint::hit("statement.before");
+        let sql = &self.statement.sql;
+        if let Some(wanted) = tokens::concurrent_index(&sql.text)
+            && let Some(outcome) = self.look_at_index(context, &wanted).await?
+        {
+            self.record(Purpose::Step, Some(&outcome)).await?;
+            return Ok(Some(outcome));
+        }
+        match self.run(context, "statement", sql, Purpose::Step).await? {
+            Ended::Recorded(affected) => {
+                failpoint::hit("statement.recorded");
+                Ok(rows(affected))
+            }
+            Ended::Unrecorded(affected) => {
+                let outcome = rows(affected);
+                self.record(Purpose::Step, outcome.as_deref()).await?;
+                failpoint::hit("statement.recorded");
+                Ok(outcome)
+            }
+        }
+    }
+
+    async fn clean_up(&self, context: &StepContext) -> Result<(), StepError> {
+        let Some(down) = &self.statement.down else { return Ok(()) };
+        match self.run(context, "down", down, Purpose::CleanUp).await {
+            Ok(Ended::Recorded(_)) => Ok(()),
+            Ok(Ended::Unrecorded(_)) => {
+                failpoint::hit("cleanup.executed");
+                self.record(Purpose::CleanUp, None).await
+            }
+            // Gone already: a crash came between the clean-up and its record.
+            Err(StepError::Failed(cause)) if cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) => {
+                context.reporter.notice(Level::Info, format!("nothing to clean up: {}", cause.message));
+                self.record(Purpose::CleanUp, None).await
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
