@@ -108,14 +108,13 @@ pub(crate) fn parse(text: &str) -> Option<Color> {
 pub(crate) fn reduce(colour: Color, depth: Depth) -> Color {
     match (depth, colour) {
         (Depth::None, _) => Color::Reset,
-        (Depth::True, _) => colour,
         (Depth::TwoHundredFiftySix, Color::Rgb(r, g, b)) => Color::Indexed(nearest_of_256((r, g, b))),
         (Depth::Sixteen, Color::Rgb(r, g, b)) => nearest_of_16((r, g, b)),
         (Depth::Sixteen, Color::Indexed(index)) => match SIXTEEN.get(usize::from(index)) {
             Some((_, named, _)) => *named,
             None => nearest_of_16(value_of(index)),
         },
-        (Depth::TwoHundredFiftySix | Depth::Sixteen, _) => colour,
+        (Depth::True | Depth::TwoHundredFiftySix | Depth::Sixteen, _) => colour,
     }
 }
 

@@ -19,7 +19,15 @@ pub struct Located<P> {
     /// What is wrong.
     pub problem: P,
     /// Where, with an excerpt.
-    pub place: Place,
+    pub place: Box<Place>,
+}
+
+impl<P> Located<P> {
+    /// A problem with the bytes `span` of `text`, which messages call `label`.
+    #[must_use]
+    pub fn new(problem: P, label: &str, text: &str, span: &Range<usize>) -> Self {
+        Self { problem, place: Box::new(Place::new(label, text, span)) }
+    }
 }
 
 /// A place in a file.
@@ -67,8 +75,12 @@ impl Place {
 
 impl<P: Problem> fmt::Display for Located<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { label, line, column, excerpt: [text, carets] } = &self.place;
-        write!(f, "{label}:{line}:{column}: {}\n{text}\n{carets}", self.problem)
+        let Place { label, line, column, excerpt: [text, carets] } = &*self.place;
+        write!(f, "{label}:{line}:{column}: {}\n{text}\n{carets}", self.problem)?;
+        match self.problem.hint() {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,7 +88,7 @@ impl<P: Problem> std::error::Error for Located<P> {}
 
 impl<P: Problem> From<Located<P>> for Cause {
     fn from(error: Located<P>) -> Self {
-        let Place { label, line, column, excerpt } = &error.place;
+        let Place { label, line, column, excerpt } = &*error.place;
         let mut cause = Self::usage(format!("{label}:{line}:{column}: {}", error.problem));
         cause.details.extend(excerpt.iter().cloned());
         cause.hints.extend(error.problem.hint());

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::action::Action;
-use super::config_error::{Located, Place, Problem, did_you_mean};
+use super::config_error::{Located, Problem, did_you_mean};
 
 /// The default keys. The file's comments are its documentation.
 const DEFAULTS: &str = include_str!("../../keymap.toml");
@@ -223,24 +223,23 @@ impl Keymap {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut context = None;
-        let mut text = String::with_capacity(DEFAULTS.len());
+        let mut lines: Vec<String> = Vec::new();
         for line in DEFAULTS.lines() {
             let heading = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
             context = heading.or(context);
             let binding = line.split_once(" = ").and_then(|(name, _)| {
                 self.bindings().find(|(bindable, _)| bindable.name == name && Some(bindable.context.name()) == context)
             });
-            match binding {
+            lines.push(match binding {
                 Some((bindable, keys)) => {
-                    let keys: Vec<String> =
-                        keys.iter().map(|key| toml::Value::from(spelling(*key)).to_string()).collect();
-                    text.push_str(&format!("{} = [{}]", bindable.name, keys.join(", ")));
+                    let keys = keys.iter().map(|key| toml::Value::from(spelling(*key)).to_string());
+                    format!("{} = [{}]", bindable.name, keys.collect::<Vec<_>>().join(", "))
                 }
-                None => text.push_str(line),
-            }
-            text.push('\n');
+                None => line.to_owned(),
+            });
         }
-        text
+        lines.push(String::new());
+        lines.join("\n")
     }
 
     fn empty() -> Self {
@@ -253,7 +252,7 @@ impl Keymap {
 
     /// `self` with the bindings of `text` in the place of its own.
     fn over(mut self, label: &str, text: &str) -> Result<Self, KeymapError> {
-        let wrong = |span: Range<usize>, problem| Located { problem, place: Place::new(label, text, &span) };
+        let wrong = |span: Range<usize>, problem| Located::new(problem, label, text, &span);
         let document = DeTable::parse(text).map_err(|error| {
             wrong(error.span().unwrap_or_default(), KeymapProblem::Syntax(error.message().to_owned()))
         })?;
@@ -426,7 +425,7 @@ mod tests {
         let error = Keymap::merged("mine.toml", "[view]\npause = [\"spce\"]\n").unwrap_err();
         let expected =
             "mine.toml:2:10: `spce` is not a key that a terminal can send\n2 | pause = [\"spce\"]\n  |          ^^^^^^";
-        assert_eq!(error.to_string(), expected);
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 
     #[test]

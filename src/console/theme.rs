@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::colour::{self, Depth, Environment};
-use super::config_error::{Located, Place, Problem, did_you_mean};
+use super::config_error::{Located, Problem, did_you_mean};
 use super::glyphs::{self, Glyphs};
 use crate::run::{Level, RunState, StepState};
 
@@ -234,7 +234,7 @@ impl Theme {
     pub fn load(source: Source<'_>, environment: &Environment) -> Result<Self, ThemeError> {
         let depth = environment.depth();
         let mut styles = match source {
-            Source::Named(name) => named(name, name)?,
+            Source::Named(name) => named(name, "theme")?,
             Source::File { label, text } => read(label, text)?,
         };
         if depth == Depth::None {
@@ -260,16 +260,13 @@ type Styles = [Style; Role::ALL.len()];
 fn named(name: &str, label: &str) -> Result<Styles, ThemeError> {
     match COMPILED_IN.into_iter().find(|(known, _)| *known == name) {
         Some((name, text)) => read(name, text),
-        None => {
-            let place = Place::new(label, name, &(0..name.len()));
-            Err(Located { problem: ThemeProblem::UnknownTheme(name.to_owned()), place })
-        }
+        None => Err(Located::new(ThemeProblem::UnknownTheme(name.to_owned()), label, name, &(0..name.len()))),
     }
 }
 
 /// Reads one theme file, with its base.
 fn read(label: &str, text: &str) -> Result<Styles, ThemeError> {
-    let wrong = |span: Range<usize>, problem| Located { problem, place: Place::new(label, text, &span) };
+    let wrong = |span: Range<usize>, problem| Located::new(problem, label, text, &span);
     let document = DeTable::parse(text)
         .map_err(|error| wrong(error.span().unwrap_or_default(), ThemeProblem::Syntax(error.message().to_owned())))?;
     let document = document.get_ref();

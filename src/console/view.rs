@@ -160,8 +160,10 @@ mod tests {
         let now = paused.now + chrono::TimeDelta::seconds(10);
         let mut spent = paused.spent;
         spent.paused += std::time::Duration::from_secs(10);
-        let vitals = samples::a_second_later().vitals;
-        let later = Snapshot { now, spent, vitals, ..paused.clone() };
+        // The host is as busy as ever; a paused run changes no rows.
+        let mut vitals = (*samples::a_second_later().vitals).clone();
+        vitals.database = paused.vitals.database.clone();
+        let later = Snapshot { now, spent, vitals: std::sync::Arc::new(vitals), ..paused.clone() };
         assert!(bytes_between(&paused, &later) < 300);
     }
 

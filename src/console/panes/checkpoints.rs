@@ -1,5 +1,7 @@
 //! The steps of the plan: where each stands, its own time, and when it ended, counted from the start of the run.
 
+use std::time::Duration;
+
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
@@ -15,7 +17,7 @@ const TIME: usize = 10;
 const NAME: usize = 24;
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
-    let inside = canvas.pane(area, "Checkpoints");
+    let inside = canvas.pane(area, &title(canvas, snapshot));
     let columns = Columns::of(usize::from(inside.width), snapshot);
     let height = usize::from(inside.height);
     // A heading and the total frame the steps where there is room for all of them.
@@ -31,14 +33,25 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         canvas.line(inside, heading + row, &line);
     }
     if total > 0 {
-        let spent = snapshot.spent;
-        let mut text = format!("  {}{}", left("total", columns.name), right(&human::duration(spent.total()), TIME));
-        if !spent.paused.is_zero() {
-            text = format!("{text}   paused {}", human::rough_duration(spent.paused));
-        }
+        // The steps' own times add up to the time at work; the last of the times since the start is all of it.
+        let [worked, all] = [snapshot.spent.worked, snapshot.spent.total()].map(|spent| right(&time(spent), TIME));
+        let text = format!("  {}{worked}{all}", left("total", columns.name));
         let row = heading + room.min(snapshot.steps.len());
         canvas.line(inside, row, &Line::from(canvas.span(Role::Text, text)));
     }
+}
+
+fn title(canvas: &Canvas<'_>, snapshot: &Snapshot) -> String {
+    let paused = snapshot.spent.paused;
+    if paused.is_zero() {
+        return "Checkpoints".to_owned();
+    }
+    let line = canvas.theme().glyphs.border.horizontal_top.repeat(2);
+    format!("Checkpoints {line} paused {}", human::rough_duration(paused))
+}
+
+fn time(spent: Duration) -> String {
+    if spent.is_zero() { "0s".to_owned() } else { human::duration(spent) }
 }
 
 #[derive(Clone, Copy)]
@@ -59,9 +72,9 @@ impl Columns {
 fn line(canvas: &Canvas<'_>, step: &StepView, columns: Columns) -> Line<'static> {
     let none = canvas.theme().glyphs.none;
     let begun = step.state != StepState::Waiting;
-    let own = if begun { human::duration(step.spent.worked) } else { String::new() };
+    let own = if begun { time(step.spent.worked) } else { String::new() };
     let at = match (step.ended_after, begun) {
-        (Some(at), _) => human::duration(at),
+        (Some(at), _) => time(at),
         (None, true) => none.to_owned(),
         (None, false) => String::new(),
     };

@@ -85,7 +85,7 @@ fn rest(canvas: &Canvas<'_>, vitals: &Vitals, width: usize) -> Vec<Line<'static>
             items.push(vec![title("database"), text(format!(" {}", database.size))]);
         }
         (None, why) => {
-            items.push([vec![title("database"), text(" ".to_owned())], why.unwrap_or_default().spans].concat())
+            items.push([vec![title("database"), text(" ".to_owned())], why.unwrap_or_default().spans].concat());
         }
     }
     let mut lines: Vec<Line<'static>> = Vec::new();

@@ -1,0 +1,32 @@
+//! Every example plan runs, on the table that the demo fills.
+
+use std::time::Duration;
+
+use howdah::sandbox::users;
+
+use crate::support::Lab;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_plan_runs_to_its_end() {
+    let plans: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/plans"))
+        .expect("assets/plans")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    assert!(plans.len() >= 3, "{plans:?}");
+    let lab = Lab::open().await;
+    users::fill(&lab.pool, 5000, |_| {}).await.expect("users");
+    for plan in plans {
+        let plan = plan.to_str().expect("a path");
+        let checked = lab.howdah(&["check", plan]).run();
+        assert_eq!(checked.code(), Some(0), "{plan}: {}", checked.stderr());
+        let ended = lab.howdah(&["run", plan, "--headless"]).run();
+        assert_eq!(ended.code(), Some(0), "{plan}: {}", ended.stderr());
+    }
+    let mixed = lab.number("SELECT count(*) FROM users WHERE email <> lower(email) OR migrated_at IS NULL").await;
+    assert_eq!(mixed, 0);
+    let left = lab
+        .number("SELECT count(*) FROM pg_class WHERE relname IN ('users_todo', 'users_unseen', 'users_credit')")
+        .await;
+    assert_eq!(left, 0, "what a plan makes for itself it takes away");
+    tokio::time::timeout(Duration::from_secs(5), lab.pool.close()).await.expect("closed");
+}
