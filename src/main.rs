@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let cli = Cli::parse();
     if let Err(error) = color_eyre::install() {
-        eprintln_quietly(&format!("error reports will be plain: {error}"));
+        complain(&format!("error reports will be plain: {error}"));
     }
     terminal::install_panic_restore();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -23,12 +23,12 @@ fn main() -> ExitCode {
             exit.into()
         }
         Err(error) => {
-            eprintln_quietly(&format!("error: the runtime does not start: {error}"));
+            complain(&format!("error: the runtime does not start: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn eprintln_quietly(words: &str) {
+fn complain(words: &str) {
     cli::say::err(words);
 }

@@ -214,9 +214,11 @@ mod tests {
 
     fn arbitrary_style() -> impl Strategy<Value = Style> {
         let colours = [Color::Reset, Color::Red, Color::LightBlue, Color::Indexed(208), Color::Rgb(1, 2, 3)];
-        let modifiers = [Modifier::empty(), Modifier::BOLD, Modifier::DIM, Modifier::REVERSED, Modifier::UNDERLINED];
-        (0..colours.len(), 0..colours.len(), 0..modifiers.len(), 0..modifiers.len()).prop_map(move |(fg, bg, a, b)| {
-            Style::new().fg(colours[fg]).bg(colours[bg]).add_modifier(modifiers[a] | modifiers[b])
+        // Bold and dim together mean something else to each terminal; vt100 keeps the later one.
+        let weights = [Modifier::empty(), Modifier::BOLD, Modifier::DIM];
+        let marks = [Modifier::empty(), Modifier::REVERSED, Modifier::UNDERLINED];
+        (0..colours.len(), 0..colours.len(), 0..weights.len(), 0..marks.len()).prop_map(move |(fg, bg, a, b)| {
+            Style::new().fg(colours[fg]).bg(colours[bg]).add_modifier(weights[a] | marks[b])
         })
     }
 
@@ -226,6 +228,9 @@ mod tests {
         proptest::collection::vec(text, 5).prop_map(|texts| {
             let mut buffer = Buffer::empty(AREA);
             for (y, (x, text, style)) in (0..).zip(texts) {
+                // ratatui's diff does not look at the second half of a wide character: no look that would show there.
+                let wide = text.contains('表');
+                let style = if wide { Style { fg: style.fg, ..Style::new() } } else { style };
                 buffer.set_string(x, y, text, style);
             }
             buffer

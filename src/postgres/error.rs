@@ -63,12 +63,16 @@ pub fn cause(what: &str, error: &sqlx::Error) -> Cause {
 pub fn cause_in_plan(what: &str, error: &sqlx::Error, sql: &SqlText, source: &PlanSource) -> Cause {
     let mut cause = cause(what, error);
     let Some(db) = database(error) else { return cause };
-    if let Some(PgErrorPosition::Original(position)) = db.position()
-        && let Some(place) = sql.place(position)
-    {
-        cause.message = format!("{what}, `{}`: {}", place.label, db.message());
-        let excerpt = source.excerpt_in_sql(place.sql, place.offset);
-        cause.details.splice(0..0, excerpt);
+    if let Some(PgErrorPosition::Original(position)) = db.position() {
+        let inside = sql.place(position);
+        if let Some(place) = inside.as_ref().or(sql.before(position).as_ref()) {
+            cause.message = format!("{what}, `{}`: {}", place.label, db.message());
+            let excerpt = source.excerpt_in_sql(place.sql, place.offset);
+            cause.details.splice(0..0, excerpt);
+        }
+        if inside.is_none() {
+            cause = cause.hint("the words up to here are not whole: is a parenthesis, a quote or a word missing?");
+        }
     }
     if sqlstate::class(db.code()) == Class::Plan && db.code() != sqlstate::INSUFFICIENT_PRIVILEGE {
         cause.fault = Fault::Usage;

@@ -5,6 +5,12 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
+/// A role that is called `howdah` has the ledger's schema on its search path, by `"$user"`: a plan's `event` would be ours,
+/// and its `CREATE TABLE` would land beside ours.
+const HIDE_LEDGER: &str = "SELECT set_config('search_path', coalesce((SELECT string_agg(quote_ident(s), ', ') \
+    FROM unnest(current_schemas(false)) AS s WHERE s <> 'howdah'), ''), false) \
+    WHERE current_user = 'howdah' OR 'howdah' = ANY (current_schemas(false))";
+
 /// Settings of a session, sent once after connecting.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -28,7 +34,7 @@ impl Session {
         format!(
             "SET application_name = {}; SET lock_timeout = {}; SET statement_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}; SET plan_cache_mode = force_custom_plan; SET jit = off; \
-             SET client_min_messages = warning",
+             SET client_min_messages = warning; {HIDE_LEDGER}",
             literal(&self.application_name),
             self.lock_timeout.as_millis(),
             self.statement_timeout.as_millis(),

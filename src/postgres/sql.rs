@@ -91,6 +91,18 @@ impl SqlText {
     }
 }
 
+impl SqlText {
+    /// The end of the plan's words that stand last before a position of the server's, in characters from 1: words that do
+    /// not close a parenthesis or a quote are noticed only behind them.
+    #[must_use]
+    pub fn before(&self, position: usize) -> Option<PlanPlace<'_>> {
+        let at = self.text.char_indices().nth(position.checked_sub(1)?).map_or(self.text.len(), |(byte, _)| byte);
+        let piece = self.pieces.iter().rev().find(|piece| piece.range.end <= at)?;
+        let offset = piece.from.text[..piece.skipped + piece.range.len()].chars().count();
+        Some(PlanPlace { label: &piece.label, sql: &piece.from, offset })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ async fn mistakes_in_a_plans_sql_are_shown_with_a_caret_before_anything_is_chang
                 "step \"emails\", `set.email`: column \"emial\" does not exist",
                 "42703",
                 ":6:24",
-                "                         ^",
+                "|                        ^",
             ],
         ),
         ("backfill = \"users\"\nset = { email = \"lower(email\" }", &["`set.email`", "syntax error"]),
@@ -202,7 +202,7 @@ fn mistakes_on_the_command_line_are_told_without_a_server() {
         write("unknown.toml", "name = \"x\"\nlimitz = 1\n[[step]]\nname = \"v\"\nverify = \"SELECT 1\"\nexpect = 1\n");
     let empty = write("empty.toml", "");
     let table: [(&[&str], &[&str]); 9] = [
-        (&["run", "/nonexistent/plan.toml"], &["/nonexistent/plan.toml", "no such file", "hint:"]),
+        (&["run", "/nonexistent/plan.toml"], &["there is no file `/nonexistent/plan.toml`", "hint:"]),
         (&["run", "/tmp"], &["/tmp", "hint:"]),
         (&["run", &broken], &["broken.toml:1:", "^"]),
         (&["run", &unknown], &["unknown.toml:2:1", "`limitz`", "did you mean `limits`?"]),
