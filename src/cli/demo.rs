@@ -120,7 +120,7 @@ async fn prepare(args: &DemoArgs) -> Result<(Server, String), Cause> {
             idle_in_transaction_timeout: Duration::ZERO,
         },
     };
-    let pool = connect::pool(&target, shape);
+    let pool = connect::pool(&target, &shape);
     bar.set_length(args.rows);
     let all = human::count(args.rows);
     let filled = users::fill(&pool, args.rows, |rows| {

@@ -176,8 +176,7 @@ async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
     if tokio::time::timeout(PUT_AWAY, ended).await.is_err() {
         tracing::error!("the engine did not end in time");
     }
-    let last = Arc::clone(&handle.snapshots.borrow());
-    last
+    Arc::clone(&handle.snapshots.borrow())
 }
 
 /// Says how it ended.

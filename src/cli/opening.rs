@@ -49,8 +49,7 @@ fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
         application_name: application_name(run, part),
         lock_timeout: limits.map_or(Duration::from_secs(2), |limits| limits.lock_timeout),
         statement_timeout: Duration::from_secs(30),
-        idle_in_transaction_timeout: limits
-            .map_or(Duration::from_secs(60), |limits| limits.idle_in_transaction_timeout),
+        idle_in_transaction_timeout: limits.map_or(Duration::from_mins(1), |limits| limits.idle_in_transaction_timeout),
     }
 }
 
@@ -82,7 +81,7 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
     migrate::migrate(&mut lock).await?;
     let taken = open::create(&mut lock, &plan, run, &opening.driver, anew).await?;
-    assemble(opening, plan, taken, lock, found, Vec::new()).await
+    Ok(assemble(&opening, plan, &taken, lock, &found, Vec::new()))
 }
 
 /// Finds a run and takes it over.
@@ -114,7 +113,7 @@ pub async fn take_over(
     notices.extend(changed.map(|text| (Level::Warning, text)));
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
-    assemble(opening, plan, taken, lock, found, notices).await
+    Ok(assemble(&opening, plan, &taken, lock, &found, notices))
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.
@@ -165,14 +164,14 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
         .hint("undo the change, or add --accept-changed-plan to go on with the new plan from where the run stands"))
 }
 
-async fn assemble(
-    opening: Opening,
+fn assemble(
+    opening: &Opening,
     plan: Plan,
-    taken: Taken,
+    taken: &Taken,
     lock: PgConnection,
-    found: preflight::Found,
+    found: &preflight::Found,
     mut notices: Vec<(Level, String)>,
-) -> Result<Opened, Cause> {
+) -> Opened {
     let run = taken.run;
     let shape = PoolShape {
         max: plan.database.pool_max,
@@ -183,7 +182,7 @@ async fn assemble(
             ..session("pool", &run.short(), Some(&plan.limits))
         },
     };
-    let pool = connect::pool(&opening.target, shape);
+    let pool = connect::pool(&opening.target, &shape);
     let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
     opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
     let bench = Workbench {
@@ -220,7 +219,7 @@ async fn assemble(
     }
     let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock);
     let ledger: Arc<dyn Ledger> = ledger;
-    Ok(Opened {
+    Opened {
         run: run.short(),
         plan: plan.name,
         resume_command: format!("howdah resume {}{}", run.short(), opening.resume_flags),
@@ -232,5 +231,5 @@ async fn assemble(
         ledger,
         keepers: vec![Box::pin(keeper)],
         notices,
-    })
+    }
 }

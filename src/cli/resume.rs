@@ -60,7 +60,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
 /// The blueprint's thresholds, until the plan is known.
 fn default_alerts() -> AlertLimits {
     AlertLimits {
-        duration: std::time::Duration::from_secs(300),
+        duration: std::time::Duration::from_mins(5),
         memory: ByteSize(1 << 30),
         free_memory_percent: 10.0,
         error_rate_percent: 10.0,

@@ -84,7 +84,7 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     }
                 }
                 Effect::Suspend => {
-                    tty.leave();
+                    Tty::leave();
                     if let Err(error) = stop_job().await {
                         tracing::warn!(%error, "the process cannot be stopped");
                     }

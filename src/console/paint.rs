@@ -223,23 +223,33 @@ mod tests {
     }
 
     /// A text a line: ratatui itself leaves half of a wide character behind where texts overlap.
-    fn arbitrary_frame() -> impl Strategy<Value = Buffer> {
-        let text = (0_u16..24, "[a-z表é█ ]{0,24}", arbitrary_style());
-        proptest::collection::vec(text, 5).prop_map(|texts| {
+    fn arbitrary_frame(letters: &'static str, style: impl Strategy<Value = Style>) -> impl Strategy<Value = Buffer> {
+        proptest::collection::vec((0_u16..24, letters, style), 5).prop_map(|texts| {
             let mut buffer = Buffer::empty(AREA);
             for (y, (x, text, style)) in (0..).zip(texts) {
-                // ratatui's diff does not look at the second half of a wide character: no look that would show there.
-                let wide = text.contains('表');
-                let style = if wide { Style { fg: style.fg, ..Style::new() } } else { style };
                 buffer.set_string(x, y, text, style);
             }
             buffer
         })
     }
 
+    /// Any text, wide characters among it. ratatui's diff passes over the second half of a wide character that a narrow
+    /// one replaces, so it has no look of its own here.
+    fn wide_frame() -> impl Strategy<Value = Buffer> {
+        arbitrary_frame("[a-z表é█ ]{0,24}", Just(Style::new()))
+    }
+
+    fn narrow_frame() -> impl Strategy<Value = Buffer> {
+        arbitrary_frame("[a-zé█ ]{0,24}", arbitrary_style())
+    }
+
+    fn two_frames() -> impl Strategy<Value = (Buffer, Buffer)> {
+        prop_oneof![(wide_frame(), wide_frame()), (narrow_frame(), narrow_frame())]
+    }
+
     proptest! {
         #[test]
-        fn a_terminal_shows_the_second_frame_as_if_there_had_been_no_first(a in arbitrary_frame(), b in arbitrary_frame()) {
+        fn a_terminal_shows_the_second_frame_as_if_there_had_been_no_first((a, b) in two_frames()) {
             let empty = Buffer::empty(AREA);
             let [mut twice, mut once] = [(); 2].map(|()| vt100::Parser::new(AREA.height, AREA.width, 0));
             let mut painter = Painter::default();

@@ -182,7 +182,7 @@ pub(crate) fn hostile() -> Snapshot {
     }
     if let Activity::Batches(batches) = &mut snapshot.activity {
         batches.estimate = Estimate { walked: u64::MAX, total: Total::About(u64::MAX) };
-        batches.eta = Eta::Within { least: ms(0), most: Duration::from_secs(99 * 365 * 86_400) };
+        batches.eta = Eta::Within { least: ms(0), most: Duration::from_hours(867_240) };
         batches.rate = Some(f64::MAX);
         batches.mean_rate = Some(f64::NAN);
         batches.next_size = u64::MAX;
@@ -280,7 +280,7 @@ fn vitals() -> Vitals {
         load: [1.2, 0.9, 0.7],
         memory_used: ByteSize(7_945_689_498),
         memory_total: ByteSize(24 << 30),
-        uptime: Duration::from_secs(86_400 * 40),
+        uptime: Duration::from_hours(960),
         cpu_series: VecDeque::new(),
     };
     let table = |name: &str, in_plan, live, dead, rates: [f64; 3]| TableVitals {

@@ -67,7 +67,7 @@ impl Tty {
     }
 
     /// Gives the terminal back, until [`Self::enter`].
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn leave() {
         restore();
     }
 

@@ -175,23 +175,23 @@ pub enum ThemeProblem {
 
 impl Problem for ThemeProblem {
     fn hint(&self) -> Option<String> {
-        let did_you = |meant: &Option<&str>| meant.map(|name| format!("did you mean `{name}`?"));
+        let did_you = |meant: Option<&str>| meant.map(|name| format!("did you mean `{name}`?"));
         match self {
             Self::Syntax(_) => None,
             Self::UnknownTheme(_) => Some("the themes are dark, light and mono; or give the path of a file".to_owned()),
             Self::Unknown { what: "role", meant, .. } => {
                 let roles = || Role::ALL.map(Role::name).join(", ");
-                did_you(meant).or_else(|| Some(format!("the roles are {}", roles())))
+                did_you(*meant).or_else(|| Some(format!("the roles are {}", roles())))
             }
-            Self::Unknown { what: "modifier", meant, .. } => did_you(meant)
+            Self::Unknown { what: "modifier", meant, .. } => did_you(*meant)
                 .or_else(|| Some(format!("the modifiers are {}", MODIFIERS.map(|(name, _)| name).join(", ")))),
             Self::Unknown { meant, .. } => {
-                did_you(meant).or_else(|| Some("the properties are fg, bg and modifiers".to_owned()))
+                did_you(*meant).or_else(|| Some("the properties are fg, bg and modifiers".to_owned()))
             }
             Self::WrongType { .. } => {
                 Some("write it like warning = { fg = \"#e69f00\", modifiers = [\"bold\"] }".to_owned())
             }
-            Self::BadColour { meant, .. } => did_you(meant).or_else(|| {
+            Self::BadColour { meant, .. } => did_you(*meant).or_else(|| {
                 Some("a colour is a name such as light-blue, #rrggbb, or a number from 0 to 255".to_owned())
             }),
         }
@@ -332,7 +332,7 @@ fn modifiers_of(value: &Spanned<DeValue<'_>>) -> Result<Modifier, Misplaced> {
         return Err((value.span(), wrong_type("modifiers", expected, value)));
     };
     let mut modifiers = Modifier::empty();
-    for word in words.iter() {
+    for word in words {
         let DeValue::String(text) = word.get_ref() else {
             return Err((word.span(), wrong_type("modifiers", expected, word)));
         };

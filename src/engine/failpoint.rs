@@ -67,10 +67,10 @@ mod debug {
             Action::Kill => {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
                 // The signal may take a moment to arrive; nothing may happen until then.
-                std::thread::sleep(std::time::Duration::from_secs(60));
+                std::thread::sleep(std::time::Duration::from_mins(1));
             }
             Action::Panic => panic!("failpoint {name}"),
-            Action::Sleep => std::thread::sleep(std::time::Duration::from_secs(60)),
+            Action::Sleep => std::thread::sleep(std::time::Duration::from_mins(1)),
         }
     }
 

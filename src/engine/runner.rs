@@ -79,9 +79,10 @@ pub async fn run(
     failpoint::hit("run.created");
     // Whoever asked to stop while we were connecting finds the run stopped before it began.
     if board.signal(&Signal::Begin).is_ok() {
-        let (kind, text) = match resumed {
-            true => (EventKind::RunResumed, "the run goes on where it stood"),
-            false => (EventKind::RunStarted, "the run begins"),
+        let (kind, text) = if resumed {
+            (EventKind::RunResumed, "the run goes on where it stood")
+        } else {
+            (EventKind::RunStarted, "the run begins")
         };
         board.event(Level::Info, kind, text.to_owned());
         for (level, text) in notices {

@@ -9,8 +9,8 @@ use crate::run::Cause;
 /// Each version's SQL, from version 1 on.
 const VERSIONS: [&str; 1] = [include_str!("schema.sql")];
 
-/// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII.
-const MIGRATION_LOCK: i64 = 0x0068_6f77_6461_68;
+/// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII, as a number.
+const MIGRATION_LOCK: i64 = 0x0000_686f_7764_6168;
 
 /// Makes the schema, or brings it up to date. Costs one query when there is nothing to do.
 ///

@@ -33,7 +33,6 @@ pub struct PostgresLedger {
 
 impl PostgresLedger {
     /// The ledger, and the work that keeps the lock: it owns `lock`, the connection whose session holds it.
-    #[must_use]
     pub fn new(
         pool: PgPool,
         run: RunId,

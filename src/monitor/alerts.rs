@@ -227,7 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     const LIMITS: AlertLimits = AlertLimits {
-        duration: Duration::from_secs(300),
+        duration: Duration::from_mins(5),
         memory: ByteSize(1000 << 20),
         free_memory_percent: 10.0,
         error_rate_percent: 10.0,

@@ -148,7 +148,7 @@ mod tests {
 
     const PACE: Pace = Pace {
         every: Duration::from_millis(10),
-        at_rest: Duration::from_secs(3600),
+        at_rest: Duration::from_hours(1),
         deadline: Duration::from_millis(40),
         grace: Duration::from_millis(40),
     };

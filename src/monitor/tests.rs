@@ -13,7 +13,7 @@ const PACE: Pace = Pace {
 };
 
 const LIMITS: AlertLimits = AlertLimits {
-    duration: Duration::from_secs(300),
+    duration: Duration::from_mins(5),
     memory: ByteSize(1 << 50),
     free_memory_percent: 0.0,
     error_rate_percent: 10.0,
@@ -131,7 +131,7 @@ async fn a_source_that_hangs_shows_unavailable_and_its_late_answer_is_taken() {
 #[tokio::test]
 async fn a_source_that_hangs_for_ever_holds_up_neither_the_others_nor_the_end() {
     let mut bench = Bench::start();
-    bench.tell(Deed::Hang(Duration::from_secs(3600)));
+    bench.tell(Deed::Hang(Duration::from_hours(1)));
     bench.connect();
     bench.wait_for(|vitals| unavailable(vitals, "no answer within 60ms")).await;
     let host = bench.wait_for(|vitals| vitals.host.value().is_some()).await.host.clone();

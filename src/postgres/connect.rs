@@ -55,7 +55,7 @@ pub async fn one(target: &Target, limit: Duration, session: &Session) -> Result<
 
 /// Makes a pool; connections open when they are asked for. Each sets its session up as `shape` says.
 #[must_use]
-pub fn pool(target: &Target, shape: PoolShape) -> PgPool {
+pub fn pool(target: &Target, shape: &PoolShape) -> PgPool {
     let session = shape.session.clone();
     PgPoolOptions::new()
         .max_connections(shape.max)

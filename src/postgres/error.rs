@@ -73,6 +73,8 @@ pub fn cause_in_plan(what: &str, error: &sqlx::Error, sql: &SqlText, source: &Pl
         if inside.is_none() {
             cause = cause.hint("the words up to here are not whole: is a parenthesis, a quote or a word missing?");
         }
+    } else if let Some(place) = sql.first() {
+        cause.details.splice(0..0, source.excerpt_in_sql(place.sql, 0));
     }
     if sqlstate::class(db.code()) == Class::Plan && db.code() != sqlstate::INSUFFICIENT_PRIVILEGE {
         cause.fault = Fault::Usage;

@@ -92,6 +92,12 @@ impl SqlText {
 }
 
 impl SqlText {
+    /// Where the plan's first words stand, for a failure that names no position.
+    #[must_use]
+    pub fn first(&self) -> Option<PlanPlace<'_>> {
+        self.pieces.first().map(|piece| PlanPlace { label: &piece.label, sql: &piece.from, offset: 0 })
+    }
+
     /// The end of the plan's words that stand last before a position of the server's, in characters from 1: words that do
     /// not close a parenthesis or a quote are noticed only behind them.
     #[must_use]

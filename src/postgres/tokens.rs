@@ -42,16 +42,15 @@ pub fn tokens(sql: &str) -> Vec<Token> {
                 out.push(Token::Quoted(name.replace("\"\"", "\"")));
                 at = end;
             }
-            '$' => match dollar_tag(&chars, at) {
-                Some(tag) => {
+            '$' => {
+                if let Some(tag) = dollar_tag(&chars, at) {
                     at = skip_dollar(&chars, at, &tag);
                     out.push(Token::Text);
-                }
-                None => {
+                } else {
                     out.push(Token::Symbol('$'));
                     at += 1;
                 }
-            },
+            }
             c if c.is_alphabetic() || c == '_' => {
                 let end = skip_until(&chars, at, |c| !(c.is_alphanumeric() || c == '_' || c == '$'));
                 out.push(Token::Word(chars[at..end].iter().collect::<String>().to_ascii_lowercase()));
@@ -192,16 +191,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn found(index: &str, table: &str) -> Option<ConcurrentIndex> {
-        Some(ConcurrentIndex { index: index.to_owned(), table: table.to_owned() })
+    fn an_index(index: &str, table: &str) -> ConcurrentIndex {
+        ConcurrentIndex { index: index.to_owned(), table: table.to_owned() }
     }
 
     #[test]
     fn an_index_built_concurrently_is_recognised() {
         let table = [
-            ("CREATE INDEX CONCURRENTLY IF NOT EXISTS users_todo ON users (id)", found("users_todo", "\"users\"")),
-            ("create unique index concurrently \"A b\" on only app.\"T\" (x)", found("A b", "\"app\".\"T\"")),
-            ("-- why\nCREATE /* a /* nested */ one */ INDEX CONCURRENTLY i ON t(x)", found("i", "\"t\"")),
+            (
+                "CREATE INDEX CONCURRENTLY IF NOT EXISTS users_todo ON users (id)",
+                Some(an_index("users_todo", "\"users\"")),
+            ),
+            ("create unique index concurrently \"A b\" on only app.\"T\" (x)", Some(an_index("A b", "\"app\".\"T\""))),
+            ("-- why\nCREATE /* a /* nested */ one */ INDEX CONCURRENTLY i ON t(x)", Some(an_index("i", "\"t\""))),
             ("CREATE INDEX CONCURRENTLY ON t (x)", None),
             ("CREATE INDEX i ON t (x)", None),
             ("SELECT 'CREATE INDEX CONCURRENTLY i ON t'", None),

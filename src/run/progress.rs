@@ -201,7 +201,7 @@ impl Progress {
             (rate > 0.0).then(|| left as f64 / rate).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         };
         match (after(short.max(mean)), after(short.min(mean))) {
-            (Some(least), Some(most)) if most < Duration::from_secs(100 * 365 * 86_400) => Eta::Within { least, most },
+            (Some(least), Some(most)) if most < Duration::from_hours(876_000) => Eta::Within { least, most },
             _ => Eta::Unknown,
         }
     }

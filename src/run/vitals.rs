@@ -11,8 +11,10 @@ use super::{ByteSize, Level};
 /// A reading, or why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(Default)]
 pub enum Reading<T> {
     /// Nothing has been measured yet.
+    #[default]
     Pending,
     /// The newest value.
     Value(T),
@@ -27,12 +29,6 @@ impl<T> Reading<T> {
             Self::Value(value) => Some(value),
             Self::Pending | Self::Unavailable(_) => None,
         }
-    }
-}
-
-impl<T> Default for Reading<T> {
-    fn default() -> Self {
-        Self::Pending
     }
 }
 

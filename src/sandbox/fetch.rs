@@ -23,9 +23,9 @@ const GITHUB: &str = "github.com/theseus-rs/postgresql-binaries";
 const MIRROR: &str = "the mirror in HOWDAH_PG_ARCHIVE";
 
 /// Looking up a version is a few small requests, with their retries.
-const LOOK_UP: Duration = Duration::from_secs(60);
+const LOOK_UP: Duration = Duration::from_mins(1);
 /// An archive has about 15 MB.
-const DOWNLOAD: Duration = Duration::from_secs(600);
+const DOWNLOAD: Duration = Duration::from_mins(10);
 
 /// Downloads the newest server of a major version, checks its SHA-256, unpacks it into the cache and tries it.
 ///

@@ -58,7 +58,7 @@ impl Places {
     /// The directories that may hold a server, best first. They need not exist.
     fn candidates(&self) -> Vec<PathBuf> {
         let bins = |parent: &str, prefix: &str| newest_first(&self.root.join(parent), prefix, "bin");
-        let mut found: Vec<PathBuf> = self.from_pg_config().into_iter().collect();
+        let mut found: Vec<PathBuf> = self.by_pg_config().into_iter().collect();
         found.extend(bins("usr/lib/postgresql", ""));
         found.extend(bins("usr", "pgsql-"));
         found.extend(self.path.iter().cloned());
@@ -70,7 +70,7 @@ impl Places {
     }
 
     /// What the first `pg_config` on the path says.
-    fn from_pg_config(&self) -> Option<PathBuf> {
+    fn by_pg_config(&self) -> Option<PathBuf> {
         let program = self.path.iter().map(|directory| directory.join("pg_config")).find(|file| file.is_file())?;
         let mut command = Command::new(program);
         let output = run(command.arg("--bindir")).ok().filter(|output| output.status.success())?;
@@ -167,7 +167,7 @@ pub fn probe(bin: &Path, account: Option<&Account>) -> Result<Installation, Stri
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(format!("`{program} --version` failed ({}): {}", output.status, said.trim()));
         }
-        answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        String::from_utf8_lossy(&output.stdout).trim().clone_into(&mut answer);
     }
     let version = ServerVersion::parse(&answer).ok_or_else(|| format!("`postgres --version` says `{answer}`"))?;
     Ok(Installation { bin: bin.to_owned(), version })

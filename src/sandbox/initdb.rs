@@ -18,7 +18,7 @@ use super::guard::Guard;
 use super::{Listen, SUPERUSER, process};
 
 /// It takes about a second; a busy host may need more.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The first that the host knows: macOS before 15 has no `C.UTF-8`.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];

@@ -12,7 +12,7 @@ use super::guard;
 use super::process::{self, Life};
 
 /// A directory without an owner's note may be one that is being made; after this, it is not.
-const NEWBORN: Duration = Duration::from_secs(600);
+const NEWBORN: Duration = Duration::from_mins(10);
 
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     const NEW: Duration = Duration::from_secs(1);
-    const OLD: Duration = Duration::from_secs(86_400);
+    const OLD: Duration = Duration::from_hours(24);
 
     fn owner() -> Owner {
         Owner { pid: 77, started: Some(5), namespace: Some("pid:[1]".to_owned()), postmaster: None, kept: false }

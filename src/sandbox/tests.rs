@@ -145,7 +145,7 @@ async fn an_owner_to_be_killed() {
     let draft = report.with_extension("new");
     std::fs::write(&draft, format!("{}\n{}", server.pid().unwrap(), server.directory().display())).unwrap();
     std::fs::rename(draft, report).unwrap();
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
 }
 
 const REPORT: &str = "HOWDAH_TEST_SANDBOX_REPORT";

@@ -71,7 +71,7 @@ fn named(code: &str) -> BTreeSet<String> {
             let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
             match rest.strip_prefix('{') {
                 Some(list) => {
-                    parts.extend(list.split('}').next().unwrap_or("").split(',').map(|item| word(item.trim())))
+                    parts.extend(list.split('}').next().unwrap_or("").split(',').map(|item| word(item.trim())));
                 }
                 None => {
                     parts.insert(word(rest));

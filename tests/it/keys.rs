@@ -36,9 +36,7 @@ async fn keys_of_every_type_are_walked_each_row_once() {
              INSERT INTO \"Odd schema\".{name} ({key}) {rows}"
         ))
         .await;
-        plan.push_str(&format!(
-            "[[step]]\nname = '{name}'\nbackfill = '\"Odd schema\".{name}'\nset = {{ n = \"n + 1\" }}\n"
-        ));
+        plan += &format!("[[step]]\nname = '{name}'\nbackfill = '\"Odd schema\".{name}'\nset = {{ n = \"n + 1\" }}\n");
     }
     let plan = lab.plan("keys.toml", &plan);
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(0);

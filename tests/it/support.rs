@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Executor};
 
 /// Nothing here takes longer, on a machine that is busy as well.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A server of the test's own, a directory for files, and howdah to be started on them.
 pub struct Lab {

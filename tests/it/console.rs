@@ -1,0 +1,320 @@
+//! The console in a real terminal, on a real run.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+
+use crate::support::{DEADLINE, Lab};
+
+/// howdah in a pseudo-terminal, and what that terminal shows.
+struct Screen {
+    seen: Arc<Mutex<Seen>>,
+    writer: Option<Box<dyn Write + Send>>,
+    child: Box<dyn Child + Send + Sync>,
+    master: Option<Box<dyn MasterPty + Send>>,
+}
+
+struct Seen {
+    parser: vt100::Parser,
+    bytes: Vec<u8>,
+    times: Vec<(Instant, usize)>,
+}
+
+impl Screen {
+    fn open(lab: &Lab, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_howdah"));
+        command.env_clear();
+        for (name, value) in [
+            ("HOME", lab.files.path().to_str().expect("a path")),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "xterm-256color"),
+            ("DATABASE_URL", &lab.url),
+        ] {
+            command.env(name, value);
+        }
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(command: CommandBuilder) -> Self {
+        let size = PtySize { rows: 40, cols: 140, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
+        let child = pair.slave.spawn_command(command).expect("howdah starts");
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().expect("a reader");
+        let writer = pair.master.take_writer().expect("a writer");
+        let seen =
+            Arc::new(Mutex::new(Seen { parser: vt100::Parser::new(40, 140, 0), bytes: Vec::new(), times: Vec::new() }));
+        let sink = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut chunk = [0_u8; 65536];
+            while let Ok(n) = reader.read(&mut chunk) {
+                if n == 0 {
+                    return;
+                }
+                let mut seen = sink.lock().expect("seen");
+                seen.parser.process(&chunk[..n]);
+                seen.bytes.extend_from_slice(&chunk[..n]);
+                seen.times.push((Instant::now(), n));
+            }
+        });
+        Self { seen, writer: Some(writer), child, master: Some(pair.master) }
+    }
+
+    fn press(&mut self, keys: &str) {
+        let writer = self.writer.as_mut().expect("the terminal is open");
+        writer.write_all(keys.as_bytes()).and_then(|()| writer.flush()).expect("a key");
+    }
+
+    fn text(&self) -> String {
+        self.seen.lock().expect("seen").parser.screen().contents()
+    }
+
+    fn on_alternate_screen(&self) -> bool {
+        self.seen.lock().expect("seen").parser.screen().alternate_screen()
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, fulfilled: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let text = self.text();
+            if fulfilled(&text) {
+                return text;
+            }
+            assert!(Instant::now() < end, "never seen: {what}\n{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[track_caller]
+    fn until_shown(&self, words: &str) -> String {
+        self.until(words, |text| text.contains(words))
+    }
+
+    #[track_caller]
+    fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                // What it said last may still be on its way.
+                let drained = Instant::now() + Duration::from_millis(200);
+                while Instant::now() < drained && self.on_alternate_screen() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                return status;
+            }
+            assert!(Instant::now() < end, "howdah does not end:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The terminal is as it was before: the normal screen, a cursor, no colours, cooked mode.
+    #[track_caller]
+    fn expect_restored(&self) {
+        let seen = self.seen.lock().expect("seen");
+        let screen = seen.parser.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "the terminal was not restored");
+        assert!(!screen.bracketed_paste() && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None);
+        let entered = count(&seen.bytes, b"\x1b[?2026h");
+        let left = count(&seen.bytes, b"\x1b[?2026l");
+        assert!(left >= entered, "a synchronized update was left open: {entered} {left}");
+        #[cfg(target_os = "linux")]
+        if let Some(fd) = self.master.as_ref().and_then(|master| master.as_raw_fd()) {
+            let modes = std::process::Command::new("stty")
+                .args(["-F", &format!("/proc/{}/fd/{fd}", std::process::id()), "-a"])
+                .output()
+                .expect("stty");
+            let modes = String::from_utf8_lossy(&modes.stdout).into_owned();
+            assert!(modes.contains(" icanon") && modes.contains(" echo") && modes.contains(" isig"), "{modes}");
+        }
+    }
+}
+
+fn count(bytes: &[u8], needle: &[u8]) -> usize {
+    bytes.windows(needle.len()).filter(|window| *window == needle).count()
+}
+
+const PLAN: &str = r#"
+name = "watched"
+[limits]
+batch = { start = 200, min = 200, max = 200 }
+[[step]]
+name = "count up"
+backfill = "items"
+set = { n = "n + 1" }
+where = "n = 0"
+[[step]]
+name = "nothing left"
+verify = "SELECT count(*) FROM items WHERE n <> 1"
+expect = 0
+"#;
+
+async fn items(lab: &Lab, rows: u32) -> String {
+    lab.sql(&format!(
+        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO items SELECT generate_series(1, {rows}); ANALYZE items"
+    ))
+    .await;
+    lab.plan("watched.toml", PLAN).to_str().expect("a path").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_watches_pauses_continues_and_sees_it_done() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 200_000).await;
+    let mut screen = Screen::open(&lab, &["run", &plan], &[]);
+    screen.until_shown("● RUNNING");
+    let first = screen.until("rows walked", |text| text.contains("/ ~200,000 rows") && !text.contains(" 0 / ~"));
+    assert!(first.contains("step 1/2 count up") && first.contains("items") && first.contains("postgres@"), "{first}");
+    screen.press(" ");
+    screen.until_shown("‖ PAUSED");
+    let still = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
+    assert!(still > 0 && still < 200_000, "{still}");
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "paused");
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%' AND state LIKE 'idle in transaction%'";
+    // Two heartbeats long nothing moves.
+    lab.until("SELECT now() - heartbeat < '100 ms' FROM howdah.run").await;
+    lab.until("SELECT now() - heartbeat > '1 s' FROM howdah.run").await;
+    lab.until("SELECT now() - heartbeat < '100 ms' FROM howdah.run").await;
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n = 1").await, still);
+    assert_eq!(lab.number(open).await, 0, "no transaction stands open in a pause");
+    screen.press("?");
+    screen.until("the keys", |text| text.contains("pause at the batch's edge"));
+    screen.press("\x1b");
+    screen.until("no box", |text| !text.contains("pause at the batch's edge"));
+    screen.press(" ");
+    screen.until_shown("● RUNNING");
+    let done = screen.until_shown("DONE: every step is done and checked");
+    assert!(done.contains("200,000 rows changed") && done.contains("100.0%"), "{done}");
+    screen.press("q");
+    let status = screen.ended();
+    assert_eq!(status.exit_code(), 0);
+    screen.expect_restored();
+    assert!(screen.text().contains("200,000"), "the report stays on the normal screen:\n{}", screen.text());
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_out_restores_the_terminal_and_leaves_a_run_that_goes_on() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 400_000).await;
+    let running = |screen: &Screen| {
+        drop(screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 200 in")))
+    };
+
+    // The quit dialogue: stay, then pause and quit.
+    let mut screen = Screen::open(&lab, &["run", &plan], &[]);
+    running(&screen);
+    screen.press("q");
+    screen.until("the choices", |text| {
+        text.to_lowercase().contains("keep running") || text.to_lowercase().contains("without a console")
+    });
+    screen.press("\x1b");
+    screen.until("no box", |text| !text.to_lowercase().contains("without a console"));
+    screen.press("\x03");
+    screen.until("the choices again", |text| text.to_lowercase().contains("without a console"));
+    screen.press("\x03");
+    assert_eq!(screen.ended().exit_code(), 3);
+    screen.expect_restored();
+    assert!(screen.text().contains("howdah resume"), "{}", screen.text());
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "stopped");
+
+    // SIGTERM.
+    let mut screen = Screen::open(&lab, &["resume"], &[]);
+    running(&screen);
+    signal(&screen, nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(screen.ended().exit_code(), 3);
+    screen.expect_restored();
+
+    // A panic of the engine: the console tells it, and leaves with code 1.
+    let mut screen = Screen::open(&lab, &["resume"], &[("HOWDAH_FAILPOINTS", "batch.recorded=panic@50")]);
+    screen.until_shown("howdah itself failed");
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 1);
+    screen.expect_restored();
+
+    // A run that cannot begin leaves the console by itself, and says why on the normal screen.
+    let mut screen = Screen::open(&lab, &["resume", "--database", "postgres://u@127.0.0.1:1/x"], &[]);
+    assert_eq!(screen.ended().exit_code(), 1);
+    screen.expect_restored();
+    assert!(screen.text().contains("connection refused"), "{}", screen.text());
+
+    // The terminal goes away: the run goes on to its end without it.
+    let mut screen = Screen::open(&lab, &["resume"], &[]);
+    running(&screen);
+    drop(screen.writer.take());
+    drop(screen.master.take());
+    assert_eq!(screen.ended().exit_code(), 0);
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
+}
+
+fn signal(screen: &Screen, signal: nix::sys::signal::Signal) {
+    let pid = i32::try_from(screen.child.process_id().expect("a pid")).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a signal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_z_pauses_and_stops_and_fg_goes_on() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 200_000).await;
+    // Under a shell with job control, as a person has it.
+    let mut command = CommandBuilder::new("/bin/bash");
+    command.args(["--norc", "--noprofile", "-i"]);
+    command.env_clear();
+    for (name, value) in [
+        ("HOME", lab.files.path().to_str().expect("a path")),
+        ("LANG", "C.UTF-8"),
+        ("TERM", "xterm-256color"),
+        ("DATABASE_URL", &lab.url),
+        ("PS1", "shell> "),
+        ("PATH", "/usr/bin:/bin"),
+    ] {
+        command.env(name, value);
+    }
+    let mut screen = Screen::spawn(command);
+    screen.until_shown("shell> ");
+    screen.press(&format!("{} run {plan}\n", env!("CARGO_BIN_EXE_howdah")));
+    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 200 in"));
+    screen.press("\x1a");
+    screen.until_shown("Stopped");
+    screen.expect_restored();
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "paused");
+    assert_eq!(lab.number("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%' AND state LIKE 'idle in transaction%'").await, 0);
+    screen.press("fg\n");
+    screen.until_shown("DONE: every step is done and checked");
+    screen.press("q");
+    screen.until("the shell", |text| text.contains("200,000") && text.trim_end().ends_with("shell>"));
+    screen.expect_restored();
+    screen.press("exit\n");
+    screen.ended();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_colour_and_without_utf8_the_console_still_tells_everything() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 20_000).await;
+    let mut screen = Screen::open(&lab, &["run", &plan], &[("NO_COLOR", "1"), ("LANG", "C")]);
+    let done = screen.until_shown("DONE: every step is done and checked");
+    assert!(done.is_ascii(), "{done}");
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 0);
+    screen.expect_restored();
+    let seen = screen.seen.lock().expect("seen");
+    let text = String::from_utf8_lossy(&seen.bytes).into_owned();
+    for sgr in text.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m')).map(|(codes, _)| codes) {
+        if !sgr.chars().all(|c| c.is_ascii_digit() || c == ';') {
+            continue;
+        }
+        let colour = |code: &str| {
+            code.parse::<u32>()
+                .is_ok_and(|n| (30..=38).contains(&n) || (40..=48).contains(&n) || (90..=107).contains(&n))
+        };
+        assert!(!sgr.split(';').any(colour), "a colour in `{sgr}`");
+    }
+}
