@@ -1,6 +1,6 @@
 //! `howdah check`: would this plan run here?
 
-use super::environment::variable;
+use super::environment::{of_plan, variable};
 use super::{Exit, Global, PlanArgs, opening, say};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -11,7 +11,7 @@ use crate::run::Cause;
 /// # Errors
 /// Why it would not run.
 pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
-    let plan = load::from_file(&args.plan, &variable).map_err(PlanError::into_cause)?;
+    let plan = load::from_file(&args.plan, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?;
     let target = Target::resolve(global.database.as_deref(), plan.database.url.as_ref(), &variable)?;
     let found = opening::check(&target, &plan).await?;
     let name = crate::run::text::clean(&plan.name).into_owned();

@@ -183,7 +183,9 @@ async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
 fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
     let exit = match &last.state {
         RunState::Done { .. } => Exit::Done,
-        RunState::Failed { cause, .. } => say::exit_of(cause),
+        // A plan that is found wrong before the run began has changed nothing: 2. Later it is a run that failed: 1.
+        RunState::Failed { cause, .. } if last.started_at.is_none() => say::exit_of(cause),
+        RunState::Failed { .. } => Exit::Failed,
         RunState::Stopped { .. }
         | RunState::Starting
         | RunState::Running

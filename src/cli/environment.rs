@@ -15,6 +15,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The environment of a plan: `--database` answers for `DATABASE_URL`, since it would win over it anyway.
+pub fn of_plan(flag: Option<&str>) -> impl Fn(&str) -> Option<String> {
+    let flag = flag.map(str::to_owned);
+    move |name| if name == "DATABASE_URL" && flag.is_some() { flag.clone() } else { variable(name) }
+}
+
 fn strategy() -> Option<app_strategy::Xdg> {
     let args = AppStrategyArgs {
         top_level_domain: "org".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
-use super::environment::variable;
+use super::environment::of_plan;
 use super::probe::PoolSource;
 use crate::engine::ports::{Ledger, Opened, OpenedStep};
 use crate::ledger::migrate;
@@ -84,32 +84,38 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     Ok(assemble(&opening, plan, &taken, lock, &found, Vec::new()))
 }
 
+/// What is to be resumed, and with which plan.
+pub struct Wanted {
+    /// The run; without it, the newest that is unfinished.
+    pub run: Option<RunRef>,
+    /// The plan, where it was given; else the run's own.
+    pub plan: Option<Plan>,
+    /// Whether to go on although its steps have changed.
+    pub accept_changed: bool,
+    /// `--database`, which answers for `DATABASE_URL` in the plan.
+    pub flag: Option<String>,
+}
+
 /// Finds a run and takes it over.
 ///
 /// # Errors
 /// Why it cannot be resumed.
-pub async fn take_over(
-    opening: Opening,
-    named: Option<RunRef>,
-    given: Option<Plan>,
-    accept_changed: bool,
-    learn: impl FnOnce(RunId) + Send,
-) -> Result<Opened, Cause> {
+pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunId) + Send) -> Result<Opened, Cause> {
     let mut lock = connect::one(&opening.target, CONNECT, &session("ledger", "resume", None)).await?;
-    let run = open::find(&mut lock, named.as_ref(), true).await?;
+    let run = open::find(&mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
     migrate::migrate(&mut lock).await?;
     let taken = open::resume(&mut lock, run, &opening.driver).await?;
     let mut notices = Vec::new();
-    let plan = match given {
+    let plan = match wanted.plan {
         Some(plan) => plan,
-        None => find_plan(&mut lock, run, &mut notices).await?,
+        None => find_plan(&mut lock, run, wanted.flag.as_deref(), &mut notices).await?,
     };
     session("ledger", &run.short(), Some(&plan.limits))
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let changed = same_steps(&plan, &taken, accept_changed)?;
+    let changed = same_steps(&plan, &taken, wanted.accept_changed)?;
     notices.extend(changed.map(|text| (Level::Warning, text)));
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
@@ -117,11 +123,17 @@ pub async fn take_over(
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.
-async fn find_plan(lock: &mut PgConnection, run: RunId, notices: &mut Vec<(Level, String)>) -> Result<Plan, Cause> {
+async fn find_plan(
+    lock: &mut PgConnection,
+    run: RunId,
+    flag: Option<&str>,
+    notices: &mut Vec<(Level, String)>,
+) -> Result<Plan, Cause> {
     let stored = open::stored_plan(lock, run).await?;
+    let env = of_plan(flag);
     if let Some(path) = stored.path.as_ref().map(PathBuf::from) {
         if path.is_file() {
-            return load::from_file(&path, &variable).map_err(crate::plan::PlanError::into_cause);
+            return load::from_file(&path, &env).map_err(crate::plan::PlanError::into_cause);
         }
         notices.push((
             Level::Warning,
@@ -129,7 +141,7 @@ async fn find_plan(lock: &mut PgConnection, run: RunId, notices: &mut Vec<(Level
         ));
     }
     let label = stored.path.clone().unwrap_or_else(|| format!("{} (from the ledger)", stored.name));
-    load::from_text(&label, stored.path.map(PathBuf::from), &stored.source, &variable)
+    load::from_text(&label, stored.path.map(PathBuf::from), &stored.source, &env)
         .map_err(crate::plan::PlanError::into_cause)
 }
 
@@ -193,14 +205,17 @@ fn assemble(
         limits: plan.limits.clone(),
         index: crate::run::StepIndex(0),
         name: String::new(),
+        resumed: taken.resumed,
         begun_before: false,
     };
     let mut steps = Vec::new();
     for ((index, step), record) in (0_u32..).zip(&plan.steps).zip(&taken.steps) {
+        // Refused with "already exists" (42P07): what is there was somebody else's from the start.
+        let refused = record.view.outcome.as_deref().is_some_and(|outcome| outcome.ends_with("(SQLSTATE 42P07)"));
         let bench = Workbench {
             index: crate::run::StepIndex(index),
             name: step.name.clone(),
-            begun_before: matches!(record.view.state, StepState::Running | StepState::Failed),
+            begun_before: matches!(record.view.state, StepState::Running | StepState::Failed) && !refused,
             ..bench.clone()
         };
         let cleans = matches!(&step.kind, StepKind::Statement(statement) if statement.cleanup);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::drive::{self, Job};
-use super::environment::variable;
+use super::environment::{of_plan, variable};
 use super::log::Log;
-use super::opening::{self, Opening};
+use super::opening::{self, Opening, Wanted};
 use super::run::{resume_flags, this_process};
 use super::{Exit, Global, ResumeArgs};
 use crate::plan::model::AlertLimits;
@@ -21,7 +21,7 @@ use crate::run::{ByteSize, Cause};
 /// The command is wrong. What goes wrong later is in the exit code.
 pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let plan = match &args.plan {
-        Some(path) => Some(load::from_file(path, &variable).map_err(PlanError::into_cause)?),
+        Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
     let url = plan.as_ref().and_then(|plan| plan.database.url.as_ref());
@@ -47,9 +47,11 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
             tracing::error!("{}", cause.headline());
         }
     };
+    let wanted =
+        Wanted { run: args.run, plan, accept_changed: args.accept_changed_plan, flag: global.database.clone() };
     let job = Job {
         start: drive::starting(name, title),
-        opener: Box::pin(opening::take_over(opening, args.run, plan, args.accept_changed_plan, learn)),
+        opener: Box::pin(opening::take_over(opening, wanted, learn)),
         slot,
         alerts,
         farewell: Vec::new(),

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::drive::{self, Job};
-use super::environment::{self, variable};
+use super::environment::{self, of_plan, variable};
 use super::log::Log;
 use super::opening::{self, Opening};
 use super::{Exit, Global, RunArgs};
@@ -18,7 +18,7 @@ use crate::run::Cause;
 /// # Errors
 /// The plan or the command is wrong. What goes wrong later is in the exit code.
 pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
-    let plan = load::from_file(&args.plan, &variable).map_err(PlanError::into_cause)?;
+    let plan = load::from_file(&args.plan, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?;
     let target = Target::resolve(global.database.as_deref(), plan.database.url.as_ref(), &variable)?;
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;

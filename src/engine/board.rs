@@ -52,6 +52,8 @@ struct Walk {
     sweep: u32,
     next_size: u64,
     target: Duration,
+    /// The plan's own target: the statement's time limit is made for it.
+    plan_target: Duration,
     at_floor: bool,
     last: Option<BatchView>,
     ended: bool,
@@ -195,7 +197,7 @@ impl Board {
     }
 
     /// A sweep begins, or goes on.
-    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize) {
+    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration) {
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(self.clock.elapsed()).worked;
         let here: Tally = sweep.segments.iter().map(|segment| segment.tally).sum();
@@ -206,6 +208,7 @@ impl Board {
             sweep: sweep.number,
             next_size: size.rows(),
             target: size.target(),
+            plan_target,
             at_floor: false,
             last: None,
             ended: sweep.segments.iter().all(|segment| segment.done),
@@ -279,7 +282,8 @@ impl Board {
         let Some(walk) = &mut inner.walk else { return };
         let now = walk.target.as_millis();
         let next = if longer {
-            TARGETS.iter().find(|ms| u128::from(**ms) > now)
+            let most = walk.plan_target * 4;
+            TARGETS.iter().find(|ms| u128::from(**ms) > now && Duration::from_millis(**ms) <= most)
         } else {
             TARGETS.iter().rev().find(|ms| u128::from(**ms) < now)
         };
@@ -400,7 +404,9 @@ impl Walk {
             correct_total(self.foretold, walked, self.position, self.next_size)
         };
         let estimate = Estimate { walked, total };
-        let eta = if working { self.progress.eta(worked, &estimate) } else { crate::run::Eta::Unknown };
+        // Past what was foretold, with keys that tell no distance, the total is only "at least".
+        let told = self.position.is_some() || self.foretold.is_some_and(|rows| walked < rows);
+        let eta = if working && told { self.progress.eta(worked, &estimate) } else { crate::run::Eta::Unknown };
         BatchActivity {
             estimate,
             sweep: self.sweep,

@@ -31,15 +31,22 @@ impl Gate {
             if let Some(cause) = self.lost.borrow().clone() {
                 return Err(StepError::Failed(cause));
             }
+            if self.lost.has_changed().is_err() {
+                let cause = Cause::bug("the task that keeps the lock on the run has ended");
+                return Err(StepError::Failed(cause.hint("what was committed is safe: resume the run")));
+            }
             self.snapshots.mark_unchanged();
             let state = self.board.state();
             match state {
                 RunState::Running | RunState::Starting => return Ok(()),
                 RunState::Pausing { .. } | RunState::Resuming { .. } => {
-                    // Another command may have come between: then the state is looked at again.
-                    if let Ok(next) = self.board.signal(&Signal::AtEdge) {
+                    // The ledger first: whoever sees "paused" may stop this process at once.
+                    let now = self.board.snapshots().borrow().now;
+                    if let Ok(next) = state.after(&Signal::AtEdge, now) {
                         self.ledger.run_state(&next, self.board.pulse()).await?;
                     }
+                    // Another command may have come between: then the state is looked at again, and written again.
+                    let _ = self.board.signal(&Signal::AtEdge);
                 }
                 RunState::Paused { .. } => {
                     tokio::select! {
@@ -200,7 +207,7 @@ impl Runner {
         loop {
             let mut sweep = step.open(&self.context).await?;
             failpoint::hit("sweep.planned");
-            self.board.sweep_started(&sweep, &size);
+            self.board.sweep_started(&sweep, &size, step.target());
             let mut worker = step.worker().await?;
             let mut walked = Ok(());
             for segment in &mut sweep.segments {
@@ -212,6 +219,7 @@ impl Runner {
             worker.close().await;
             walked?;
             self.board.sweep_ended();
+            self.gate.pass().await?;
             match step.conclude(&self.context).await? {
                 Conclusion::Done(outcome) => return Ok(outcome),
                 Conclusion::Again { left } => {

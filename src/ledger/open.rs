@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::plan::model::Plan;
 use crate::postgres::error;
@@ -96,6 +96,14 @@ pub async fn create(
         .bind(&plan.name)
         .execute(&mut *tx)
         .await?;
+        // A driver of one of them may live without its lock, cut off: its next commit finds its epoch gone.
+        for table in ["step", "segment"] {
+            let fence = format!(
+                "UPDATE howdah.{table} SET epoch = epoch + 1 WHERE run IN (SELECT id FROM howdah.run \
+                 WHERE plan_name = $1 AND state = 'superseded')"
+            );
+            sqlx::query(AssertSqlSafe(fence)).bind(&plan.name).execute(&mut *tx).await?;
+        }
         let created_at: DateTime<Utc> = sqlx::query_scalar(
             "INSERT INTO howdah.run (id, plan_name, plan_path, plan_source, fingerprint, state, detail, driver_host, \
                     driver_pid, driver_version) VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9) \
@@ -156,20 +164,19 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
     }
     let state: String = row.try_get("state").map_err(failed)?;
     if state == "done" || state == "superseded" {
-        return Err(Cause::usage(format!("run {} of `{name}` is {state}: there is nothing to resume", run.short()))
-            .hint(format!("see what it did: howdah report {}", run.short())));
+        return Err(nothing_to_resume(&name, run, &state));
     }
     let take = async {
         let mut tx = connection.begin().await?;
-        let epoch: i64 = sqlx::query_scalar(
+        let epoch: Option<i64> = sqlx::query_scalar(
             "UPDATE howdah.run SET epoch = epoch + 1, driver_host = $2, driver_pid = $3, driver_version = $4, \
-                    heartbeat = now() WHERE id = $1 RETURNING epoch",
+                    heartbeat = now() WHERE id = $1 AND state NOT IN ('done', 'superseded') RETURNING epoch",
         )
         .bind(run.0)
         .bind(&driver.host)
         .bind(i32::try_from(driver.pid).unwrap_or(0))
         .bind(env!("CARGO_PKG_VERSION"))
-        .fetch_one(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
         // These wait for a batch of the former driver that is still on its way to commit; one that comes later finds
         // its epoch gone.
@@ -186,7 +193,8 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
         tx.commit().await?;
         Ok(epoch)
     };
-    let epoch = take.await.map_err(failed)?;
+    // A `run --new` may have come between the look at the state and this.
+    let Some(epoch) = take.await.map_err(failed)? else { return Err(nothing_to_resume(&name, run, "superseded")) };
     let ms = |name: &str| row.try_get::<i64, _>(name).map(|n| Duration::from_millis(n.max(0).cast_unsigned()));
     Ok(Taken {
         run,
@@ -321,6 +329,11 @@ fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
         fingerprint: row.try_get("fingerprint")?,
         cleaned: row.try_get("cleaned")?,
     })
+}
+
+fn nothing_to_resume(plan: &str, run: RunId, state: &str) -> Cause {
+    Cause::usage(format!("run {} of `{plan}` is {state}: there is nothing to resume", run.short()))
+        .hint(format!("see what it did: howdah report {}", run.short()))
 }
 
 fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::ports::{Ledger, Pulse};
 use crate::postgres::error;
+use crate::postgres::sqlstate::{self, Class};
 use crate::run::timer::Spent;
 use crate::run::{Cause, Event, RunId, RunState, StepIndex};
 
@@ -70,6 +71,7 @@ async fn keep_lock(
     let _closed = closed.drop_guard();
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answered = tokio::time::Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -79,7 +81,15 @@ async fn keep_lock(
         let newest = *pulse.borrow();
         let beat = tokio::time::timeout(HEARTBEAT_LIMIT, heartbeat(&mut lock, run, epoch, newest)).await;
         let cause = match beat {
-            Ok(Ok(1)) => continue,
+            Ok(Ok(1)) => {
+                answered = tokio::time::Instant::now();
+                continue;
+            }
+            // The session lives, and the lock with it: a row was locked, or a resource was short, for a moment.
+            Ok(Err(e)) if is_transient(&e) && answered.elapsed() < HEARTBEAT_LIMIT => {
+                tracing::warn!("a heartbeat was not written: {e}");
+                continue;
+            }
             Ok(Ok(_)) => {
                 Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status")
             }
@@ -92,6 +102,10 @@ async fn keep_lock(
         return;
     }
     drop(tokio::time::timeout(Duration::from_secs(2), lock.close()).await);
+}
+
+fn is_transient(failure: &sqlx::Error) -> bool {
+    error::code(failure).is_some_and(|code| sqlstate::class(code) == Class::Transient)
 }
 
 async fn heartbeat(lock: &mut PgConnection, run: RunId, epoch: i64, pulse: Pulse) -> Result<u64, sqlx::Error> {
@@ -136,7 +150,7 @@ async fn step_time(
 impl Ledger for PostgresLedger {
     async fn step_started(&self, step: StepIndex) -> Result<(), Cause> {
         let written = sqlx::query(
-            "UPDATE howdah.step SET state = 'running', started_at = coalesce(started_at, now()), outcome = NULL \
+            "UPDATE howdah.step SET state = 'running', started_at = coalesce(started_at, now()) \
              WHERE run = $1 AND step = $2 AND epoch = $3",
         )
         .bind(self.run.0)
@@ -170,7 +184,8 @@ impl Ledger for PostgresLedger {
     }
 
     async fn step_failed(&self, step: StepIndex, cause: &Cause) -> Result<(), Cause> {
-        sqlx::query("UPDATE howdah.step SET state = 'failed', outcome = $4 WHERE run = $1 AND step = $2 AND epoch = $3")
+        // A step whose commit went through, but whose answer was lost, has failed here and is done there.
+        sqlx::query("UPDATE howdah.step SET state = 'failed', outcome = $4 WHERE run = $1 AND step = $2 AND epoch = $3 AND state <> 'done'")
             .bind(self.run.0)
             .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
             .bind(self.epoch)

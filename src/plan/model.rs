@@ -54,7 +54,7 @@ pub struct Sql {
 pub struct DatabaseOptions {
     /// A `postgres://` URL. `None`: `--database`, `DATABASE_URL`, then libpq's own variables.
     pub url: Option<SecretString>,
-    /// `pool.max`: the most connections at once. Default 20.
+    /// `pool.max`: the most connections at once, at least 4. Default 20.
     pub pool_max: u32,
     /// `pool.idle`: an idle connection is closed after this. Default 30 s.
     pub pool_idle: Duration,
@@ -207,7 +207,7 @@ pub enum Change {
 pub struct Verify {
     /// The query; the first column of its first row is compared.
     pub sql: Sql,
-    /// `expect`, in PostgreSQL's text form. `None` stands for no row or NULL.
+    /// `expect`. No row and NULL are never as expected.
     pub expect: Expected,
     /// `timeout`: default `limits.count_timeout`.
     pub timeout: Option<Duration>,

@@ -19,6 +19,8 @@ const ROWS: RangeInclusive<u64> = 1..=1_000_000_000;
 
 /// For small counts.
 const COUNT: RangeInclusive<u64> = 1..=10_000;
+/// Connections: one at work, and enough beside it to watch, to write the ledger and to cancel what is at work.
+const POOL: RangeInclusive<u64> = 4..=10_000;
 
 /// A batch that aims at more than this is not gentle; and ten times this still fits PostgreSQL's timeouts.
 const LONGEST_TARGET: Duration = Duration::from_hours(1);
@@ -35,7 +37,7 @@ pub(super) fn database(reader: &mut Reader<'_>, raw: RawDatabase) -> DatabaseOpt
             }
             Some(SecretString::from(url.text))
         }),
-        pool_max: small(reader.whole("database.pool.max", pool.max, &COUNT)).unwrap_or(20),
+        pool_max: small(reader.whole("database.pool.max", pool.max, &POOL)).unwrap_or(20),
         pool_idle: value(reader.duration("database.pool.idle", pool.idle, LONGEST)).unwrap_or(seconds(30)),
         pool_connect: value(reader.duration("database.pool.connect", pool.connect, LONGEST)).unwrap_or(seconds(2)),
     }

@@ -61,6 +61,15 @@ impl Key {
         if self.columns.len() == 1 { names } else { format!("({names})") }
     }
 
+    /// Whether the key is one column whose order is that of numbers: then [`position`] means something. A text that looks
+    /// like a number is ordered as a text.
+    #[must_use]
+    pub fn has_distances(&self) -> bool {
+        let numeric =
+            |name: &str| matches!(name, "smallint" | "integer" | "bigint" | "uuid") || name.starts_with("numeric");
+        matches!(self.columns.as_slice(), [column] if numeric(&column.type_name))
+    }
+
     fn list(&self, each: impl Fn(&KeyColumn) -> String) -> String {
         self.columns.iter().map(each).collect::<Vec<_>>().join(", ")
     }

@@ -80,12 +80,17 @@ impl BackfillStep {
         let foretold = explain::estimated_rows(connection, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
         let segments: Vec<Segment> =
             last.map(|last| Segment::new(1, SegmentNo(0), None, Some(last))).into_iter().collect();
-        self.add_sweep(&segments, foretold).await
+        self.add_sweep(connection, &segments, foretold).await
     }
 
-    async fn add_sweep(&self, segments: &[Segment], foretold: Option<u64>) -> Result<(), StepError> {
+    async fn add_sweep(
+        &self,
+        connection: &mut PgConnection,
+        segments: &[Segment],
+        foretold: Option<u64>,
+    ) -> Result<(), StepError> {
         let write = async {
-            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
+            let mut tx = connection.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
             self.bench.recorder.add_sweep(&mut tx, self.bench.index, segments, foretold).await?;
             tx.commit().await?;
             Ok::<(), RecordError>(())
@@ -137,7 +142,8 @@ impl BackfillStep {
         let found = self.ask(context, "looking for rows that are left", condition, ends).await?;
         let segments: Vec<Segment> =
             found.map(|(lower, upper)| Segment::new(number, SegmentNo(0), lower, Some(upper))).into_iter().collect();
-        self.add_sweep(&segments, None).await
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        self.add_sweep(&mut connection, &segments, None).await
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
@@ -205,6 +211,19 @@ impl Batched for BackfillStep {
         drop(connection);
         let sweeps = sweeps.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))?;
         let still: u64 = sweeps.segments.iter().map(|segment| segment.tally.still_matching).sum();
+        if still > 0 && left > still {
+            return Err(StepError::Failed(
+                Cause::new(format!(
+                    "{}: {} rows match `where`, at least {} of them never changed; but {} match after their change, so \
+                     another sweep would change those twice",
+                    self.bench.what(),
+                    human::count(left),
+                    human::count(left - still),
+                    human::count(still)
+                ))
+                .hint("write a `where` that the change makes false, and begin a new run for the rows that are left"),
+            ));
+        }
         if still > 0 {
             // Rows match although they were changed: another sweep would change them twice.
             let text = format!(
@@ -363,9 +382,12 @@ impl BatchWorker for Worker {
         match self.commit_one(segment, rows).await {
             Ok(advance) => {
                 segment.apply(&advance);
-                let ends = self.ready.first.as_ref().zip(segment.upper.as_ref());
+                let first = segment.lower.as_ref().or(self.ready.first.as_ref());
+                let ends = first.zip(segment.upper.as_ref());
                 let place = ends.zip(segment.cursor.as_ref());
-                let position = place.and_then(|((first, last), cursor)| position(first, last, cursor));
+                let position = place
+                    .filter(|_| self.ready.table.key.has_distances())
+                    .and_then(|((first, last), cursor)| position(first, last, cursor));
                 Ok(BatchDone { tally: advance.tally, position })
             }
             Err((failure, through)) => Err(self.explain(failure, segment, through.as_ref(), rows)),

@@ -126,13 +126,20 @@ fn raw_sql(
     let named = Named { from: format!("{} AS {name}", table.quoted()), name };
     let at = sql.text.find(BATCH).unwrap_or(sql.text.len());
     let after = (at + BATCH.len()).min(sql.text.len());
-    let change = |from_start: bool| {
-        SqlText::default()
-            .plans_part("sql", sql, 0..at)
-            .ours(&format!("({})", range(table, &named.name, from_start)))
-            .plans_part("sql", sql, after..sql.text.len())
-    };
     let condition = filter.map(|filter| SqlText::default().ours("(\n").plans("where", filter).ours("\n)"));
+    // With the condition, so that a second sweep over the same keys never changes a row twice.
+    let change = |from_start: bool| {
+        let predicate = SqlText::default().ours(&format!("({}", range(table, &named.name, from_start)));
+        let predicate = match &condition {
+            Some(condition) => predicate.ours(" AND ").text(condition),
+            None => predicate,
+        };
+        SqlText::default().plans_part("sql", sql, 0..at).text(&predicate.ours(")")).plans_part(
+            "sql",
+            sql,
+            after..sql.text.len(),
+        )
+    };
     let still = |from_start: bool| {
         condition
             .as_ref()

@@ -64,6 +64,9 @@ pub async fn wait<T>(
     watch: Watch,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Interrupted> {
+    if context.stop.is_cancelled() {
+        return Err(Interrupted::Stopped);
+    }
     let mut statement = std::pin::pin!(statement);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -81,11 +84,12 @@ pub async fn wait<T>(
             () = context.stop.cancelled(), if !stopping => {
                 stopping = true;
                 context.reporter.doing(&format!("cancelling: {what}"), None);
-                if let Err(e) = cancel(pool, pid).await {
-                    tracing::warn!("the statement could not be cancelled: {e}");
-                }
+                cancel(pool, pid).await;
             }
-            _ = ticks.tick(), if !stopping => {
+            // Asked again: between two queries there was nothing to cancel, or no connection could be had to ask with.
+            _ = ticks.tick() => if stopping {
+                cancel(pool, pid).await;
+            } else {
                 let (words, fraction) = match watch {
                     Watch::Index => index_words(pool, pid, what).await,
                     Watch::Nothing => (what.to_owned(), None),
@@ -124,9 +128,14 @@ impl Interrupted {
     }
 }
 
-async fn cancel(pool: &PgPool, pid: i32) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    stats::cancel(&mut connection, pid).await
+async fn cancel(pool: &PgPool, pid: i32) {
+    let asked = async {
+        let mut connection = pool.acquire().await?;
+        stats::cancel(&mut connection, pid).await
+    };
+    if let Err(e) = asked.await {
+        tracing::warn!("the statement could not be cancelled yet: {e}");
+    }
 }
 
 async fn index_words(pool: &PgPool, pid: i32, what: &str) -> (String, Option<f64>) {

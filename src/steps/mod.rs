@@ -34,7 +34,9 @@ pub struct Workbench {
     pub index: StepIndex,
     /// The step's name.
     pub name: String,
-    /// Whether an earlier driver has begun the step.
+    /// Whether an earlier driver had the run.
+    pub resumed: bool,
+    /// Whether an earlier driver has begun the step, and what it does may have been done by it.
     pub begun_before: bool,
 }
 

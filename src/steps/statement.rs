@@ -246,8 +246,12 @@ impl Once for StatementStep {
                 failpoint::hit("cleanup.executed");
                 self.record(Purpose::CleanUp, None).await
             }
-            // Gone already: a crash came between the clean-up and its record.
-            Err(StepError::Failed(cause)) if cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) => {
+            // Gone already: a crash came between the clean-up and its record. Where both commit together that cannot be.
+            Err(StepError::Failed(cause))
+                if self.bench.resumed
+                    && tokens::refuses_transaction(&down.text)
+                    && cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) =>
+            {
                 context.reporter.notice(Level::Info, format!("nothing to clean up: {}", cause.message));
                 self.record(Purpose::CleanUp, None).await
             }

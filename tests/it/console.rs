@@ -52,7 +52,7 @@ impl Screen {
             Arc::new(Mutex::new(Seen { parser: vt100::Parser::new(40, 140, 0), bytes: Vec::new(), times: Vec::new() }));
         let sink = Arc::clone(&seen);
         std::thread::spawn(move || {
-            let mut chunk = [0_u8; 65536];
+            let mut chunk = vec![0_u8; 65536];
             while let Ok(n) = reader.read(&mut chunk) {
                 if n == 0 {
                     return;
@@ -117,22 +117,24 @@ impl Screen {
     /// The terminal is as it was before: the normal screen, a cursor, no colours, cooked mode.
     #[track_caller]
     fn expect_restored(&self) {
+        self.expect_normal_screen();
+        let seen = self.seen.lock().expect("seen");
+        let screen = seen.parser.screen();
+        assert!(!screen.bracketed_paste() && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None);
+        drop(seen);
+        let termios = self.master.as_ref().and_then(|master| master.get_termios()).expect("the terminal's modes");
+        let modes = format!("{:?}", termios.local_flags);
+        assert!(["ICANON", "ECHO", "ISIG"].iter().all(|mode| modes.contains(mode)), "{modes}");
+    }
+
+    /// The normal screen and a cursor: what a shell finds, before it sets its own modes.
+    #[track_caller]
+    fn expect_normal_screen(&self) {
         let seen = self.seen.lock().expect("seen");
         let screen = seen.parser.screen();
         assert!(!screen.alternate_screen() && !screen.hide_cursor(), "the terminal was not restored");
-        assert!(!screen.bracketed_paste() && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None);
-        let entered = count(&seen.bytes, b"\x1b[?2026h");
-        let left = count(&seen.bytes, b"\x1b[?2026l");
+        let (entered, left) = (count(&seen.bytes, b"\x1b[?2026h"), count(&seen.bytes, b"\x1b[?2026l"));
         assert!(left >= entered, "a synchronized update was left open: {entered} {left}");
-        #[cfg(target_os = "linux")]
-        if let Some(fd) = self.master.as_ref().and_then(|master| master.as_raw_fd()) {
-            let modes = std::process::Command::new("stty")
-                .args(["-F", &format!("/proc/{}/fd/{fd}", std::process::id()), "-a"])
-                .output()
-                .expect("stty");
-            let modes = String::from_utf8_lossy(&modes.stdout).into_owned();
-            assert!(modes.contains(" icanon") && modes.contains(" echo") && modes.contains(" isig"), "{modes}");
-        }
     }
 }
 
@@ -140,14 +142,15 @@ fn count(bytes: &[u8], needle: &[u8]) -> usize {
     bytes.windows(needle.len()).filter(|window| *window == needle).count()
 }
 
+/// Each row takes a moment, so that there is something to watch.
 const PLAN: &str = r#"
 name = "watched"
 [limits]
-batch = { start = 200, min = 200, max = 200 }
+batch = { start = 50, min = 50, max = 50 }
 [[step]]
 name = "count up"
 backfill = "items"
-set = { n = "n + 1" }
+set = { n = "n + 1 + length(pg_sleep(0.00002)::text)" }
 where = "n = 0"
 [[step]]
 name = "nothing left"
@@ -166,15 +169,15 @@ async fn items(lab: &Lab, rows: u32) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_watches_pauses_continues_and_sees_it_done() {
     let lab = Lab::open().await;
-    let plan = items(&lab, 200_000).await;
+    let plan = items(&lab, 6_000).await;
     let mut screen = Screen::open(&lab, &["run", &plan], &[]);
     screen.until_shown("● RUNNING");
-    let first = screen.until("rows walked", |text| text.contains("/ ~200,000 rows") && !text.contains(" 0 / ~"));
+    let first = screen.until("rows walked", |text| text.contains("/ ~6,000 rows") && !text.contains(" 0 / ~"));
     assert!(first.contains("step 1/2 count up") && first.contains("items") && first.contains("postgres@"), "{first}");
     screen.press(" ");
     screen.until_shown("‖ PAUSED");
     let still = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
-    assert!(still > 0 && still < 200_000, "{still}");
+    assert!(still > 0 && still < 6_000, "{still}");
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "paused");
     let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%' AND state LIKE 'idle in transaction%'";
     // Two heartbeats long nothing moves.
@@ -190,21 +193,21 @@ async fn an_operator_watches_pauses_continues_and_sees_it_done() {
     screen.press(" ");
     screen.until_shown("● RUNNING");
     let done = screen.until_shown("DONE: every step is done and checked");
-    assert!(done.contains("200,000 rows changed") && done.contains("100.0%"), "{done}");
+    assert!(done.contains("6,000 rows changed") && done.contains("100.0%"), "{done}");
     screen.press("q");
     let status = screen.ended();
     assert_eq!(status.exit_code(), 0);
     screen.expect_restored();
-    assert!(screen.text().contains("200,000"), "the report stays on the normal screen:\n{}", screen.text());
+    assert!(screen.text().contains("6,000"), "the report stays on the normal screen:\n{}", screen.text());
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_out_restores_the_terminal_and_leaves_a_run_that_goes_on() {
     let lab = Lab::open().await;
-    let plan = items(&lab, 400_000).await;
+    let plan = items(&lab, 10_000).await;
     let running = |screen: &Screen| {
-        drop(screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 200 in")))
+        screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
     };
 
     // The quit dialogue: stay, then pause and quit.
@@ -232,7 +235,7 @@ async fn every_way_out_restores_the_terminal_and_leaves_a_run_that_goes_on() {
     screen.expect_restored();
 
     // A panic of the engine: the console tells it, and leaves with code 1.
-    let mut screen = Screen::open(&lab, &["resume"], &[("HOWDAH_FAILPOINTS", "batch.recorded=panic@50")]);
+    let mut screen = Screen::open(&lab, &["resume"], &[("HOWDAH_FAILPOINTS", "batch.recorded=panic@30")]);
     screen.until_shown("howdah itself failed");
     screen.press("q");
     assert_eq!(screen.ended().exit_code(), 1);
@@ -247,8 +250,7 @@ async fn every_way_out_restores_the_terminal_and_leaves_a_run_that_goes_on() {
     // The terminal goes away: the run goes on to its end without it.
     let mut screen = Screen::open(&lab, &["resume"], &[]);
     running(&screen);
-    drop(screen.writer.take());
-    drop(screen.master.take());
+    signal(&screen, nix::sys::signal::Signal::SIGHUP);
     assert_eq!(screen.ended().exit_code(), 0);
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
@@ -262,7 +264,7 @@ fn signal(screen: &Screen, signal: nix::sys::signal::Signal) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_z_pauses_and_stops_and_fg_goes_on() {
     let lab = Lab::open().await;
-    let plan = items(&lab, 200_000).await;
+    let plan = items(&lab, 6_000).await;
     // Under a shell with job control, as a person has it.
     let mut command = CommandBuilder::new("/bin/bash");
     command.args(["--norc", "--noprofile", "-i"]);
@@ -280,17 +282,17 @@ async fn ctrl_z_pauses_and_stops_and_fg_goes_on() {
     let mut screen = Screen::spawn(command);
     screen.until_shown("shell> ");
     screen.press(&format!("{} run {plan}\n", env!("CARGO_BIN_EXE_howdah")));
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 200 in"));
+    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
     screen.press("\x1a");
     screen.until_shown("Stopped");
-    screen.expect_restored();
+    screen.expect_normal_screen();
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "paused");
     assert_eq!(lab.number("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%' AND state LIKE 'idle in transaction%'").await, 0);
     screen.press("fg\n");
     screen.until_shown("DONE: every step is done and checked");
     screen.press("q");
-    screen.until("the shell", |text| text.contains("200,000") && text.trim_end().ends_with("shell>"));
-    screen.expect_restored();
+    screen.until("the shell", |text| text.contains("6,000") && text.trim_end().ends_with("shell>"));
+    screen.expect_normal_screen();
     screen.press("exit\n");
     screen.ended();
 }
@@ -298,7 +300,7 @@ async fn ctrl_z_pauses_and_stops_and_fg_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_colour_and_without_utf8_the_console_still_tells_everything() {
     let lab = Lab::open().await;
-    let plan = items(&lab, 20_000).await;
+    let plan = items(&lab, 500).await;
     let mut screen = Screen::open(&lab, &["run", &plan], &[("NO_COLOR", "1"), ("LANG", "C")]);
     let done = screen.until_shown("DONE: every step is done and checked");
     assert!(done.is_ascii(), "{done}");

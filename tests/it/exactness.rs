@@ -189,3 +189,27 @@ async fn a_driver_that_was_replaced_but_lives_is_refused_its_next_commit() {
     lab.howdah(&["resume", "--headless"]).run().expect_code(0);
     expect_each_row_changed(&lab, 1).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_run_fences_a_driver_that_has_lost_its_lock() {
+    let lab = Lab::open().await;
+    accounts(&lab, 20_000).await;
+    let plan = lab.plan("credit.toml", PLAN);
+    let plan = plan.to_str().expect("a path");
+    let old = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", "batch.recorded=sleep@20").start();
+    lab.until("SELECT coalesce((SELECT sum(rows_walked) FROM howdah.segment), 0) >= 1900").await;
+    // The lock goes with its session; the batch that is open stays open, and holds its segment's row.
+    lab.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'").await;
+    lab.until("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory')").await;
+    let new = lab.howdah(&["run", plan, "--headless", "--new"]).start();
+    lab.until("SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock')").await;
+    let mut old = old;
+    old.kill_hard();
+    old.wait();
+    new.wait().expect_code(0);
+    let (once, twice) = (
+        lab.number("SELECT count(*) FROM accounts WHERE balance = 1").await,
+        lab.number("SELECT count(*) FROM accounts WHERE balance = 2").await,
+    );
+    assert_eq!((once, twice), (18_100, 1900), "nineteen batches of the old run, then all of the new one");
+}

@@ -1,5 +1,7 @@
 //! Tables of every shape of key are walked whole, in small batches, each row once.
 
+use std::fmt::Write;
+
 use crate::support::Lab;
 
 /// Name, columns with the key, rows, key.
@@ -36,7 +38,8 @@ async fn keys_of_every_type_are_walked_each_row_once() {
              INSERT INTO \"Odd schema\".{name} ({key}) {rows}"
         ))
         .await;
-        plan += &format!("[[step]]\nname = '{name}'\nbackfill = '\"Odd schema\".{name}'\nset = {{ n = \"n + 1\" }}\n");
+        write!(plan, "[[step]]\nname = '{name}'\nbackfill = '\"Odd schema\".{name}'\nset = {{ n = \"n + 1\" }}\n")
+            .expect("text");
     }
     let plan = lab.plan("keys.toml", &plan);
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(0);

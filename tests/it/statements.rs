@@ -112,3 +112,34 @@ statement = "UPDATE items SET n = n || ' ' || current_setting('application_name'
     .await
     .expect("no session is left");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_somebody_elses_is_never_taken_for_the_steps_own() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE items (id int PRIMARY KEY, a int, b int); CREATE INDEX i ON items (a)").await;
+    let plan = lab.plan(
+        "i.toml",
+        "name = \"i\"\n[[step]]\nname = \"index\"\nstatement = \"CREATE INDEX CONCURRENTLY i ON items (b)\"\n",
+    );
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(1).expect_words(&["42P07"]);
+    lab.howdah(&["resume", "--headless"]).run().expect_code(1).expect_words(&["42P07"]);
+    lab.sql("DROP INDEX i").await;
+    lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+    assert!(lab.text("SELECT pg_get_indexdef('i'::regclass)").await.ends_with("(b)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_that_names_nothing_is_not_called_cleaned_up() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE items (id int PRIMARY KEY)").await;
+    let plan = lab.plan(
+        "c.toml",
+        "name = \"c\"\n[[step]]\nname = \"index\"\nstatement = \"CREATE INDEX CONCURRENTLY items_i ON items (id)\"\n\
+         down = \"DROP INDEX CONCURRENTLY item_i\"\ncleanup = true\n",
+    );
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(1).expect_words(&[
+        "every step is done, but the clean-up failed",
+        "item_i",
+        "c.toml:5",
+    ]);
+}

@@ -84,3 +84,55 @@ where = "kind = 'a' AND id % 20 = 0"
         .expect_words(&["10,000 match `where` still"]);
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> (id % 20 = 0)::int").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raw_statement_swept_twice_changes_no_row_twice() {
+    let lab = Lab::open().await;
+    items(&lab).await;
+    lab.sql(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.id = 150000 THEN INSERT INTO items (id) VALUES (5), (140005); END IF; RETURN NULL; END $$;
+         CREATE TRIGGER late AFTER UPDATE ON items FOR EACH ROW EXECUTE FUNCTION late()",
+    )
+    .await;
+    let plan = lab.plan(
+        "raw.toml",
+        r#"
+name = "raw"
+[limits]
+batch = { start = 200, min = 200, max = 200 }
+[[step]]
+name = "marks"
+backfill = "items"
+alias = "i"
+sql = "UPDATE items AS i SET n = n + 1, done = true WHERE {batch}"
+where = "NOT done"
+"#,
+    );
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"])
+        .run()
+        .expect_code(0)
+        .expect_words(&["2 rows came in behind the cursor", "0 left"]);
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1 OR NOT done").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_never_changed_are_not_called_done_behind_a_condition_that_stays_true() {
+    let lab = Lab::open().await;
+    items(&lab).await;
+    lab.sql(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.id = 150000 THEN INSERT INTO items (id) VALUES (5); END IF; RETURN NULL; END $$;
+         CREATE TRIGGER late AFTER UPDATE ON items FOR EACH ROW EXECUTE FUNCTION late()",
+    )
+    .await;
+    let plan = lab.plan(
+        "kind.toml",
+        "name = \"kind\"\n[[step]]\nname = \"kinds\"\nbackfill = \"items\"\nset = { n = \"n + 1\" }\nwhere = \"kind = 'a'\"\n",
+    );
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"])
+        .run()
+        .expect_code(1)
+        .expect_words(&["20,001 rows match `where`, at least 1 of them never changed"]);
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n > 1").await, 0);
+}
