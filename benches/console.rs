@@ -66,7 +66,7 @@ async fn main() {
         }
     });
     let until = |words: &str| {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while !seen.lock().expect("seen").text.windows(words.len()).any(|window| window == words.as_bytes()) {
             assert!(Instant::now() < end, "never seen: {words}");
             std::thread::sleep(Duration::from_millis(2));
@@ -86,7 +86,7 @@ async fn main() {
     per_second("running", to - from, WATCHED, 1000);
     println!(
         "CPU of howdah            {:>8.2} % of a core (budget 5 %)",
-        (cpu_after - cpu).as_secs_f64() * 100.0 / WATCHED.as_secs_f64()
+        cpu_after.saturating_sub(cpu).as_secs_f64() * 100.0 / WATCHED.as_secs_f64()
     );
     writer.write_all(b" ").and_then(|()| writer.flush()).expect("a key");
     until("PAUSED");
@@ -97,7 +97,7 @@ async fn main() {
     per_second("paused", to - from, PAUSED, 30);
     println!(
         "CPU of howdah, paused    {:>8.2} % of a core",
-        (cpu_after - cpu).as_secs_f64() * 100.0 / PAUSED.as_secs_f64()
+        cpu_after.saturating_sub(cpu).as_secs_f64() * 100.0 / PAUSED.as_secs_f64()
     );
     println!("peak RSS                 {:>8.1} MiB     (budget 25 MiB)", peak_mib(pid));
     writer.write_all(b"\x03").and_then(|()| writer.flush()).expect("a key");

@@ -92,11 +92,26 @@ impl<'a> Canvas<'a> {
         ]
     }
 
-    /// A sparkline of the values, each from 0 to `most`, one cell a value.
-    pub(crate) fn spark(&self, values: impl Iterator<Item = f64>, most: f64) -> Span<'static> {
+    /// Line `row`, counted from the bottom, of a chart of `rows` lines: a bar a value, each from 0 to `most`, one cell wide.
+    /// Of one line it is a sparkline.
+    pub(crate) fn chart_row(
+        &self,
+        values: impl Iterator<Item = f64>,
+        most: f64,
+        rows: usize,
+        row: usize,
+    ) -> Span<'static> {
         let levels = self.theme.glyphs.levels;
-        let text: String =
-            values.map(|value| levels[share(value / most, levels.len() - 1).min(levels.len() - 1)]).collect();
+        let text: String = values
+            .map(|value| {
+                let height = share(value / most, levels.len() * rows);
+                match height.saturating_sub(row * levels.len()).min(levels.len()) {
+                    // Nothing is still a line at the foot: a second without rows is not a second without a value.
+                    0 if row > 0 => " ",
+                    level => levels[level.saturating_sub(1)],
+                }
+            })
+            .collect();
         self.span(Role::Spark, text)
     }
 

@@ -8,6 +8,9 @@ const WIDE: u16 = 110;
 const MEDIUM: u16 = 70;
 /// The height of the progress pane, frame included, that holds all of its lines.
 const PROGRESS: u16 = 8;
+/// From this height of the body on, the progress pane has room for a chart of so many more lines.
+const TALL: u16 = 30;
+const CHART: u16 = 4;
 /// Below this height of the body there is only the progress pane.
 const BODY: u16 = 12;
 /// The lowest frame that holds a heading and a line.
@@ -55,7 +58,8 @@ pub(crate) fn arrange(area: Rect, needs: Needs) -> Panes {
 
 /// Two columns, and the alerts below.
 fn wide(body: Rect, needs: Needs, panes: Panes) -> Panes {
-    let top = framed(needs.steps + 2).clamp(PROGRESS, PROGRESS.max(body.height / 3));
+    let least = if body.height >= TALL { PROGRESS + CHART } else { PROGRESS };
+    let top = framed(needs.steps + 2).clamp(least, least.max(body.height / 3));
     let (top, rest) = cut(body, top);
     let (progress, checkpoints) = columns(top);
     let panes = Panes { progress, checkpoints: Some(checkpoints), ..panes };

@@ -16,6 +16,8 @@ use crate::run::{RunState, Snapshot};
 
 /// The widest sparkline. All of its cells change once a second, and each costs up to three bytes.
 const SPARK: usize = 40;
+/// The highest chart, in lines.
+const CHART: usize = 5;
 /// `1,000,000` rows a second: what follows stays where it is.
 const RATE: usize = 9;
 /// ` 100.0%`
@@ -25,7 +27,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
     let inside = canvas.pane(area, &title(canvas, snapshot));
     let width = usize::from(inside.width);
     let lines = match &snapshot.activity {
-        Activity::Batches(batches) => of_batches(canvas, snapshot, batches, width),
+        Activity::Batches(batches) => of_batches(canvas, snapshot, batches, width, usize::from(inside.height)),
         Activity::Statement { what, fraction, since } => {
             let mut lines = vec![gauge(canvas, *fraction, width)];
             let elapsed = (snapshot.now - *since).to_std().unwrap_or_default();
@@ -67,7 +69,13 @@ fn idle(state: &RunState) -> &'static str {
     }
 }
 
-fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity, width: usize) -> Vec<Line<'static>> {
+fn of_batches(
+    canvas: &Canvas<'_>,
+    snapshot: &Snapshot,
+    batches: &BatchActivity,
+    width: usize,
+    height: usize,
+) -> Vec<Line<'static>> {
     let text = |text: String| Line::from(canvas.span(Role::Text, text));
     let mut lines = vec![gauge(canvas, batches.estimate.fraction(), width)];
 
@@ -87,11 +95,21 @@ fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity,
     lines.push(text(format!("{} rows/s   mean {}", right(&rate(batches.rate), RATE), rate(batches.mean_rate))));
     lines.push(batch(canvas, batches, width));
 
-    let room = width.saturating_sub(" rows/s".len()).min(SPARK);
+    let room = width.saturating_sub(" 1,000,000".len()).min(SPARK);
     let skipped = snapshot.rate_series.len().saturating_sub(room);
     let points = || snapshot.rate_series.iter().skip(skipped).copied();
     let most = points().fold(0.0, f64::max);
-    lines.push(Line::from(vec![canvas.spark(points(), most), canvas.span(Role::Dim, " rows/s")]));
+    // What height is left makes the sparkline a chart, its highest value beside its top.
+    let rows = height.saturating_sub(lines.len()).clamp(1, CHART);
+    for row in (0..rows).rev() {
+        let label = match row {
+            0 => " rows/s".to_owned(),
+            _ if row == rows - 1 && most > 0.0 => format!(" {}", human::rate(most)),
+            _ => String::new(),
+        };
+        let bars = canvas.chart_row(points(), most, rows, row);
+        lines.push(Line::from(vec![bars, canvas.span(Role::Dim, label)]));
+    }
     lines
 }
 

@@ -44,7 +44,7 @@ fn host(canvas: &Canvas<'_>, reading: &Reading<HostVitals>, width: usize) -> Vec
     ];
     if !host.core_percent.is_empty() {
         let cores = host.core_percent.iter().take(CORES).map(|percent| f64::from(*percent));
-        let line = Line::from(vec![canvas.spark(cores, 100.0), canvas.span(Role::Dim, " each core")]);
+        let line = Line::from(vec![canvas.chart_row(cores, 100.0, 1, 0), canvas.span(Role::Dim, " each core")]);
         lines.push(labelled(canvas, "   ", line));
     }
     lines
