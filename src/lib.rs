@@ -1,4 +1,58 @@
-//! howdah.
+//! howdah runs large PostgreSQL data migrations on a background task and shows them in a terminal console.
+//!
+//! Three words decide every choice: **exact** (a row's change and its record commit together), **gentle** (it slows down
+//! before anyone notices), **honest** (never a wrong "done", never a wrong ETA).
+//!
+//! # The map
+//!
+//! | folder | what is in it |
+//! | --- | --- |
+//! | [`run`] | what a run *is*: ids, states, commands, events, snapshots, progress, timers, the report. Pure |
+//! | [`plan`] | the plan file: read, checked, with the place of every mistake |
+//! | [`engine`] | runs a plan: steps in order, batches in segments, states, pace. Knows no database; defines the traits ([`engine::ports`]) |
+//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `verify` |
+//! | [`postgres`] | connecting, quoting, keys, error classes, catalog, statistics |
+//! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
+//! | [`monitor`] | samples the host, the process and the database; alerts |
+//! | [`console`] | the terminal UI: draws snapshots, turns keys into commands |
+//! | [`sandbox`] | a private throwaway PostgreSQL for the demo and the tests |
+//! | [`cli`] | the command line; wires everything |
+//!
+//! # The way of a batch
+//!
+//! ```text
+//!  keys, signals --> console --Command--> engine::handle --> engine::runner --> steps::backfill --> PostgreSQL
+//!                       ^                      |
+//!                       +--- Snapshot (watch) -+--> Event (broadcast): log, headless output, ledger
+//! ```
+//!
+//! [`engine::worker`] asks the [`engine::batch_size`] for a number of rows and the step for a batch of them. The step opens
+//! a transaction, finds the boundary's key, changes the rows up to it, moves the segment's cursor in
+//! [`ledger::record`], and commits. What a crash leaves is all of that or none of it.
+//!
+//! # Invariants, as absences
+//!
+//! - [`run`] does no I/O and asks no clock.
+//! - [`engine`] and [`console`] know no SQL; [`console`] knows no engine, no clock, no environment.
+//! - Nothing but `console::terminal` writes to the terminal while a console is open.
+//! - No change of a backfill commits without its cursor, and no cursor without its epoch: a driver that was replaced is
+//!   refused by the `WHERE` of its own record.
+//! - No future that is inside a transaction is dropped. A run stops by message, at a batch's edge; a long statement is
+//!   cancelled by asking the server.
+//! - No identifier is quoted but by [`postgres::ident::quote`]; no text from outside is shown but through
+//!   [`run::text::clean`]; no password is printed: addresses are shown by [`postgres::dsn::Target::label`].
+//!
+//! `tests/it/architecture.rs` holds the arrows between the folders in place.
+//!
+//! # Where the code departs from the blueprint
+//!
+//! - The traits that steps and ledger implement live in [`engine::ports`]; what must be written in the change's own
+//!   transaction is a trait of its own, [`postgres::record::Recorder`].
+//! - The console reads keys by a thread of its own and not by crossterm's `EventStream`, which spins on a terminal that hung up.
+//! - A batch's boundary is looked for while the batch before it is being changed, on a second connection. It is still an
+//!   ordered, explicit key, and the change is still by range in one transaction with its cursor.
+//! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
+
 pub mod cli;
 pub mod console;
 pub mod engine;
