@@ -74,7 +74,7 @@ fn median(times: &mut [Duration]) -> Duration {
 
 async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
-    options.options([("search_path", "public")]).disable_statement_logging().connect().await.expect("a connection")
+    options.disable_statement_logging().connect().await.expect("a connection")
 }
 
 async fn fill(url: &str, rows: u64) {

@@ -15,7 +15,8 @@ pub async fn run(global: &Global, args: &ReportArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(global.database.as_deref(), None, &variable)?;
     let mut connection = opening::look(&target).await?;
     let id = open::find(&mut connection, args.run.as_ref(), false).await?;
-    let record = read::one(&mut connection, id).await?;
+    let mut record = read::one(&mut connection, id).await?;
+    record.snapshot.server = target.label();
     let report = Report::of(&record.snapshot);
     match args.format {
         ReportFormat::Text => say::out(report.to_text().trim_end()),

@@ -19,7 +19,8 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
     let mut connection = opening::look(&target).await?;
     if let Some(named) = &args.run {
         let id = open::find(&mut connection, Some(named), false).await?;
-        let record = read::one(&mut connection, id).await?;
+        let mut record = read::one(&mut connection, id).await?;
+        record.snapshot.server = target.label();
         if args.json {
             say::out(&format!("{:#}", as_json(&record)));
         } else {
@@ -40,8 +41,11 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
 
 /// The state as it is now: a run that says "running" and has no driver is not.
 fn state(record: &RunRecord) -> String {
-    let over = matches!(record.word.as_str(), "done" | "failed" | "stopped" | "superseded");
-    if over || record.driven { record.word.clone() } else { "interrupted".to_owned() }
+    if is_over(record) || record.driven { record.word.clone() } else { "interrupted".to_owned() }
+}
+
+fn is_over(record: &RunRecord) -> bool {
+    matches!(record.word.as_str(), "done" | "failed" | "stopped" | "superseded")
 }
 
 fn table(records: &[RunRecord]) -> String {
@@ -72,7 +76,10 @@ fn one(record: &RunRecord) -> String {
         format!("nobody drives it; process {} on {} was the last, ", record.pid, text::clean(&record.snapshot.host))
     };
     let beat = format!("heartbeat {} ago", human::rough_duration(record.heartbeat_age));
-    let mut lines = vec![Report::of(&record.snapshot).to_text().trim_end().to_owned(), format!("{driver}{beat}")];
+    let mut lines = vec![Report::of(&record.snapshot).to_text().trim_end().to_owned()];
+    if !is_over(record) {
+        lines.push(format!("{driver}{beat}"));
+    }
     if state(record) == "interrupted" {
         lines.push(format!("its driver is gone; go on with: {}", record.snapshot.resume_command));
     }

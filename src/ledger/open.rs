@@ -309,6 +309,7 @@ pub async fn steps(connection: &mut PgConnection, run: RunId) -> Result<Vec<Step
 fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
     let count = |name: &str| row.try_get::<i64, _>(name).map(|n| n.max(0).cast_unsigned());
     let state: String = row.try_get("state")?;
+    let cleaned: bool = row.try_get("cleaned")?;
     Ok(StepRecord {
         view: StepView {
             name: row.try_get("name")?,
@@ -324,10 +325,10 @@ fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
             rows_walked: count("walked")?,
             rows_changed: count("changed")?,
             batches: count("batches")?,
-            outcome: row.try_get("outcome")?,
+            outcome: if cleaned { Some("cleaned up".to_owned()) } else { row.try_get("outcome")? },
         },
         fingerprint: row.try_get("fingerprint")?,
-        cleaned: row.try_get("cleaned")?,
+        cleaned,
     })
 }
 

@@ -120,6 +120,6 @@ mod tests {
         assert!(line.contains("--auth-host=scram-sha-256 --pwfile=/tmp/howdah-sandbox-x/password"), "{line}");
         assert!(!line.contains("hunter2"), "{line}");
         let line = arguments(Path::new("/tmp/howdah-sandbox-x"), "C", &Listen::Socket).join(" ");
-        assert!(line.contains("-D /tmp/howdah-sandbox-x/data -U howdah -E UTF8"), "{line}");
+        assert!(line.contains("-D /tmp/howdah-sandbox-x/data -U demo -E UTF8"), "{line}");
     }
 }

@@ -34,7 +34,7 @@ pub use server::Server;
 pub use sweep::{Swept, sweep};
 
 /// The superuser of every sandbox.
-pub const SUPERUSER: &str = "howdah";
+pub const SUPERUSER: &str = "demo";
 
 /// What kind of server is wanted.
 #[derive(Debug, Clone, Default)]

@@ -41,7 +41,7 @@ async fn a_server_starts_answers_and_leaves_nothing_when_it_is_dropped() {
         assert!(stages.lock().unwrap().contains(&stage), "{stage:?}");
     }
     let url = server.url("postgres");
-    assert_eq!(ask(&url, "SELECT current_user::text").await.unwrap(), "howdah");
+    assert_eq!(ask(&url, "SELECT current_user::text").await.unwrap(), "demo");
     assert_eq!(ask(&url, "SHOW work_mem").await.unwrap(), "7MB");
     assert_eq!(ask(&url, "SHOW server_encoding").await.unwrap(), "UTF8");
     assert!(ask(&url, "SHOW server_version").await.unwrap().starts_with(server.version()));
@@ -61,7 +61,7 @@ async fn psql_understands_the_url() {
     if psql.exists() {
         let url = server.url("postgres");
         let output = Command::new(psql).args([url.as_str(), "-XAtc", "SELECT current_user"]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "howdah", "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "demo", "{output:?}");
     }
     server.stop().await.unwrap();
 }

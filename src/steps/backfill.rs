@@ -77,7 +77,8 @@ impl BackfillStep {
     /// count at the end.
     async fn plan_first(&self, connection: &mut PgConnection, ready: &Ready) -> Result<(), StepError> {
         let last = ready.keys.end(connection, Direction::Descending).await.map_err(|e| self.failed(&e))?;
-        let foretold = explain::estimated_rows(connection, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
+        let foretold =
+            explain::rows(connection, ready.table.oid, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
         let segments: Vec<Segment> =
             last.map(|last| Segment::new(1, SegmentNo(0), None, Some(last))).into_iter().collect();
         self.add_sweep(connection, &segments, foretold).await

@@ -168,7 +168,7 @@ async fn a_role_that_may_not_is_told_the_very_sql_that_lets_it() {
     let lab = Lab::open().await;
     users(&lab).await;
     lab.sql("CREATE ROLE clerk LOGIN; REVOKE ALL ON SCHEMA public FROM clerk; GRANT SELECT ON users TO clerk").await;
-    let url = lab.url.replace("howdah@", "clerk@");
+    let url = lab.url.replace("demo@", "clerk@");
     let plan = lab.plan("p.toml", &plan_of("backfill = \"users\"\nset = { n = \"n + 1\" }"));
     let run = ["run", plan.to_str().expect("a path"), "--headless", "--database", &url];
     let ended =

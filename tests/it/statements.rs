@@ -143,3 +143,21 @@ async fn a_clean_up_that_names_nothing_is_not_called_cleaned_up() {
         "c.toml:5",
     ]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_called_like_the_ledger_does_not_confuse_its_tables_with_the_ledgers() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE ROLE howdah SUPERUSER LOGIN; CREATE TABLE event (id int PRIMARY KEY, n int DEFAULT 0); INSERT INTO event VALUES (1)").await;
+    let url = lab.url.replace("demo@", "howdah@");
+    let plan = lab.plan(
+        "e.toml",
+        "name = \"e\"\n[[step]]\nname = \"make\"\nstatement = \"CREATE TABLE notes (id int)\"\n\
+         [[step]]\nname = \"event\"\nbackfill = \"event\"\nset = { n = \"n + 1\" }\n",
+    );
+    let plan = plan.to_str().expect("a path");
+    lab.howdah(&["run", plan, "--headless", "--database", &url]).run().expect_code(0);
+    lab.sql("DROP TABLE public.notes").await;
+    lab.howdah(&["run", plan, "--headless", "--database", &url]).run().expect_code(0);
+    assert_eq!(lab.text("SELECT schemaname::text FROM pg_tables WHERE tablename = 'notes'").await, "public");
+    assert_eq!(lab.number("SELECT n::bigint FROM public.event").await, 2);
+}

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use howdah::sandbox::{Listen, Options, Server};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Executor};
 
 /// Nothing here takes longer, on a machine that is busy as well.
@@ -38,10 +38,8 @@ impl Lab {
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(20))
-            .connect_lazy_with(
-                // The role is called like the ledger's schema, which is therefore on its search path.
-                url.parse::<PgConnectOptions>().expect("a URL").options([("search_path", "public")]),
-            );
+            .connect_lazy(&url)
+            .expect("a pool");
         Self { server, pool, files: tempfile::tempdir().expect("a directory"), url }
     }
 
