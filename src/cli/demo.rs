@@ -12,7 +12,7 @@ use super::environment::{self, variable};
 use super::log::Log;
 use super::opening::{self, Opening};
 use super::run::this_process;
-use super::{DemoArgs, Exit, Global, say};
+use super::{DemoArgs, Exit, Global, keys, say};
 use crate::plan::{PlanError, load};
 use crate::postgres::connect::{self, PoolShape};
 use crate::postgres::dsn::Target;
@@ -35,6 +35,10 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         return Err(Cause::usage("the demo runs on a server of its own: --database does not go with it")
             .hint("for your own database: howdah run PLAN --database URL"));
     }
+    if environment::style(&args.show).is_none() {
+        // What is wrong with keys or colours is better said before the server is made.
+        keys::console_options(args.show.theme.as_deref(), Vec::new())?;
+    }
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
@@ -47,11 +51,12 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let plan = load::from_text(LABEL, None, PLAN, &variable).map_err(PlanError::into_cause)?;
     let target = Target::resolve(Some(&url), None, &variable)?;
     let (slot, _) = watch::channel(None);
+    let (alerts, _) = watch::channel(None);
     let resume_flags = if args.keep { format!(" --database '{url}'") } else { String::new() };
-    let opening = Opening { target, driver: this_process(), slot: slot.clone(), resume_flags };
+    let opening = Opening { target, driver: this_process(), slot: slot.clone(), alerts: alerts.clone(), resume_flags };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
-        alerts: plan.alerts,
+        alerts,
         farewell: farewell(),
         opener: Box::pin(opening::begin(opening, plan, run, false)),
         slot,

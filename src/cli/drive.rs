@@ -10,14 +10,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::headless::{self, Style};
-use super::opening::SourceSlot;
+use super::opening::{AlertSlot, SourceSlot};
 use super::{Exit, ShowArgs, environment, keys, say};
 use crate::console::{self, Leave, Link};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::engine::{self, Handle};
 use crate::monitor;
-use crate::plan::model::AlertLimits;
 use crate::run::report::Report;
 use crate::run::{Asker, Cause, Command, RunState, Snapshot, Vitals};
 
@@ -32,8 +31,8 @@ pub struct Job {
     pub opener: BoxFuture<'static, Result<Opened, Cause>>,
     /// Where the opener puts the monitor's view of the database.
     pub slot: SourceSlot,
-    /// The plan's thresholds.
-    pub alerts: AlertLimits,
+    /// The plan's thresholds, once the plan is known.
+    pub alerts: AlertSlot,
     /// Lines that the console shows at the end.
     pub farewell: Vec<String>,
 }
@@ -67,15 +66,9 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let handle = engine::spawn(job.start, job.opener, vitals, clock.clone());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let limits = monitor::AlertLimits {
-        duration: job.alerts.duration,
-        memory: job.alerts.memory,
-        free_memory_percent: job.alerts.free_memory_percent,
-        error_rate_percent: job.alerts.error_rate_percent,
-    };
     let slot = job.slot.subscribe();
     let snapshots = handle.snapshots.clone();
-    let measured = monitor::start(&mut tasks, stop.clone(), slot, limits, clock, snapshots);
+    let measured = monitor::start(&mut tasks, stop.clone(), slot, job.alerts.subscribe(), clock, snapshots);
     tasks.spawn(forward(measured, vitals_in, stop.clone()));
     let driven = match options {
         Some(options) => with_console(handle, options).await,
@@ -109,6 +102,8 @@ async fn with_console(handle: Handle, options: console::Options) -> Driven {
         }
         // The terminal is gone: whoever looks later finds the log and the ledger.
         Ok(Leave::HungUp) => without_console(handle, Style::Lines).await,
+        // Asked once more while the open batch was being finished: the server rolls it back when the connection ends.
+        Ok(Leave::Over | Leave::PauseAndQuit) if !handle.snapshots.borrow().state.is_over() => quit_at_once(&handle),
         Ok(Leave::Over | Leave::PauseAndQuit | Leave::EndedEarly) => {
             let last = put_away(handle).await;
             conclude(last, true)
@@ -134,19 +129,25 @@ async fn without_console(handle: Handle, style: Style) -> Driven {
     };
     listeners.shutdown().await;
     if last.is_none() {
-        // Asked twice: the open batch is left to the server, which rolls it back when the connection ends.
-        let last = Arc::clone(&handle.snapshots.borrow());
-        say::err(&format!("quitting at once; go on with: {}", last.resume_command));
-        return Driven { last, exit: Exit::Resumable };
+        // Asked twice.
+        return quit_at_once(&handle);
     }
     let last = put_away(handle).await;
     conclude(last, style != Style::Json)
 }
 
+fn quit_at_once(handle: &Handle) -> Driven {
+    let last = Arc::clone(&handle.snapshots.borrow());
+    say::err(&format!("quitting at once; go on with: {}", last.resume_command));
+    Driven { last, exit: Exit::Resumable }
+}
+
 /// The first SIGINT or SIGTERM stops at the batch's edge, the second at once. SIGHUP changes nothing: the run goes on.
 async fn obey_signals(commands: mpsc::Sender<Command>, quit: mpsc::Sender<()>) {
-    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = streams else {
+    let suspend = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32));
+    let streams =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()), suspend);
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup), Ok(mut suspend)) = streams else {
         tracing::error!("signals cannot be listened to");
         return;
     };
@@ -158,6 +159,13 @@ async fn obey_signals(commands: mpsc::Sender<Command>, quit: mpsc::Sender<()>) {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {
                 tracing::warn!("the terminal is gone (SIGHUP): going on without it");
+                continue;
+            }
+            // A console that was open before has taken this signal over, for good.
+            _ = suspend.recv() => {
+                if console::has_shell() {
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), nix::sys::signal::Signal::SIGSTOP);
+                }
                 continue;
             }
         }

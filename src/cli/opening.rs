@@ -14,7 +14,7 @@ use crate::ledger::migrate;
 use crate::ledger::open::{self, Driver, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
-use crate::monitor::DatabaseSource;
+use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, Plan, StepKind};
 use crate::postgres::catalog::Table;
@@ -28,6 +28,9 @@ use crate::steps::{self, Workbench, preflight};
 /// Where the monitor's view of the database goes once there is one.
 pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
 
+/// Where the plan's thresholds go once the plan is known.
+pub type AlertSlot = watch::Sender<Option<AlertLimits>>;
+
 /// How long the connection that resumes a run may take, before the plan is known.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,8 @@ pub struct Opening {
     pub driver: Driver,
     /// Where the monitor's view of the database goes.
     pub slot: SourceSlot,
+    /// Where the plan's thresholds go.
+    pub alerts: AlertSlot,
     /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
     pub resume_flags: String,
 }
@@ -101,7 +106,8 @@ pub struct Wanted {
 /// # Errors
 /// Why it cannot be resumed.
 pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunId) + Send) -> Result<Opened, Cause> {
-    let mut lock = connect::one(&opening.target, CONNECT, &session("ledger", "resume", None)).await?;
+    let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
+    let mut lock = connect::one(&opening.target, limit, &session("ledger", "resume", None)).await?;
     let run = open::find(&mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
     migrate::migrate(&mut lock).await?;
@@ -185,6 +191,12 @@ fn assemble(
     mut notices: Vec<(Level, String)>,
 ) -> Opened {
     let run = taken.run;
+    opening.alerts.send_replace(Some(AlertLimits {
+        duration: plan.alerts.duration,
+        memory: plan.alerts.memory,
+        free_memory_percent: plan.alerts.free_memory_percent,
+        error_rate_percent: plan.alerts.error_rate_percent,
+    }));
     let shape = PoolShape {
         max: plan.database.pool_max,
         idle: plan.database.pool_idle,

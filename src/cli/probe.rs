@@ -32,15 +32,20 @@ impl PoolSource {
     }
 
     async fn ask(&self) -> Result<DatabaseSample, sqlx::Error> {
+        // Before the probe takes one itself.
+        let (all, idle) = (self.pool.size(), u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX));
         let mut connection = self.pool.acquire().await?;
         let (count, mut size) = self.known_size();
         if count.is_multiple_of(SIZE_EVERY) {
-            size = ByteSize(stats::database_size(&mut connection).await?);
+            match stats::database_size(&mut connection).await {
+                Ok(bytes) => size = ByteSize(bytes),
+                Err(e) if error::is_lost(&e) => return Err(e),
+                // It reads every file of the database, and may run into the plan's time limit.
+                Err(e) => tracing::warn!("the size of the database is not known: {e}"),
+            }
         }
         *self.size.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (count.wrapping_add(1), size);
         let rows = stats::tables(&mut connection, &self.plan, TABLES).await?;
-        drop(connection);
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
         let tables = rows
             .into_iter()
             .map(|row| TableSample {
@@ -55,7 +60,7 @@ impl PoolSource {
                 last_vacuum_was_auto: row.last_vacuum_was_auto,
             })
             .collect();
-        Ok(DatabaseSample { size, pool_in_use: self.pool.size().saturating_sub(idle), pool_idle: idle, tables })
+        Ok(DatabaseSample { size, pool_in_use: all.saturating_sub(idle), pool_idle: idle, tables })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `howdah report`: what a run did.
 
 use super::environment::variable;
+use super::run::resume_flags;
 use super::{Exit, Global, ReportArgs, ReportFormat, opening, say};
 use crate::ledger::{open, read};
 use crate::postgres::dsn::Target;
@@ -17,6 +18,7 @@ pub async fn run(global: &Global, args: &ReportArgs) -> Result<Exit, Cause> {
     let id = open::find(&mut connection, args.run.as_ref(), false).await?;
     let mut record = read::one(&mut connection, id).await?;
     record.snapshot.server = target.label();
+    record.snapshot.resume_command.push_str(&resume_flags(global, None));
     let report = Report::of(&record.snapshot);
     match args.format {
         ReportFormat::Text => say::out(report.to_text().trim_end()),

@@ -10,10 +10,9 @@ use super::log::Log;
 use super::opening::{self, Opening, Wanted};
 use super::run::{resume_flags, this_process};
 use super::{Exit, Global, ResumeArgs};
-use crate::plan::model::AlertLimits;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
-use crate::run::{ByteSize, Cause};
+use crate::run::Cause;
 
 /// Goes on with a run.
 ///
@@ -28,10 +27,12 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(global.database.as_deref(), url, &variable)?;
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
     let (slot, _) = watch::channel(None);
+    let (alerts, _) = watch::channel(None);
     let opening = Opening {
         target,
         driver: this_process(),
         slot: slot.clone(),
+        alerts: alerts.clone(),
         resume_flags: resume_flags(global, plan.as_ref()),
     };
     let name = match &args.run {
@@ -39,7 +40,6 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         Some(crate::run::id::RunRef::Suffix(text)) => text.clone(),
         None => "newest".to_owned(),
     };
-    let alerts = plan.as_ref().map_or_else(default_alerts, |plan| plan.alerts);
     let title = plan.as_ref().map_or_else(String::new, |plan| plan.name.clone());
     let file = Arc::clone(&log);
     let learn = move |run| {
@@ -57,14 +57,4 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         farewell: Vec::new(),
     };
     Ok(drive::drive(job, &args.show).await?.exit)
-}
-
-/// The blueprint's thresholds, until the plan is known.
-fn default_alerts() -> AlertLimits {
-    AlertLimits {
-        duration: std::time::Duration::from_mins(5),
-        memory: ByteSize(1 << 30),
-        free_memory_percent: 10.0,
-        error_rate_percent: 10.0,
-    }
 }

@@ -24,11 +24,17 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
     let (slot, _) = watch::channel(None);
-    let opening =
-        Opening { target, driver: this_process(), slot: slot.clone(), resume_flags: resume_flags(global, Some(&plan)) };
+    let (alerts, _) = watch::channel(None);
+    let opening = Opening {
+        target,
+        driver: this_process(),
+        slot: slot.clone(),
+        alerts: alerts.clone(),
+        resume_flags: resume_flags(global, Some(&plan)),
+    };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
-        alerts: plan.alerts,
+        alerts,
         farewell: Vec::new(),
         opener: Box::pin(opening::begin(opening, plan, run, args.new)),
         slot,
@@ -72,7 +78,8 @@ fn without_password(address: &str) -> String {
         }
         return url.to_string();
     }
-    if address.contains("password") { "...".to_owned() } else { address.to_owned() }
+    // An address that is no URL to the parser may still hold a password, as `postgres://user:secret@/name` does.
+    if address.contains("password") || address.contains("://") { "...".to_owned() } else { address.to_owned() }
 }
 
 /// For a shell: quoted where it has to be.
@@ -94,6 +101,7 @@ mod tests {
         let table = [
             ("postgres://ann:hunter2@db1/shop", "postgres://ann:***@db1/shop"),
             ("postgres://ann@db1/shop?password=hunter2&sslmode=require", "postgres://ann@db1/shop?sslmode=require"),
+            ("postgres://ann:hunter2@/shop", "..."),
             ("host=db1 password=hunter2", "..."),
             ("host=db1 dbname=shop", "host=db1 dbname=shop"),
         ];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::environment::variable;
+use super::run::resume_flags;
 use super::{Exit, Global, StatusArgs, opening, say};
 use crate::ledger::open;
 use crate::ledger::read::{self, RunRecord};
@@ -21,6 +22,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
         let id = open::find(&mut connection, Some(named), false).await?;
         let mut record = read::one(&mut connection, id).await?;
         record.snapshot.server = target.label();
+        record.snapshot.resume_command.push_str(&resume_flags(global, None));
         if args.json {
             say::out(&format!("{:#}", as_json(&record)));
         } else {

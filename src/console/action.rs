@@ -48,6 +48,8 @@ pub enum Action {
     HangUp,
     /// The process runs again after [`Effect::Suspend`].
     Woken,
+    /// The process was to be stopped, and there is no shell that could continue it.
+    NoShell,
 }
 
 /// What the event loop must do.

@@ -108,8 +108,13 @@ impl App {
                 redraw()
             }
             Action::Terminate => self.stop(Asker::Signal, Leave::Over),
-            Action::HangUp => vec![Effect::Leave(Leave::HungUp)],
+            Action::HangUp => self.hang_up(),
             Action::Woken => self.woken(),
+            Action::NoShell => {
+                let effects = self.woken();
+                self.ui.notice = Some("there is no shell here to go back to; q asks how to leave");
+                effects
+            }
         }
     }
 
@@ -199,6 +204,16 @@ impl App {
         }
     }
 
+    fn hang_up(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        // A pause that was only for the shell must not outlive the terminal.
+        if matches!(self.suspension, Suspension::Waiting { ours: true } | Suspension::Stopped { ours: true }) {
+            effects.push(Effect::Send(Command::Continue(Asker::Console)));
+        }
+        effects.push(Effect::Leave(Leave::HungUp));
+        effects
+    }
+
     fn woken(&mut self) -> Vec<Effect> {
         let ours = self.suspension == Suspension::Stopped { ours: true };
         self.suspension = Suspension::None;
@@ -232,7 +247,15 @@ impl App {
     fn confirm(&mut self) -> Vec<Effect> {
         match self.ui.overlay {
             Overlay::Help { .. } | Overlay::Quit { selected: Choice::Stay } => self.close(),
-            Overlay::Quit { selected: Choice::KeepRunning } => vec![Effect::Leave(Leave::KeepRunning)],
+            Overlay::Quit { selected: Choice::KeepRunning } => {
+                let mut effects = Vec::new();
+                // Without a console nobody could end the pause.
+                if matches!(self.newest.state, RunState::Pausing { .. } | RunState::Paused { .. }) {
+                    effects.push(Effect::Send(Command::Continue(Asker::Console)));
+                }
+                effects.push(Effect::Leave(Leave::KeepRunning));
+                effects
+            }
             Overlay::Quit { selected: Choice::PauseAndQuit } => self.stop(Asker::Console, Leave::PauseAndQuit),
             Overlay::None if self.is_over() => vec![Effect::Leave(Leave::Over)],
             Overlay::None => Vec::new(),

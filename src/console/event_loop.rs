@@ -9,7 +9,7 @@ use tokio::time::{Sleep, sleep};
 use super::action::{Action, Effect, Haste};
 use super::app::App;
 use super::input::Input;
-use super::signals::{Signals, stop_job};
+use super::signals::{Signals, has_shell, stop_job};
 use super::terminal::Tty;
 use super::ui::Ui;
 use super::{ConsoleError, Leave, Link, Options, view};
@@ -83,15 +83,18 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                         effects.extend(app.update(Action::NotTaken));
                     }
                 }
+                Effect::Suspend if !has_shell() => effects.extend(app.update(Action::NoShell)),
                 Effect::Suspend => {
                     Tty::leave();
                     if let Err(error) = stop_job().await {
                         tracing::warn!(%error, "the process cannot be stopped");
                     }
-                    if tty.enter().is_err() {
-                        return Ok(Leave::HungUp);
-                    }
+                    let back = tty.enter();
+                    // Also when the terminal is gone: a pause that was only for the shell must not outlive it.
                     effects.extend(app.update(Action::Woken));
+                    if back.is_err() {
+                        effects.push_back(Effect::Leave(Leave::HungUp));
+                    }
                 }
                 Effect::Leave(leave) => return Ok(leave),
             }

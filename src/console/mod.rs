@@ -49,6 +49,7 @@ use crate::run::{Command, Snapshot};
 pub use colour::Environment;
 pub use event_loop::run;
 pub use keymap::Keymap;
+pub use signals::has_shell;
 pub use theme::Theme;
 pub use ui::Ui;
 

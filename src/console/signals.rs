@@ -43,6 +43,13 @@ impl Signals {
     }
 }
 
+/// Whether somebody is there who can continue a stopped job: a shell with job control gives each job a process group of
+/// its own. In the session leader's own group (`ssh -t host howdah`, a terminal that was started with a command) nobody is.
+#[must_use]
+pub fn has_shell() -> bool {
+    nix::unistd::getsid(None).is_ok_and(|session| session != nix::unistd::getpgrp())
+}
+
 /// Stops the foreground job, and returns when it has been continued.
 ///
 /// The whole process group, as the terminal's own Ctrl-Z does it: under `cargo run`, or in a pipeline, the shell waits for

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::batch_size::BatchSize;
@@ -324,20 +325,24 @@ impl Board {
         }
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
         drop(inner);
-        for (level, kind, text) in alert_news(&before, vitals) {
-            self.event(level, kind, text);
+        for (at, level, kind, text) in alert_news(&before, vitals) {
+            self.event_at(at, level, kind, text);
         }
         self.publish();
     }
 
     /// Tells a fact to everybody: screen, log, ledger.
     pub fn event(&self, level: Level, kind: EventKind, text: String) {
+        self.event_at(self.clock.utc(), level, kind, text);
+    }
+
+    fn event_at(&self, at: DateTime<Utc>, level: Level, kind: EventKind, text: String) {
         match level {
             Level::Info => tracing::info!(kind = kind.name(), "{text}"),
             Level::Warning => tracing::warn!(kind = kind.name(), "{text}"),
             Level::Critical => tracing::error!(kind = kind.name(), "{text}"),
         }
-        let event = Event { at: self.clock.utc(), level, kind, text };
+        let event = Event { at, level, kind, text };
         let mut inner = self.lock();
         inner.snapshot.events.push_back(event.clone());
         while inner.snapshot.events.len() > EVENTS {
@@ -377,7 +382,7 @@ impl Inner {
     }
 
     /// Derives what depends on time.
-    fn refresh(&mut self, now: chrono::DateTime<chrono::Utc>, elapsed: Duration) {
+    fn refresh(&mut self, now: DateTime<Utc>, elapsed: Duration) {
         self.snapshot.now = now;
         self.snapshot.spent = self.run_watch.spent(elapsed);
         let spent = self.step_watch.spent(elapsed);
@@ -463,7 +468,8 @@ fn describe(state: &RunState) -> (Level, EventKind, Option<String>) {
     }
 }
 
-fn alert_news(before: &Vitals, now: &Vitals) -> Vec<(Level, EventKind, String)> {
+/// Alerts that were raised or cleared, with the time when they were: the pane tells an alert's event by it.
+fn alert_news(before: &Vitals, now: &Vitals) -> Vec<(DateTime<Utc>, Level, EventKind, String)> {
     let was = |key: &str| before.alerts.iter().find(|alert| alert.key == key);
     now.alerts
         .iter()
@@ -471,8 +477,11 @@ fn alert_news(before: &Vitals, now: &Vitals) -> Vec<(Level, EventKind, String)> 
             let old = was(&alert.key);
             let was_active = old.is_some_and(|old| old.is_active() && old.count == alert.count);
             match (was_active, alert.is_active()) {
-                (false, true) => Some((alert.level, EventKind::AlertRaised, alert.text.clone())),
-                (true, false) => Some((Level::Info, EventKind::AlertCleared, format!("over: {}", alert.text))),
+                (false, true) => Some((alert.raised_at, alert.level, EventKind::AlertRaised, alert.text.clone())),
+                (true, false) => {
+                    let at = alert.cleared_at.unwrap_or(alert.raised_at);
+                    Some((at, Level::Info, EventKind::AlertCleared, format!("over: {}", alert.text)))
+                }
                 (true, true) | (false, false) => None,
             }
         })

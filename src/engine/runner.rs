@@ -1,6 +1,7 @@
 //! Steps in order, from the first to the clean-up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -21,7 +22,39 @@ pub struct Gate {
     lost: watch::Receiver<Option<Cause>>,
 }
 
+/// How long the last word of a run may take to reach the ledger.
+const SETTLE: Duration = Duration::from_secs(15);
+/// How long an open batch may still take once the lock on the run is lost. Its connection is as dead as the lock's, as a
+/// rule; nobody else says so when packets are dropped.
+const GRACE: Duration = Duration::from_secs(5);
+
 impl Gate {
+    /// Waits for `work`, but not for ever once the lock is lost.
+    ///
+    /// This is the one place where a future inside a transaction may be dropped: the lock is gone, and whatever the
+    /// transaction comes to, its record comes to the same.
+    ///
+    /// # Errors
+    /// What `work` failed with, or why the lock was lost.
+    pub async fn unless_lost<T>(&self, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+        let mut lost = self.lost.clone();
+        let loss = async {
+            let cause = lost.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
+            match cause {
+                Some(cause) => {
+                    tokio::time::sleep(GRACE).await;
+                    cause
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            cause = loss => Err(StepError::Failed(cause)),
+        }
+    }
+
     /// Passes at a batch's edge: at once while the run is running, after the pause while it is paused.
     ///
     /// # Errors
@@ -46,7 +79,9 @@ impl Gate {
                         self.ledger.run_state(&next, self.board.pulse()).await?;
                     }
                     // Another command may have come between: then the state is looked at again, and written again.
-                    let _ = self.board.signal(&Signal::AtEdge);
+                    if self.board.state() == state {
+                        let _ = self.board.signal(&Signal::AtEdge);
+                    }
                 }
                 RunState::Paused { .. } => {
                     tokio::select! {
@@ -123,7 +158,11 @@ async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepE
     let now = board.snapshots().borrow().now;
     let next = board.state().after(&signal, now);
     let written = match &next {
-        Ok(state) => ledger.run_state(state, board.pulse()).await,
+        Ok(state) => match tokio::time::timeout(SETTLE, ledger.run_state(state, board.pulse())).await {
+            Ok(written) => written,
+            Err(_) => Err(Cause::new("the server does not answer: the run's end is not written down")
+                .hint("what was committed is safe; when the server answers again, resume the run")),
+        },
         Err(illegal) => Err(Cause::bug(illegal.to_string())),
     };
     let signal = match (signal, written) {
@@ -175,7 +214,7 @@ impl Runner {
         self.board.step_started(index);
         failpoint::hit("step.started");
         let ended = match &step.body {
-            StepBody::Once(once) => once.execute(&self.context).await,
+            StepBody::Once(once) => self.gate.unless_lost(once.execute(&self.context)).await,
             StepBody::Batched(batched) => self.batches(index, batched.as_ref()).await,
         };
         match ended {
@@ -205,7 +244,7 @@ impl Runner {
         let target = self.board.wanted_target().unwrap_or_else(|| step.target());
         let mut size = BatchSize::new(step.bounds(), target);
         loop {
-            let mut sweep = step.open(&self.context).await?;
+            let mut sweep = self.gate.unless_lost(step.open(&self.context)).await?;
             failpoint::hit("sweep.planned");
             self.board.sweep_started(&sweep, &size, step.target());
             let mut worker = step.worker().await?;
@@ -220,7 +259,7 @@ impl Runner {
             walked?;
             self.board.sweep_ended();
             self.gate.pass().await?;
-            match step.conclude(&self.context).await? {
+            match self.gate.unless_lost(step.conclude(&self.context)).await? {
                 Conclusion::Done(outcome) => return Ok(outcome),
                 Conclusion::Again { left } => {
                     let text =
@@ -233,7 +272,7 @@ impl Runner {
 
     async fn clean_up(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
         let StepBody::Once(once) = &step.body else { return Ok(()) };
-        let cleaned = once.clean_up(&self.context).await;
+        let cleaned = self.gate.unless_lost(once.clean_up(&self.context)).await;
         self.board.idle();
         match cleaned {
             Ok(()) => {

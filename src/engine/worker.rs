@@ -31,7 +31,7 @@ pub async fn walk(
         let rows = size.rows();
         let from = segment.from().cloned();
         let began = board.elapsed();
-        let done = worker.batch(segment, rows).await?;
+        let done = gate.unless_lost(worker.batch(segment, rows)).await?;
         let took = board.elapsed().saturating_sub(began);
         failpoint::hit("batch.committed");
         tracing::debug!(

@@ -31,6 +31,7 @@ pub use alerts::{AlertBook, AlertLimits, Inputs};
 pub use database::{DatabaseSample, DatabaseSource, TableSample};
 pub use sampler::Pace;
 
+use crate::run::RunState;
 use crate::run::vitals::{HostVitals, ProcessVitals, Reading};
 use crate::run::{Snapshot, Vitals};
 use database::Rates;
@@ -58,7 +59,7 @@ pub fn start(
     tasks: &mut JoinSet<()>,
     stop: CancellationToken,
     source: SourceSlot,
-    limits: AlertLimits,
+    limits: watch::Receiver<Option<AlertLimits>>,
     now: Arc<dyn Now>,
     run: watch::Receiver<Arc<Snapshot>>,
 ) -> watch::Receiver<Arc<Vitals>> {
@@ -72,7 +73,7 @@ pub fn start_at(
     tasks: &mut JoinSet<()>,
     stop: CancellationToken,
     source: SourceSlot,
-    limits: AlertLimits,
+    limits: watch::Receiver<Option<AlertLimits>>,
     now: Arc<dyn Now>,
     run: watch::Receiver<Arc<Snapshot>>,
 ) -> watch::Receiver<Arc<Vitals>> {
@@ -139,15 +140,36 @@ async fn watch_database(sampler: Sampler, board: Arc<Board>, mut source: SourceS
     sampler.keep(probe, publish).await;
 }
 
-/// The thresholds that the run itself may cross. Batches are not retried yet: the first that fails ends the run, so
-/// there is no error rate to compare.
+/// The thresholds that the run itself may cross: its time at work, and the batches that failed among all of them. Batches
+/// are not retried yet, so one at most has failed, the one that ended the run.
 async fn watch_run(sampler: Sampler, board: Arc<Board>) {
     let run = sampler.run.clone();
-    let publish = |reading: Reading<Duration>| {
-        board.publish(&Inputs { worked: reading.value().copied(), ..Inputs::default() }, |_| {});
+    let publish = |reading: Reading<(Duration, f64)>| {
+        let (worked, error_rate_percent) = reading.value().copied().unzip();
+        board.publish(&Inputs { worked, error_rate_percent, ..Inputs::default() }, |_| {});
     };
-    let probe = || std::future::ready(Ok(run.borrow().spent.worked));
+    let probe = || {
+        let snapshot = run.borrow();
+        std::future::ready(Ok((snapshot.spent.worked, failed_percent(&snapshot))))
+    };
     sampler.keep(probe, publish).await;
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage")]
+fn failed_percent(snapshot: &Snapshot) -> f64 {
+    let committed: u64 = snapshot.steps.iter().map(|step| step.batches).sum();
+    match snapshot.state {
+        RunState::Failed { .. } if committed > 0 => 100.0 / (committed + 1) as f64,
+        RunState::Failed { .. }
+        | RunState::Starting
+        | RunState::Running
+        | RunState::Pausing { .. }
+        | RunState::Paused { .. }
+        | RunState::Resuming { .. }
+        | RunState::Stopping { .. }
+        | RunState::Stopped { .. }
+        | RunState::Done { .. } => 0.0,
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage")]
@@ -160,7 +182,8 @@ fn free_percent(host: &HostVitals) -> Option<f64> {
 struct Board {
     vitals: watch::Sender<Arc<Vitals>>,
     book: Mutex<AlertBook>,
-    limits: AlertLimits,
+    /// `None` until the plan is known.
+    limits: watch::Receiver<Option<AlertLimits>>,
     now: Arc<dyn Now>,
 }
 
@@ -169,7 +192,9 @@ impl Board {
     /// where something is different now.
     fn publish(&self, inputs: &Inputs, change: impl FnOnce(&mut Vitals)) {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        alerts::evaluate(&mut book, inputs, &self.limits, self.now.utc());
+        if let Some(limits) = self.limits.borrow().as_ref() {
+            alerts::evaluate(&mut book, inputs, limits, self.now.utc());
+        }
         let alerts = book.alerts();
         self.vitals.send_if_modified(|shown| {
             let mut next = Vitals::clone(shown);

@@ -73,7 +73,8 @@ impl Bench {
         snapshot.state = RunState::Running;
         let (run, runs) = watch::channel(Arc::new(snapshot));
         let (source, sources) = watch::channel(None);
-        let vitals = start_at(PACE, &mut tasks, stop.clone(), sources, LIMITS, now, runs);
+        let limits = watch::channel(Some(LIMITS)).1;
+        let vitals = start_at(PACE, &mut tasks, stop.clone(), sources, limits, now, runs);
         Self { tasks, stop, source, deed: Arc::new(Mutex::new(Deed::Answer)), run, vitals }
     }
 

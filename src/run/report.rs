@@ -84,12 +84,11 @@ impl Report {
         let (walked, walk_time) =
             walking.fold((0, Duration::ZERO), |(rows, time), step| (rows + step.rows_walked, time + step.spent.worked));
         let (finished_at, cause, resumable) = match &snapshot.state {
-            RunState::Starting
-            | RunState::Running
-            | RunState::Pausing { .. }
+            RunState::Starting | RunState::Running => (None, None, false),
+            RunState::Pausing { .. }
             | RunState::Resuming { .. }
-            | RunState::Stopping { .. } => (None, None, false),
-            RunState::Paused { .. } => (None, None, true),
+            | RunState::Stopping { .. }
+            | RunState::Paused { .. } => (None, None, true),
             RunState::Stopped { at, .. } => (Some(*at), None, true),
             RunState::Failed { at, cause, resumable } => (Some(*at), Some(cause.clone()), *resumable),
             RunState::Done { at } => (Some(*at), None, false),

@@ -182,11 +182,11 @@ impl Server {
             // A URL with a user needs a host as well; the parameter wins over it.
             Listen::Socket => {
                 let host = encode(&self.directory.to_string_lossy());
-                format!("postgresql://{SUPERUSER}@localhost:{port}/{database}?host={host}")
+                format!("postgresql://{SUPERUSER}@localhost:{port}/{database}?host={host}&sslmode=disable")
             }
             Listen::Tcp { password } => {
                 let password = encode(password.expose_secret());
-                format!("postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{database}")
+                format!("postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::engine::ports::{StepContext, StepError};
 use crate::postgres::{error, session, sqlstate, stats};
 use crate::run::Cause;
 
+/// How long a question asked beside the statement may take, outside of any transaction.
+const ASIDE: Duration = Duration::from_secs(2);
+
 /// A connection of the step's own, out of the pool for good: its settings may be changed at will.
 pub struct OwnConnection {
     connection: PgConnection,
@@ -133,8 +136,10 @@ async fn cancel(pool: &PgPool, pid: i32) {
         let mut connection = pool.acquire().await?;
         stats::cancel(&mut connection, pid).await
     };
-    if let Err(e) = asked.await {
-        tracing::warn!("the statement could not be cancelled yet: {e}");
+    match tokio::time::timeout(ASIDE, asked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::warn!("the statement could not be cancelled yet: {e}"),
+        Err(_) => tracing::warn!("the statement could not be cancelled yet: no answer"),
     }
 }
 
@@ -143,8 +148,8 @@ async fn index_words(pool: &PgPool, pid: i32, what: &str) -> (String, Option<f64
         let mut connection = pool.acquire().await?;
         stats::index_progress(&mut connection, pid).await
     };
-    match progress.await {
-        Ok(Some(progress)) => (format!("{what}: {}", progress.phase), progress.fraction),
-        Ok(None) | Err(_) => (what.to_owned(), None),
+    match tokio::time::timeout(ASIDE, progress).await {
+        Ok(Ok(Some(progress))) => (format!("{what}: {}", progress.phase), progress.fraction),
+        Ok(Ok(None) | Err(_)) | Err(_) => (what.to_owned(), None),
     }
 }

@@ -12,7 +12,7 @@ use crate::run::text::clean;
 use crate::run::{Snapshot, StepState, StepView, human};
 
 /// `12m27.8s` and a gap.
-const TIME: usize = 10;
+const TIME: usize = 9;
 /// Names take no more than this where what the step said at its end follows.
 const NAME: usize = 24;
 

@@ -7,8 +7,8 @@ use super::super::canvas::Canvas;
 use super::super::measure::right;
 use super::super::theme::Role;
 use super::missing;
-use crate::run::Vitals;
 use crate::run::vitals::{HostVitals, Reading};
+use crate::run::{Vitals, human};
 
 /// The widest bar.
 const BAR: usize = 20;
@@ -40,14 +40,25 @@ fn host(canvas: &Canvas<'_>, reading: &Reading<HostVitals>, width: usize) -> Vec
     let memory = memory_share(host);
     let mut lines = vec![
         bar(canvas, "CPU", cpu, &format!("load {one:.1} {five:.1} {fifteen:.1}"), width),
-        bar(canvas, "MEM", memory, &format!("{} / {}", host.memory_used, host.memory_total), width),
+        bar(canvas, "MEM", memory, &format!("{} / {}{GAP}{}", host.memory_used, host.memory_total, up(host)), width),
     ];
     if !host.core_percent.is_empty() {
         let cores = host.core_percent.iter().take(CORES).map(|percent| f64::from(*percent));
         let line = Line::from(vec![canvas.chart_row(cores, 100.0, 1, 0), canvas.span(Role::Dim, " each core")]);
-        lines.push(labelled(canvas, "   ", line));
+        if lines[0].width() + GAP.len() + line.width() <= width {
+            lines[0].push_span(Span::raw(GAP));
+            lines[0].spans.extend(line.spans);
+        } else {
+            lines.push(labelled(canvas, "   ", line));
+        }
     }
     lines
+}
+
+/// The host's uptime, in whole minutes: a figure that seldom changes.
+fn up(host: &HostVitals) -> String {
+    let minutes = host.uptime.as_secs() / 60;
+    if minutes < 60 { format!("up {minutes}m") } else { format!("up {}", human::duration(host.uptime)) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of memory")]

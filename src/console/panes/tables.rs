@@ -25,13 +25,13 @@ struct Column {
 }
 
 static COLUMNS: [Column; 7] = [
-    Column { title: "live", width: 14, worth: 7, value: |table, _| Some(human::count(table.live)) },
-    Column { title: "dead", width: 12, worth: 6, value: |table, _| Some(human::count(table.dead)) },
-    Column { title: "dead %", width: 8, worth: 4, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
-    Column { title: "ins/s", width: 9, worth: 3, value: |table, _| table.inserts_per_second.map(human::rate) },
-    Column { title: "upd/s", width: 9, worth: 5, value: |table, _| table.updates_per_second.map(human::rate) },
-    Column { title: "del/s", width: 9, worth: 2, value: |table, _| table.deletes_per_second.map(human::rate) },
-    Column { title: "vacuumed", width: 10, worth: 1, value: last_vacuum },
+    Column { title: "live", width: 13, worth: 7, value: |table, _| Some(human::count(table.live)) },
+    Column { title: "dead", width: 11, worth: 6, value: |table, _| Some(human::count(table.dead)) },
+    Column { title: "dead %", width: 7, worth: 4, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
+    Column { title: "ins/s", width: 8, worth: 3, value: |table, _| table.inserts_per_second.map(human::rate) },
+    Column { title: "upd/s", width: 8, worth: 5, value: |table, _| table.updates_per_second.map(human::rate) },
+    Column { title: "del/s", width: 8, worth: 2, value: |table, _| table.deletes_per_second.map(human::rate) },
+    Column { title: "vacuumed", width: 9, worth: 1, value: last_vacuum },
 ];
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
