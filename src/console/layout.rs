@@ -118,7 +118,9 @@ fn cut(area: Rect, height: u16) -> (Rect, Rect) {
 
 /// A little more than half, and a little less.
 fn columns(area: Rect) -> (Rect, Rect) {
-    let left = area.width - area.width * 9 / 20;
+    // A wide screen gives the left enough for every column of the tables.
+    let right = if area.width >= WIDE { area.width * 17 / 40 } else { area.width * 9 / 20 };
+    let left = area.width - right;
     (Rect { width: left, ..area }, Rect { x: area.x + left, width: area.width - left, ..area })
 }
 

@@ -7,8 +7,8 @@ use super::super::canvas::Canvas;
 use super::super::measure::right;
 use super::super::theme::Role;
 use super::missing;
+use crate::run::Vitals;
 use crate::run::vitals::{HostVitals, Reading};
-use crate::run::{Vitals, human};
 
 /// The widest bar.
 const BAR: usize = 20;
@@ -55,10 +55,14 @@ fn host(canvas: &Canvas<'_>, reading: &Reading<HostVitals>, width: usize) -> Vec
     lines
 }
 
-/// The host's uptime, in whole minutes: a figure that seldom changes.
+/// The host's uptime, coarse: a figure that seldom changes.
 fn up(host: &HostVitals) -> String {
     let minutes = host.uptime.as_secs() / 60;
-    if minutes < 60 { format!("up {minutes}m") } else { format!("up {}", human::duration(host.uptime)) }
+    match minutes {
+        0..60 => format!("up {minutes}m"),
+        60..1440 => format!("up {}h{:02}m", minutes / 60, minutes % 60),
+        _ => format!("up {}d", minutes / 1440),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of memory")]
@@ -75,7 +79,7 @@ fn labelled(canvas: &Canvas<'_>, label: &'static str, mut line: Line<'static>) -
 /// A bar, the percentage in whole numbers, and details.
 fn bar(canvas: &Canvas<'_>, label: &'static str, share: Option<f64>, detail: &str, width: usize) -> Line<'static> {
     let percent = share.map_or_else(|| canvas.theme().glyphs.none.to_owned(), |share| format!("{:.0}%", share * 100.0));
-    let mut spans = canvas.bar(share.unwrap_or(0.0), (width / 3).min(BAR));
+    let mut spans = canvas.bar(share.unwrap_or(0.0), (width / 4).min(BAR));
     spans.push(canvas.span(Role::Text, format!("{}{GAP}{detail}", right(&percent, 6))));
     labelled(canvas, label, Line::from(spans))
 }
