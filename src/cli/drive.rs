@@ -94,7 +94,12 @@ async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<V
 
 async fn with_console(handle: Handle, options: console::Options) -> Driven {
     let link = Link { snapshots: handle.snapshots.clone(), commands: handle.commands.clone() };
+    // The console writes to the terminal on the thread that hears its signals: a line that stalls must not keep SIGTERM
+    // from stopping the run.
+    let mut listeners = JoinSet::new();
+    listeners.spawn(stop_on_sigterm(handle.commands.clone()));
     let left = console::run(link, options).await;
+    listeners.shutdown().await;
     match left {
         Ok(Leave::KeepRunning) => {
             say::err("going on without a console; Ctrl-C pauses at the batch's edge and quits");
@@ -134,6 +139,13 @@ async fn without_console(handle: Handle, style: Style) -> Driven {
     }
     let last = put_away(handle).await;
     conclude(last, style != Style::Json)
+}
+
+async fn stop_on_sigterm(commands: mpsc::Sender<Command>) {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    while terminate.recv().await.is_some() {
+        let _ = commands.try_send(Command::Stop(Asker::Signal));
+    }
 }
 
 fn quit_at_once(handle: &Handle) -> Driven {
