@@ -4,6 +4,8 @@
 # The owner alone holds the other end, so the end of the file means that it is dead, however it died.
 
 trap '' HUP INT QUIT TERM TSTP
+# Its tools are the system's, whatever the owner's search path is.
+PATH=${PATH:+$PATH:}/usr/bin:/bin
 
 directory=$1
 data=$directory/data
