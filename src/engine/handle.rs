@@ -9,8 +9,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, failure};
+use super::board::Board;
 use super::clock::Clock;
+use super::news::failure;
 use super::ports::{Ledger, Opened};
 use super::runner;
 use crate::run::{Cause, Command, Event, Signal, Snapshot, Vitals};

@@ -8,6 +8,7 @@ pub mod board;
 pub mod clock;
 pub mod failpoint;
 pub mod handle;
+pub mod news;
 pub mod ports;
 pub mod runner;
 pub mod worker;

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::BatchSize;
-use super::board::{Board, failure};
+use super::board::Board;
 use super::failpoint;
+use super::news::failure;
 use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, StepBody, StepContext, StepError};
 use super::worker;
 use crate::run::{Cause, EventKind, Level, RunState, Signal, Snapshot, StepIndex, StepState};

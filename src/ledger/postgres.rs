@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::ports::{Ledger, Pulse};
-use crate::postgres::error;
 use crate::postgres::sqlstate::{self, Class};
+use crate::postgres::{error, session};
 use crate::run::timer::Spent;
 use crate::run::{Cause, Event, RunId, RunState, StepIndex};
 
@@ -50,7 +50,7 @@ impl PostgresLedger {
 
     /// A transaction whose commit waits for the disk, in a pool whose sessions' commits do not.
     async fn durable(&self) -> Result<PgTransaction<'static>, sqlx::Error> {
-        self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await
+        self.pool.begin_with(session::DURABLE).await
     }
 }
 

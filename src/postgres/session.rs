@@ -11,6 +11,11 @@ const HIDE_LEDGER: &str = "SELECT set_config('search_path', coalesce((SELECT str
     FROM unnest(current_schemas(false)) AS s WHERE s <> 'howdah'), ''), false) \
     WHERE current_user = 'howdah' OR 'howdah' = ANY (current_schemas(false))";
 
+/// Begins a transaction whose commit waits for the disk, whatever the session's default is.
+pub const DURABLE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on";
+/// Begins a transaction whose commit does not wait: safe for a batch, whose rows and cursor are lost or kept together.
+pub const BATCH: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off";
+
 /// Settings of a session, sent once after connecting.
 #[derive(Debug, Clone)]
 pub struct Session {

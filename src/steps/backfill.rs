@@ -91,7 +91,7 @@ impl BackfillStep {
         foretold: Option<u64>,
     ) -> Result<(), StepError> {
         let write = async {
-            let mut tx = connection.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
+            let mut tx = connection.begin_with(session::DURABLE).await?;
             self.bench.recorder.add_sweep(&mut tx, self.bench.index, segments, foretold).await?;
             tx.commit().await?;
             Ok::<(), RecordError>(())
@@ -148,13 +148,7 @@ impl BackfillStep {
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
-        let write = async {
-            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
-            self.bench.recorder.step_done(&mut tx, self.bench.index, outcome.as_deref()).await?;
-            tx.commit().await?;
-            Ok::<(), RecordError>(())
-        };
-        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))?;
+        self.bench.step_done(outcome.as_deref()).await?;
         Ok(Conclusion::Done(outcome))
     }
 }
@@ -302,10 +296,7 @@ impl From<sqlx::Error> for BatchError {
 
 impl Worker {
     async fn commit_one(&mut self, segment: &Segment, rows: u64) -> Result<Advance, (BatchError, Option<KeyText>)> {
-        let begun = self
-            .connection
-            .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off")
-            .await;
+        let begun = self.connection.begin_with(session::BATCH).await;
         let mut tx = begun.map_err(|e| (e.into(), None))?;
         failpoint::hit("batch.begun");
         let (from, upper) = (segment.from(), segment.upper.as_ref());

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::engine::ports::StepBody;
+use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Limits, PlanSource, Step, StepKind};
-use crate::postgres::record::Recorder;
+use crate::postgres::record::{RecordError, Recorder};
+use crate::postgres::session;
 use crate::run::StepIndex;
 
 pub mod backfill;
@@ -47,10 +48,24 @@ impl Workbench {
         format!("step \"{}\"", self.name)
     }
 
+    /// Writes the step down as done, durably, in a transaction of its own.
+    ///
+    /// # Errors
+    /// The ledger cannot be written, or another driver has taken the run over.
+    pub async fn step_done(&self, outcome: Option<&str>) -> Result<(), StepError> {
+        let write = async {
+            let mut tx = self.pool.begin_with(session::DURABLE).await?;
+            self.recorder.step_done(&mut tx, self.index, outcome).await?;
+            tx.commit().await?;
+            Ok::<(), RecordError>(())
+        };
+        write.await.map_err(|e| StepError::Failed(e.cause(&self.what())))
+    }
+
     /// The step's `application_name`.
     #[must_use]
     pub fn application_name(&self) -> String {
-        crate::postgres::session::application_name(&self.run, &self.name)
+        session::application_name(&self.run, &self.name)
     }
 }
 

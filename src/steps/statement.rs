@@ -17,7 +17,7 @@ use crate::postgres::catalog::{self, IndexState};
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::tokens::{self, ConcurrentIndex, Token};
-use crate::postgres::{error, sqlstate};
+use crate::postgres::{error, session, sqlstate};
 use crate::run::{Cause, Level, human};
 
 /// A `statement` step.
@@ -81,11 +81,7 @@ impl StatementStep {
         own: &mut OwnConnection,
     ) -> Result<Ended, Interrupted> {
         let pid = own.pid;
-        let mut tx = own
-            .get()
-            .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on")
-            .await
-            .map_err(Interrupted::Failed)?;
+        let mut tx = own.get().begin_with(session::DURABLE).await.map_err(Interrupted::Failed)?;
         let work = sqlx::query(AssertSqlSafe(sql.text.clone())).persistent(false).execute(&mut *tx);
         let waited = interruptible::wait(&self.bench.pool, pid, context, label, watch(sql), work).await;
         let done = match waited {
@@ -178,13 +174,10 @@ impl StatementStep {
         }
     }
 
-    async fn record(&self, purpose: Purpose, outcome: Option<&str>) -> Result<(), StepError> {
+    async fn cleaned(&self) -> Result<(), StepError> {
         let write = async {
-            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
-            match purpose {
-                Purpose::Step => self.bench.recorder.step_done(&mut tx, self.bench.index, outcome).await?,
-                Purpose::CleanUp => self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await?,
-            }
+            let mut tx = self.bench.pool.begin_with(session::DURABLE).await?;
+            self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await?;
             tx.commit().await?;
             Ok::<(), RecordError>(())
         };
@@ -221,7 +214,7 @@ impl Once for StatementStep {
         if let Some(wanted) = tokens::concurrent_index(&sql.text)
             && let Some(outcome) = self.look_at_index(context, &wanted).await?
         {
-            self.record(Purpose::Step, Some(&outcome)).await?;
+            self.bench.step_done(Some(&outcome)).await?;
             return Ok(Some(outcome));
         }
         match self.run(context, "statement", sql, Purpose::Step).await? {
@@ -231,7 +224,7 @@ impl Once for StatementStep {
             }
             Ended::Unrecorded(affected) => {
                 let outcome = rows(affected);
-                self.record(Purpose::Step, outcome.as_deref()).await?;
+                self.bench.step_done(outcome.as_deref()).await?;
                 failpoint::hit("statement.recorded");
                 Ok(outcome)
             }
@@ -244,7 +237,7 @@ impl Once for StatementStep {
             Ok(Ended::Recorded(_)) => Ok(()),
             Ok(Ended::Unrecorded(_)) => {
                 failpoint::hit("cleanup.executed");
-                self.record(Purpose::CleanUp, None).await
+                self.cleaned().await
             }
             // Gone already: a crash came between the clean-up and its record. Where both commit together that cannot be.
             Err(StepError::Failed(cause))
@@ -253,7 +246,7 @@ impl Once for StatementStep {
                     && cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) =>
             {
                 context.reporter.notice(Level::Info, format!("nothing to clean up: {}", cause.message));
-                self.record(Purpose::CleanUp, None).await
+                self.cleaned().await
             }
             Err(other) => Err(other),
         }

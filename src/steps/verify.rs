@@ -7,7 +7,6 @@ use super::Workbench;
 use super::interruptible::{self, OwnConnection, Watch};
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::model::{Expected, Verify};
-use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, sqlstate};
 use crate::run::{Cause, human};
@@ -100,13 +99,7 @@ impl Once for VerifyStep {
             return Err(StepError::Failed(cause));
         }
         let outcome = answer.map(|answer| format!("is {answer}, as expected"));
-        let write = async {
-            let mut tx = self.bench.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = on").await?;
-            self.bench.recorder.step_done(&mut tx, self.bench.index, outcome.as_deref()).await?;
-            tx.commit().await?;
-            Ok::<(), RecordError>(())
-        };
-        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))?;
+        self.bench.step_done(outcome.as_deref()).await?;
         Ok(outcome)
     }
 
