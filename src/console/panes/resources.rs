@@ -40,8 +40,12 @@ fn host(canvas: &Canvas<'_>, reading: &Reading<HostVitals>, width: usize) -> Vec
     let memory = memory_share(host);
     let mut lines = vec![
         bar(canvas, "CPU", cpu, &format!("load {one:.1} {five:.1} {fifteen:.1}"), width),
-        bar(canvas, "MEM", memory, &format!("{} / {}{GAP}{}", host.memory_used, host.memory_total, up(host)), width),
+        bar(canvas, "MEM", memory, &format!("{} / {}", host.memory_used, host.memory_total), width),
     ];
+    let up = canvas.span(Role::Text, format!("{GAP}{}", up(host)));
+    if lines[1].width() + up.width() <= width {
+        lines[1].push_span(up);
+    }
     if !host.core_percent.is_empty() {
         let cores = host.core_percent.iter().take(CORES).map(|percent| f64::from(*percent));
         let line = Line::from(vec![canvas.chart_row(cores, 100.0, 1, 0), canvas.span(Role::Dim, " each core")]);
