@@ -27,7 +27,7 @@ struct Column {
 static COLUMNS: [Column; 7] = [
     Column { title: "live", width: 13, worth: 7, value: |table, _| Some(human::count(table.live)) },
     Column { title: "dead", width: 11, worth: 6, value: |table, _| Some(human::count(table.dead)) },
-    Column { title: "dead %", width: 7, worth: 4, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
+    Column { title: "dead%", width: 7, worth: 4, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
     Column { title: "ins/s", width: 8, worth: 3, value: |table, _| table.inserts_per_second.map(human::rate) },
     Column { title: "upd/s", width: 8, worth: 5, value: |table, _| table.updates_per_second.map(human::rate) },
     Column { title: "del/s", width: 8, worth: 2, value: |table, _| table.deletes_per_second.map(human::rate) },
