@@ -52,7 +52,7 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(Some(&url), None, &variable)?;
     let (slot, _) = watch::channel(None);
     let (alerts, _) = watch::channel(None);
-    let resume_flags = if args.keep { format!(" --database '{url}'") } else { String::new() };
+    let resume_flags = args.keep.then(|| format!(" --database '{url}'"));
     let opening = Opening { target, driver: this_process(), slot: slot.clone(), alerts: alerts.clone(), resume_flags };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),

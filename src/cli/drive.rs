@@ -150,7 +150,10 @@ async fn stop_on_sigterm(commands: mpsc::Sender<Command>) {
 
 fn quit_at_once(handle: &Handle) -> Driven {
     let last = Arc::clone(&handle.snapshots.borrow());
-    say::err(&format!("quitting at once; go on with: {}", last.resume_command));
+    say::err(&match last.resume_command.as_str() {
+        "" => "quitting at once".to_owned(),
+        command => format!("quitting at once; go on with: {command}"),
+    });
     Driven { last, exit: Exit::Resumable }
 }
 

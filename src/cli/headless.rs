@@ -30,7 +30,7 @@ pub enum Style {
 }
 
 /// The bar's cells.
-const CELLS: u16 = 24;
+const CELLS: u16 = 12;
 /// Lines that may wait for a slow reader. Beyond that the newest snapshot replaces older ones, and events are skipped.
 const WAITING: usize = 64;
 /// The last event may come this long after the last snapshot.
@@ -245,7 +245,7 @@ fn fraction(snapshot: &Snapshot) -> Option<f64> {
     }
 }
 
-/// `14:03:22 emails 71.3% 1,426,000 / ~2,000,000 rows 48,210 rows/s ETA 11–13s`. Times are UTC, as in the events.
+/// `14:03:22 emails 71.3% ETA 11–13s 48,210 rows/s 1,426,000 / ~2,000,000 rows`. Times are UTC, as in the events.
 fn line(snapshot: &Snapshot) -> String {
     format!("{} {}", snapshot.now.format("%H:%M:%S"), status(snapshot))
 }
@@ -255,7 +255,7 @@ fn event_line(event: &Event) -> String {
     format!("{} {} {}", event.at.format("%H:%M:%S"), event.level.word(), clean(&event.text))
 }
 
-/// What the run does, in words: step, state where it is not simply running, share, rows, rate, ETA.
+/// What the run does, in words: step, state where it is not simply running, share, ETA, rate, rows.
 fn status(snapshot: &Snapshot) -> String {
     let mut parts = Vec::new();
     if let Some((_, step)) = snapshot.current_step() {
@@ -271,11 +271,12 @@ fn status(snapshot: &Snapshot) -> String {
                 parts.push(format!("sweep {}", batches.sweep));
             }
             parts.extend(batches.estimate.fraction().map(human::percent));
-            parts.push(human::estimate(&batches.estimate));
+            // What matters most comes first: a narrow terminal cuts the end off.
             if snapshot.state.is_working() {
-                parts.extend(batches.rate.map(|rate| format!("{} rows/s", human::rate(rate))));
                 parts.push(format!("ETA {}", human::eta(batches.eta)));
+                parts.extend(batches.rate.map(|rate| format!("{} rows/s", human::rate(rate))));
             }
+            parts.push(human::estimate(&batches.estimate));
         }
         Activity::Statement { what, fraction, since } => {
             parts.push(clean(what).into_owned());
@@ -421,10 +422,10 @@ mod tests {
         let what = "building index".to_owned();
         let since = now() - Duration::from_secs(12);
         let statement = Activity::Statement { what, fraction: Some(0.43), since };
-        let rows = "71.3% 1,426,000 / ~2,000,000 rows";
+        let rows = "1,426,000 / ~2,000,000 rows";
         let table = [
-            (RunState::Running, batches(), format!("14:03:22 st\u{fffd}ep {rows} 48,210 rows/s ETA 11–13s")),
-            (paused, batches(), format!("14:03:22 st\u{fffd}ep paused {rows}")),
+            (RunState::Running, batches(), format!("14:03:22 st\u{fffd}ep 71.3% ETA 11–13s 48,210 rows/s {rows}")),
+            (paused, batches(), format!("14:03:22 st\u{fffd}ep paused 71.3% {rows}")),
             (RunState::Running, statement, "14:03:22 st\u{fffd}ep building index 43.0% for 12s".to_owned()),
         ];
         for (state, activity, expected) in table {
@@ -436,9 +437,9 @@ mod tests {
 
     #[test]
     fn the_gauge_is_full_only_at_the_end() {
-        for (fraction, full) in [(0.0, 0), (0.5, 12), (0.999, 23), (1.0, 24), (7.0, 24), (f64::NAN, 0)] {
+        for (fraction, full) in [(0.0, 0), (0.5, 6), (0.999, 11), (1.0, 12), (7.0, 12), (f64::NAN, 0)] {
             let cells: Vec<char> = gauge(fraction).chars().collect();
-            assert_eq!((cells.len(), cells.iter().filter(|cell| **cell == '█').count()), (24, full), "{fraction}");
+            assert_eq!((cells.len(), cells.iter().filter(|cell| **cell == '█').count()), (12, full), "{fraction}");
         }
     }
 

@@ -45,7 +45,8 @@ pub struct Opening {
     /// Where the plan's thresholds go.
     pub alerts: AlertSlot,
     /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
-    pub resume_flags: String,
+    /// `None`: nobody can resume it, the server goes with the run.
+    pub resume_flags: Option<String>,
 }
 
 /// A session of howdah's own: for the lock, for looking around.
@@ -259,7 +260,10 @@ fn assemble(
     Opened {
         run: run.short(),
         plan: plan.name,
-        resume_command: format!("howdah resume {}{}", run.short(), opening.resume_flags),
+        resume_command: opening
+            .resume_flags
+            .as_ref()
+            .map_or_else(String::new, |flags| format!("howdah resume {}{flags}", run.short())),
         server: opening.target.label(),
         started_at: taken.created_at,
         spent: taken.spent,

@@ -33,7 +33,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         driver: this_process(),
         slot: slot.clone(),
         alerts: alerts.clone(),
-        resume_flags: resume_flags(global, plan.as_ref()),
+        resume_flags: Some(resume_flags(global, plan.as_ref())),
     };
     let name = match &args.run {
         Some(crate::run::id::RunRef::Full(id)) => id.short(),

@@ -30,7 +30,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         driver: this_process(),
         slot: slot.clone(),
         alerts: alerts.clone(),
-        resume_flags: resume_flags(global, Some(&plan)),
+        resume_flags: Some(resume_flags(global, Some(&plan))),
     };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),

@@ -149,6 +149,8 @@ async fn index_words(pool: &PgPool, pid: i32, what: &str) -> (String, Option<f64
         stats::index_progress(&mut connection, pid).await
     };
     match tokio::time::timeout(ASIDE, progress).await {
+        // The server's own words for a phase begin like ours: "building index: scanning table".
+        Ok(Ok(Some(progress))) if progress.phase.starts_with(what) => (progress.phase, progress.fraction),
         Ok(Ok(Some(progress))) => (format!("{what}: {}", progress.phase), progress.fraction),
         Ok(Ok(None) | Err(_)) | Err(_) => (what.to_owned(), None),
     }

@@ -54,12 +54,12 @@ fn paragraphs(snapshot: &Snapshot, ui: &Ui, with_details: bool) -> Vec<(Role, St
         RunState::Stopped { by, .. } => {
             text.push((role, format!("STOPPED by {}. What was committed stays; nothing is open.", by.name())));
             text.push((Role::Text, totals(snapshot)));
-            text.push(resume(snapshot));
+            text.extend(resume(snapshot));
         }
         RunState::Failed { cause, resumable, .. } => {
             failure(cause, role, with_details, &mut text);
             if *resumable {
-                text.push(resume(snapshot));
+                text.extend(resume(snapshot));
             }
             text.push((Role::Text, totals(snapshot)));
         }
@@ -87,8 +87,10 @@ fn failure(cause: &Cause, role: Role, with_details: bool, text: &mut Vec<(Role, 
     text.extend(cause.hints.iter().map(|hint| (Role::Accent, format!("hint: {}", clean(hint)))));
 }
 
-fn resume(snapshot: &Snapshot) -> (Role, String) {
-    (Role::Accent, format!("To go on: {}", clean(&snapshot.resume_command)))
+/// Nothing where nobody can go on: the demo's server ends with its run.
+fn resume(snapshot: &Snapshot) -> Option<(Role, String)> {
+    let command = Some(clean(&snapshot.resume_command)).filter(|command| !command.is_empty())?;
+    Some((Role::Accent, format!("To go on: {command}")))
 }
 
 /// `2,000,000 rows changed in 402 batches, 48,543 rows/s; 41.2s of work, 12.0s paused.`
