@@ -74,7 +74,7 @@ pub fn host() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Milliseconds since the epoch and ten random bytes: what a run's id is made of.
+/// An id for a new run.
 #[must_use]
 pub fn new_run() -> crate::run::RunId {
     crate::run::RunId(uuid::Uuid::now_v7())

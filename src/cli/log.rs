@@ -78,12 +78,6 @@ impl Log {
         restrict(&self.directory);
         Ok(())
     }
-
-    /// Where the files are.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
 }
 
 /// `sqlx`'s and `hyper`'s own chatter is not asked for by a plain level.

@@ -10,12 +10,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::batch_size::BatchSize;
 use super::clock::Clock;
-use super::news::{alert_news, describe};
+use super::news::describe;
 use super::ports::{BatchDone, Opened, Pulse, Reporter, Sweep};
 use crate::run::progress::{Total, correct_total};
 use crate::run::snapshot::{Activity, BatchActivity, BatchView, EVENTS};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
+use crate::run::vitals::alert_changes;
 use crate::run::{
     Estimate, Event, EventKind, Level, Progress, RunState, Signal, Snapshot, StepIndex, StepState, Tally, Vitals,
 };
@@ -326,24 +327,25 @@ impl Board {
         }
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
         drop(inner);
-        for (at, level, kind, text) in alert_news(&before, vitals) {
-            self.event_at(at, level, kind, text);
+        for news in alert_changes(&before.alerts, &vitals.alerts) {
+            // With the time when it was raised or cleared: the console's pane tells an alert's event by it.
+            self.tell(news);
         }
         self.publish();
     }
 
     /// Tells a fact to everybody: screen, log, ledger.
     pub fn event(&self, level: Level, kind: EventKind, text: String) {
-        self.event_at(self.clock.utc(), level, kind, text);
+        self.tell(Event { at: self.clock.utc(), level, kind, text });
     }
 
-    fn event_at(&self, at: DateTime<Utc>, level: Level, kind: EventKind, text: String) {
-        match level {
+    fn tell(&self, event: Event) {
+        let (kind, text) = (event.kind, &event.text);
+        match event.level {
             Level::Info => tracing::info!(kind = kind.name(), "{text}"),
             Level::Warning => tracing::warn!(kind = kind.name(), "{text}"),
             Level::Critical => tracing::error!(kind = kind.name(), "{text}"),
         }
-        let event = Event { at, level, kind, text };
         let mut inner = self.lock();
         inner.snapshot.events.push_back(event.clone());
         while inner.snapshot.events.len() > EVENTS {

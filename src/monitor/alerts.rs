@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::run::vitals::Alert;
-use crate::run::{ByteSize, Event, EventKind, Level, human};
+use crate::run::{ByteSize, Level, human};
 
 /// How many alerts are kept at most.
 const KEPT: usize = 50;
@@ -75,28 +75,6 @@ pub fn evaluate(book: &mut AlertBook, inputs: &Inputs, limits: &AlertLimits, now
     for check in checks(inputs, limits) {
         book.apply(check, now);
     }
-}
-
-/// What changed from one list of alerts to the next, as events: for the log, the ledger and a reader of lines.
-#[must_use]
-pub fn changes(before: &[Alert], after: &[Alert]) -> Vec<Event> {
-    let mut events = Vec::new();
-    for alert in after {
-        let earlier = before.iter().find(|earlier| earlier.key == alert.key);
-        let raised = alert.count > earlier.map_or(0, |earlier| earlier.count);
-        if raised {
-            let (at, level) = (alert.raised_at, alert.level);
-            events.push(Event { at, level, kind: EventKind::AlertRaised, text: alert.text.clone() });
-        }
-        if let Some(at) = alert.cleared_at
-            && (raised || earlier.is_some_and(Alert::is_active))
-        {
-            let text = format!("kept again: {}", alert.text);
-            events.push(Event { at, level: Level::Info, kind: EventKind::AlertCleared, text });
-        }
-    }
-    events.sort_by_key(|event| event.at);
-    events
 }
 
 impl AlertBook {
@@ -224,6 +202,8 @@ fn bytes(size: ByteSize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::EventKind;
+    use crate::run::vitals::alert_changes;
     use proptest::prelude::*;
 
     const LIMITS: AlertLimits = AlertLimits {
@@ -344,11 +324,11 @@ mod tests {
         for (second, mib) in (0..).zip([1, 2000, 2000, 1, 1, 1, 2000]) {
             let before = book.alerts();
             evaluate(&mut book, &memory(mib), &LIMITS, at(second));
-            told.extend(changes(&before, &book.alerts()).into_iter().map(|event| (event.kind, event.at)));
+            told.extend(alert_changes(&before, &book.alerts()).into_iter().map(|event| (event.kind, event.at)));
         }
         let (raised, cleared) = (EventKind::AlertRaised, EventKind::AlertCleared);
         assert_eq!(told, [(raised, at(1)), (cleared, at(4)), (raised, at(6))]);
-        assert_eq!(changes(&[], &book.alerts()).len(), 1);
+        assert_eq!(alert_changes(&[], &book.alerts()).len(), 1);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Executor};
 
 /// A role that is called `howdah` has the ledger's schema on its search path, by `"$user"`: a plan's `event` would be ours,
 /// and its `CREATE TABLE` would land beside ours.
@@ -71,14 +71,6 @@ pub fn application_name(run: &str, part: &str) -> String {
 pub fn literal(text: &str) -> String {
     let escaped = text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''");
     format!("E'{escaped}'")
-}
-
-/// A cheap question that shows whether the connection lives.
-///
-/// # Errors
-/// The driver's error.
-pub async fn ping(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.ping().await
 }
 
 #[cfg(test)]

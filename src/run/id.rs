@@ -11,12 +11,6 @@ use uuid::Uuid;
 pub struct RunId(pub Uuid);
 
 impl RunId {
-    /// Makes an id from the time in milliseconds since the Unix epoch and ten random bytes.
-    #[must_use]
-    pub fn from_parts(unix_ms: u64, random: [u8; 10]) -> Self {
-        Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
-    }
-
     /// The last eight hex digits: what people read, say and type.
     #[must_use]
     pub fn short(&self) -> String {
@@ -101,9 +95,13 @@ impl fmt::Display for SegmentNo {
 mod tests {
     use super::*;
 
+    fn made(unix_ms: u64, random: [u8; 10]) -> RunId {
+        RunId(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
+    }
+
     #[test]
     fn a_run_is_named_by_its_id_or_by_its_last_digits() {
-        let id = RunId::from_parts(1_700_000_000_000, *b"0123456789");
+        let id = made(1_700_000_000_000, *b"0123456789");
         assert_eq!(id.to_string().parse(), Ok(RunRef::Full(id)));
         assert_eq!(id.short().parse(), Ok(RunRef::Suffix(id.short())));
         assert_eq!(id.short().len(), 8);
@@ -115,8 +113,8 @@ mod tests {
 
     #[test]
     fn ids_sort_by_the_time_they_were_made() {
-        let older = RunId::from_parts(1_700_000_000_000, [0xff; 10]);
-        let newer = RunId::from_parts(1_700_000_000_001, [0; 10]);
+        let older = made(1_700_000_000_000, [0xff; 10]);
+        let newer = made(1_700_000_000_001, [0; 10]);
         assert!(older < newer);
         assert_eq!(newer.0.get_version_num(), 7);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, Level};
+use super::{ByteSize, Event, EventKind, Level};
 
 /// A reading, or why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,4 +142,26 @@ impl Alert {
     pub fn is_active(&self) -> bool {
         self.cleared_at.is_none()
     }
+}
+
+/// What changed from one list of alerts to the next, as events: for the log, the ledger and a reader of lines.
+#[must_use]
+pub fn alert_changes(before: &[Alert], after: &[Alert]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for alert in after {
+        let earlier = before.iter().find(|earlier| earlier.key == alert.key);
+        let raised = alert.count > earlier.map_or(0, |earlier| earlier.count);
+        if raised {
+            let (at, level) = (alert.raised_at, alert.level);
+            events.push(Event { at, level, kind: EventKind::AlertRaised, text: alert.text.clone() });
+        }
+        if let Some(at) = alert.cleared_at
+            && (raised || earlier.is_some_and(Alert::is_active))
+        {
+            let text = format!("kept again: {}", alert.text);
+            events.push(Event { at, level: Level::Info, kind: EventKind::AlertCleared, text });
+        }
+    }
+    events.sort_by_key(|event| event.at);
+    events
 }
