@@ -344,7 +344,6 @@ fn batch(batches: &BatchActivity) -> Value {
         "seconds": batches.last.map(|last| last.took.as_secs_f64()),
         "next_rows": batches.next_size,
         "target_seconds": batches.target.as_secs_f64(),
-        "workers": batches.workers,
     })
 }
 
@@ -395,6 +394,10 @@ mod tests {
             rows_walked: 0,
             rows_changed: 5,
             batches: 0,
+            retries: 0,
+            quarantined: 0,
+            waited: Duration::ZERO,
+            churn: None,
             outcome: None,
         });
         snapshot
@@ -412,7 +415,7 @@ mod tests {
             next_size: 7000,
             target: Duration::from_millis(500),
             at_floor: false,
-            workers: 1,
+            segments: crate::run::snapshot::Parts::default(),
         })
     }
 

@@ -55,6 +55,7 @@ impl PoolSource {
                 dead: row.dead,
                 inserted: row.inserted,
                 updated: row.updated,
+                hot: row.hot,
                 deleted: row.deleted,
                 last_vacuum: row.last_vacuum,
                 last_vacuum_was_auto: row.last_vacuum_was_auto,

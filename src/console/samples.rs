@@ -60,7 +60,7 @@ pub(crate) fn running() -> Snapshot {
         next_size: 7000,
         target: ms(500),
         at_floor: false,
-        workers: 1,
+        segments: crate::run::snapshot::Parts { done: 44, all: 64 },
     });
     Snapshot {
         server: "axisor@db1:5432".to_owned(),
@@ -258,6 +258,10 @@ fn step(
         rows_walked: 0,
         rows_changed: 0,
         batches: 0,
+        retries: 0,
+        quarantined: 0,
+        waited: Duration::ZERO,
+        churn: None,
         outcome: outcome.map(str::to_owned),
     }
 }
@@ -284,6 +288,9 @@ fn vitals() -> Vitals {
         cpu_series: VecDeque::new(),
     };
     let table = |name: &str, in_plan, live, dead, rates: [f64; 3]| TableVitals {
+        updated: 0,
+        hot: 0,
+        deleted: 0,
         name: name.to_owned(),
         in_plan,
         live,

@@ -425,7 +425,7 @@ impl Walk {
             next_size: self.next_size,
             target: self.target,
             at_floor: self.at_floor,
-            workers: 1,
+            segments: crate::run::snapshot::Parts::default(),
         }
     }
 }

@@ -115,6 +115,7 @@ async fn obey(
             Command::Pause(by) => Signal::AskPause { by },
             Command::Continue(_) => Signal::AskContinue,
             Command::Stop(by) => Signal::AskStop { by },
+            Command::MoreWorkers(_) | Command::FewerWorkers(_) | Command::CloseBreaker(_) => continue,
             Command::LongerBatches(_) | Command::ShorterBatches(_) => {
                 board.aim(matches!(order, Command::LongerBatches(_)));
                 continue;

@@ -295,9 +295,10 @@ pub async fn steps(connection: &mut PgConnection, run: RunId) -> Result<Vec<Step
     let rows = sqlx::query(
         "SELECT s.name, s.kind, s.fingerprint, s.state, s.worked_ms, s.paused_ms, s.ended_after_ms, s.outcome, \
                 s.cleaned_at IS NOT NULL AS cleaned, coalesce(g.walked, 0)::int8 AS walked, \
-                coalesce(g.changed, 0)::int8 AS changed, coalesce(g.batches, 0)::int8 AS batches \
+                coalesce(g.changed, 0)::int8 AS changed, coalesce(g.batches, 0)::int8 AS batches, \
+                coalesce(g.quarantined, 0)::int8 AS quarantined, s.retries, s.waited_ms, s.churn \
          FROM howdah.step s LEFT JOIN LATERAL (SELECT sum(rows_walked) AS walked, sum(rows_changed) AS changed, \
-                sum(batches) AS batches FROM howdah.segment g WHERE g.run = s.run AND g.step = s.step) g ON true \
+                sum(batches) AS batches, sum(quarantined) AS quarantined FROM howdah.segment g WHERE g.run = s.run AND g.step = s.step) g ON true \
          WHERE s.run = $1 ORDER BY s.step",
     )
     .bind(run.0)
@@ -325,6 +326,12 @@ fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
             rows_walked: count("walked")?,
             rows_changed: count("changed")?,
             batches: count("batches")?,
+            retries: count("retries")?,
+            quarantined: count("quarantined")?,
+            waited: Duration::from_millis(count("waited_ms")?),
+            churn: row
+                .try_get::<Option<serde_json::Value>, _>("churn")?
+                .and_then(|churn| serde_json::from_value(churn).ok()),
             outcome: if cleaned { Some("cleaned up".to_owned()) } else { row.try_get("outcome")? },
         },
         fingerprint: row.try_get("fingerprint")?,

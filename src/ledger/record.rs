@@ -40,7 +40,8 @@ impl Recorder for PostgresRecorder {
         let done = sqlx::query(
             "UPDATE howdah.segment SET cursor_key = coalesce($6, cursor_key), done = $7, \
                     rows_walked = rows_walked + $8, rows_changed = rows_changed + $9, \
-                    still_matching = still_matching + $10, batches = batches + $11, updated_at = now() \
+                    still_matching = still_matching + $10, batches = batches + $11, \
+                    quarantined = quarantined + $13, updated_at = now() \
              WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 AND NOT done \
                AND cursor_key IS NOT DISTINCT FROM $12",
         )
@@ -56,6 +57,7 @@ impl Recorder for PostgresRecorder {
         .bind(rows(advance.tally.still_matching))
         .bind(rows(advance.tally.batches))
         .bind(&segment.cursor)
+        .bind(rows(advance.tally.quarantined))
         .execute(tx)
         .await?;
         one(&done)
@@ -64,7 +66,7 @@ impl Recorder for PostgresRecorder {
     async fn sweeps(&self, connection: &mut PgConnection, step: StepIndex) -> Result<Sweeps, RecordError> {
         let segments = sqlx::query(
             "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
-                    batches FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
+                    batches, part, quarantined FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
         )
         .bind(self.run.0)
         .bind(number(step.0))
@@ -101,8 +103,8 @@ impl Recorder for PostgresRecorder {
         one(&done)?;
         for segment in segments {
             sqlx::query(
-                "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch, \
+                 part) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(self.run.0)
             .bind(number(step.0))
@@ -112,6 +114,7 @@ impl Recorder for PostgresRecorder {
             .bind(&segment.upper)
             .bind(segment.done)
             .bind(self.epoch)
+            .bind(&segment.part)
             .execute(&mut *tx)
             .await?;
         }
@@ -154,6 +157,7 @@ fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
     Ok(Segment {
         sweep: small("sweep")?,
         no: SegmentNo(small("segment")?),
+        part: row.try_get("part")?,
         lower: row.try_get("lower_key")?,
         upper: row.try_get("upper_key")?,
         cursor: row.try_get("cursor_key")?,
@@ -163,6 +167,7 @@ fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
             changed: count("rows_changed")?,
             still_matching: count("still_matching")?,
             batches: count("batches")?,
+            quarantined: count("quarantined")?,
         },
     })
 }

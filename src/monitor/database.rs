@@ -43,6 +43,8 @@ pub struct TableSample {
     pub inserted: u64,
     /// `n_tup_upd`.
     pub updated: u64,
+    /// `n_tup_hot_upd`.
+    pub hot: u64,
     /// `n_tup_del`.
     pub deleted: u64,
     /// The later of `last_vacuum` and `last_autovacuum`.
@@ -94,6 +96,9 @@ impl Rates {
             in_plan: table.in_plan,
             live: table.live,
             dead: table.dead,
+            updated: table.updated,
+            hot: table.hot,
+            deleted: table.deleted,
             inserts_per_second: rates.map(|[inserts, _, _]| inserts),
             updates_per_second: rates.map(|[_, updates, _]| updates),
             deletes_per_second: rates.map(|[_, _, deletes]| deletes),

@@ -22,6 +22,7 @@ mod shape;
 mod source;
 mod steps;
 mod values;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::window::Window;
 use crate::run::ByteSize;
 
 /// A checked plan.
@@ -54,6 +55,11 @@ pub struct Sql {
 pub struct DatabaseOptions {
     /// A `postgres://` URL. `None`: `--database`, `DATABASE_URL`, then libpq's own variables.
     pub url: Option<SecretString>,
+    /// `control`: an address of the same database that leads to the server itself, used in the place of `url` where that
+    /// leads through a pooler in transaction mode. howdah needs sessions of its own: for its lock, for its timeouts.
+    pub control: Option<SecretString>,
+    /// `slow`: a statement of a batch that takes longer is logged with its plan, once per shape. Default 1 s.
+    pub slow: Duration,
     /// `pool.max`: the most connections at once, at least 4. Default 20.
     pub pool_max: u32,
     /// `pool.idle`: an idle connection is closed after this. Default 30 s.
@@ -63,9 +69,9 @@ pub struct DatabaseOptions {
 }
 
 /// `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Workers over segments. Only 1 is built yet.
+    /// The most workers over segments at once. Default: the host's cores, at most 8.
     pub workers: u32,
     /// How large a batch is.
     pub batch: BatchLimits,
@@ -77,6 +83,74 @@ pub struct Limits {
     pub idle_in_transaction_timeout: Duration,
     /// How long the count of what is left, and a `verify`, may take. Default 10 min.
     pub count_timeout: Duration,
+    /// Rows that may be set aside in a run; one more stops it, resumable. Default 100.
+    pub max_quarantined: u64,
+    /// `nice`: after each batch a worker rests for this share of the batch's time, 0 to 100. Default 0.
+    pub nice: f64,
+    /// `waiters`: how long another session may wait for a lock of a batch before the batch gives way. `None`: it never
+    /// does (`waiters = "off"`). Default 200 ms.
+    pub waiters: Option<Duration>,
+    /// What is done about dead rows of the step's table. Default: nothing.
+    pub vacuum: Vacuum,
+    /// When batches may run: inside any of these. Empty: always.
+    pub allowed: Vec<Window>,
+    /// The governor's signals.
+    pub signals: Signals,
+}
+
+/// What a backfill does once its table has more dead rows than twice what wakes autovacuum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Vacuum {
+    /// Nothing: they are only shown.
+    #[default]
+    Off,
+    /// `"wait"`: batches wait until autovacuum has cleared them.
+    Wait,
+    /// `"run"`: howdah runs VACUUM on the table between batches.
+    Run,
+}
+
+/// The limits of one signal. For `free_disk` and `free_memory` a value below the limit is past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold<T> {
+    /// Past this, batches wait.
+    pub slow: T,
+    /// Past this, the run is paused. `None`: it never is.
+    pub stop: Option<T>,
+}
+
+/// The limits of the governor's signals; a signal without limits is shown where it costs nothing, and does nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Signals {
+    /// How far the slowest standby is behind. Default: slow 5 s, stop 60 s.
+    pub replay_lag: Option<Threshold<Duration>>,
+    /// WAL that replication slots keep. Default: slow 16 GiB, stop 64 GiB.
+    pub wal: Option<Threshold<ByteSize>>,
+    /// WAL files that wait to be archived. Default: slow 256, stop 2,048.
+    pub archive: Option<Threshold<u64>>,
+    /// Sessions of others that are active. Default: none.
+    pub sessions: Option<Threshold<u64>>,
+    /// Age of the oldest snapshot in the database. Default: none.
+    pub snapshot_age: Option<Threshold<Duration>>,
+    /// Free space of the data directory's file system in percent, where howdah can read it. Default: slow 10, stop 5.
+    pub free_disk: Option<Threshold<f64>>,
+    /// CPU of the host in percent; only when the server is on this host. Default: none.
+    pub host_cpu: Option<Threshold<f64>>,
+    /// Free memory of the host in percent; only when the server is on this host. Default: none.
+    pub free_memory: Option<Threshold<f64>>,
+    /// `[[limits.probe]]`: questions of one's own.
+    pub probes: Vec<Probe>,
+}
+
+/// A question of the plan's own whose answer, one number, slows a run down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// `name`: shown. Default: `probe 1`, by its place.
+    pub name: String,
+    /// `sql`: the first column of its first row is a number.
+    pub sql: Sql,
+    /// `slow` and `stop`.
+    pub limit: Threshold<f64>,
 }
 
 /// `limits.batch`.
@@ -92,7 +166,8 @@ pub struct BatchLimits {
     pub target: Duration,
 }
 
-/// `[retry]`: used once transient errors are retried (not built yet: a failed batch stops the run, resumable).
+/// `[retry]`: how often a batch is tried again after an error that may pass. Full jitter: each delay is drawn between
+/// nothing and the exponential one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts in all. Default 3.
@@ -103,7 +178,7 @@ pub struct Retry {
     pub max: Duration,
 }
 
-/// `[breaker]`: used once the circuit breaker is built.
+/// `[breaker]`: when to stop trying for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
     /// Failures in a row that open it. Default 5.
@@ -121,7 +196,7 @@ pub struct AlertLimits {
     pub memory: ByteSize,
     /// Free memory of the host, in percent of all. Default 10.
     pub free_memory_percent: f64,
-    /// Failed batches in percent of all. Default 10.
+    /// Rows set aside in percent of rows walked, once 1,000 rows are walked: past it the run stops. Default 10.
     pub error_rate_percent: f64,
 }
 
@@ -179,6 +254,20 @@ pub struct Backfill {
     pub table: Sql,
     /// What is done to each batch.
     pub change: Change,
+    /// `undo` or `undo_sql`: what takes it back.
+    pub undo: Undo,
+}
+
+/// What takes a backfill back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Undo {
+    /// Nothing.
+    #[default]
+    None,
+    /// `undo = "auto"`: the old values of the columns in `set`, kept in the batch's transaction.
+    Auto,
+    /// `undo_sql`: a statement of the same form as `sql`, with `{batch}` exactly once.
+    Sql(Sql),
 }
 
 /// How a backfill changes rows.

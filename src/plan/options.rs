@@ -37,6 +37,8 @@ pub(super) fn database(reader: &mut Reader<'_>, raw: RawDatabase) -> DatabaseOpt
             }
             Some(SecretString::from(url.text))
         }),
+        control: None,
+        slow: seconds(1),
         pool_max: small(reader.whole("database.pool.max", pool.max, &POOL)).unwrap_or(20),
         pool_idle: value(reader.duration("database.pool.idle", pool.idle, LONGEST)).unwrap_or(seconds(30)),
         pool_connect: value(reader.duration("database.pool.connect", pool.connect, LONGEST)).unwrap_or(seconds(2)),
@@ -67,6 +69,12 @@ pub(super) fn limits(reader: &mut Reader<'_>, raw: RawLimits) -> Limits {
         statement_timeout: value(statement).unwrap_or(batch.target * 10),
         idle_in_transaction_timeout: value(idle).unwrap_or(seconds(60)),
         count_timeout: value(count).unwrap_or(seconds(600)),
+        max_quarantined: 100,
+        nice: 0.0,
+        waiters: Some(Duration::from_millis(200)),
+        vacuum: super::model::Vacuum::Off,
+        allowed: Vec::new(),
+        signals: super::model::Signals::default(),
     }
 }
 

@@ -86,7 +86,7 @@ fn backfill(reader: &mut Reader<'_>, table: Text, raw: RawStep) -> Option<Backfi
             None
         }
     };
-    Some(Backfill { table: table?, change: change? })
+    Some(Backfill { table: table?, change: change?, undo: super::model::Undo::None })
 }
 
 fn set_change(

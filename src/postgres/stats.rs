@@ -19,6 +19,8 @@ pub struct TableRow {
     pub inserted: u64,
     /// `n_tup_upd`.
     pub updated: u64,
+    /// `n_tup_hot_upd`.
+    pub hot: u64,
     /// `n_tup_del`.
     pub deleted: u64,
     /// The newer of `last_vacuum` and `last_autovacuum`.
@@ -37,7 +39,7 @@ pub async fn tables(connection: &mut PgConnection, plan: &[i64], most: i64) -> R
     let rows = sqlx::query(
         "SELECT CASE schemaname WHEN 'public' THEN relname::text ELSE schemaname || '.' || relname END AS name, \
                 relid::int8 AS oid, n_live_tup AS live, n_dead_tup AS dead, n_tup_ins AS inserted, \
-                n_tup_upd AS updated, n_tup_del AS deleted, greatest(last_vacuum, last_autovacuum) AS last_vacuum, \
+                n_tup_upd AS updated, n_tup_hot_upd AS hot, n_tup_del AS deleted, greatest(last_vacuum, last_autovacuum) AS last_vacuum, \
                 coalesce(last_autovacuum >= coalesce(last_vacuum, '-infinity'), false) AS was_auto \
          FROM pg_stat_user_tables WHERE schemaname <> 'howdah' \
          ORDER BY array_position($1::int8[], relid::int8) NULLS LAST, \
@@ -59,6 +61,7 @@ fn read(row: &PgRow) -> Result<TableRow, sqlx::Error> {
         dead: counter("dead")?,
         inserted: counter("inserted")?,
         updated: counter("updated")?,
+        hot: counter("hot")?,
         deleted: counter("deleted")?,
         last_vacuum: row.try_get("last_vacuum")?,
         last_vacuum_was_auto: row.try_get("was_auto")?,

@@ -16,6 +16,12 @@ pub enum Command {
     LongerBatches(Asker),
     /// Aim at shorter batches: gentler.
     ShorterBatches(Asker),
+    /// One more worker, at once.
+    MoreWorkers(Asker),
+    /// One worker less, at its batch's edge.
+    FewerWorkers(Asker),
+    /// Close the circuit breaker: try again now.
+    CloseBreaker(Asker),
 }
 
 /// Who asked, so that the record can say it.
@@ -28,6 +34,8 @@ pub enum Asker {
     Signal,
     /// The engine itself.
     Engine,
+    /// The governor: a signal is past its `stop`, or the time is outside the allowed windows.
+    Governor,
 }
 
 impl Asker {
@@ -38,6 +46,7 @@ impl Asker {
             Self::Console => "the console",
             Self::Signal => "a signal",
             Self::Engine => "the engine",
+            Self::Governor => "the governor",
         }
     }
 }

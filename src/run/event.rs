@@ -58,6 +58,14 @@ pub enum EventKind {
     SweepStarted,
     /// Something worth a line.
     Notice,
+    /// A batch failed and is tried again.
+    Retried,
+    /// The circuit breaker opened, let a trial through, or closed.
+    Breaker,
+    /// The governor holds batches back, or lets them go on.
+    Governor,
+    /// Rows were set aside.
+    Quarantined,
     /// A threshold was crossed.
     AlertRaised,
     /// A threshold is kept again.
@@ -78,6 +86,10 @@ impl EventKind {
             Self::StepFinished => "step_finished",
             Self::SweepStarted => "sweep_started",
             Self::Notice => "notice",
+            Self::Retried => "retried",
+            Self::Breaker => "breaker",
+            Self::Governor => "governor",
+            Self::Quarantined => "quarantined",
             Self::AlertRaised => "alert_raised",
             Self::AlertCleared => "alert_cleared",
             Self::RunFinished => "run_finished",

@@ -273,6 +273,10 @@ mod tests {
             rows_walked: rows,
             rows_changed: rows,
             batches: rows.div_ceil(6000),
+            retries: 0,
+            quarantined: 0,
+            waited: Duration::ZERO,
+            churn: None,
             outcome: None,
         }
     }

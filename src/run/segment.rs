@@ -14,6 +14,8 @@ pub struct Segment {
     pub sweep: u32,
     /// Its number in the sweep.
     pub no: SegmentNo,
+    /// The partition that it lies in, quoted as in SQL. `None`: the step's table itself.
+    pub part: Option<String>,
     /// Keys are larger than this. `None`: from the first.
     pub lower: Option<KeyText>,
     /// Keys are not larger than this. `None`: to the last.
@@ -30,7 +32,7 @@ impl Segment {
     /// A segment of which nothing is done.
     #[must_use]
     pub fn new(sweep: u32, no: SegmentNo, lower: Option<KeyText>, upper: Option<KeyText>) -> Self {
-        Self { sweep, no, lower, upper, cursor: None, done: false, tally: Tally::default() }
+        Self { sweep, no, part: None, lower, upper, cursor: None, done: false, tally: Tally::default() }
     }
 
     /// Keys that are still to be walked are larger than this.
@@ -51,6 +53,8 @@ pub struct Tally {
     pub still_matching: u64,
     /// Batches.
     pub batches: u64,
+    /// Rows set aside because the data is wrong.
+    pub quarantined: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -59,6 +63,7 @@ impl std::ops::AddAssign for Tally {
         self.changed += other.changed;
         self.still_matching += other.still_matching;
         self.batches += other.batches;
+        self.quarantined += other.quarantined;
     }
 }
 

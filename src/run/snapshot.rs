@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
-use super::{Event, RunState, StepState, Vitals};
+use super::{Churn, Event, Pace, RunState, StepState, Vitals};
 
 /// How many points the series in a snapshot hold at most.
 pub const SERIES: usize = 100;
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub rate_series: VecDeque<f64>,
     /// What happened, newest last.
     pub events: VecDeque<Event>,
+    /// At which pace it goes, and why not faster.
+    pub pace: Pace,
     /// What the monitor measures.
     pub vitals: Arc<Vitals>,
     /// The command that goes on with this run, for a person to copy.
@@ -66,6 +68,7 @@ impl Snapshot {
             activity: Activity::Idle,
             rate_series: VecDeque::new(),
             events: VecDeque::new(),
+            pace: Pace::default(),
             vitals: Arc::new(Vitals::default()),
             resume_command: String::new(),
         }
@@ -75,6 +78,12 @@ impl Snapshot {
     #[must_use]
     pub fn current_step(&self) -> Option<(usize, &StepView)> {
         self.steps.iter().enumerate().find(|(_, step)| matches!(step.state, StepState::Running | StepState::Failed))
+    }
+
+    /// Rows set aside, over all steps.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.steps.iter().map(|step| step.quarantined).sum()
     }
 
     /// Rows changed, over all steps.
@@ -103,6 +112,14 @@ pub struct StepView {
     pub rows_changed: u64,
     /// Batches committed.
     pub batches: u64,
+    /// Batches that were tried again.
+    pub retries: u64,
+    /// Rows set aside because the data is wrong.
+    pub quarantined: u64,
+    /// Time lost to waiting for the server's sake. Part of the time at work.
+    pub waited: Duration,
+    /// What the step did to its table, where statistics tell.
+    pub churn: Option<Churn>,
     /// What the step said at its end, such as `0 left` or `index already there`.
     pub outcome: Option<String>,
 }
@@ -147,8 +164,17 @@ pub struct BatchActivity {
     pub target: Duration,
     /// Whether the size stands at the plan's `batch.min` and is still too slow.
     pub at_floor: bool,
-    /// Workers at work.
-    pub workers: u32,
+    /// Segments of the sweep, and how many of them are done.
+    pub segments: Parts,
+}
+
+/// How many parts there are, and how many of them are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Parts {
+    /// Done.
+    pub done: u32,
+    /// In all.
+    pub all: u32,
 }
 
 /// A batch that has committed.

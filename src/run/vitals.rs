@@ -97,6 +97,12 @@ pub struct TableVitals {
     pub live: u64,
     /// `n_dead_tup`, an estimate of the server's.
     pub dead: u64,
+    /// `n_tup_upd` since the statistics were reset.
+    pub updated: u64,
+    /// `n_tup_hot_upd` since the statistics were reset: updates that touched no index.
+    pub hot: u64,
+    /// `n_tup_del` since the statistics were reset.
+    pub deleted: u64,
     /// Rows inserted per second. `None` until two samples exist.
     pub inserts_per_second: Option<f64>,
     /// Rows updated per second.

@@ -343,7 +343,7 @@ impl Worker {
                 Advance {
                     done: segment.upper.as_ref() == Some(&boundary.key),
                     cursor: Some(boundary.key),
-                    tally: Tally { walked: boundary.rows, changed, still_matching, batches: 1 },
+                    tally: Tally { walked: boundary.rows, changed, still_matching, batches: 1, quarantined: 0 },
                 }
             }
         };

@@ -143,7 +143,8 @@ fn batch(canvas: &Canvas<'_>, batches: &BatchActivity, width: usize) -> Line<'st
         Some(last) => format!("batch {} in {} {arrow} {next}", human::count(last.rows), human::duration(last.took)),
         None => format!("first batch {next} rows"),
     };
-    let workers = if batches.workers > 1 { format!("   {} workers", batches.workers) } else { String::new() };
+    let workers = String::new();
+    let _ = batches;
     for more in [format!("   target {target}"), workers] {
         if text.chars().count() + more.chars().count() <= width {
             text.push_str(&more);
