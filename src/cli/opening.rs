@@ -2,24 +2,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::environment::of_plan;
 use super::probe::PoolSource;
-use crate::engine::ports::{Ledger, Opened, OpenedStep};
+use crate::engine::gauge::{Gauge, Gauges};
+use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
+use crate::ledger::lock::Reopen;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Driver, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
-use crate::plan::model::{Breaker, Limits, Plan, Retry, StepKind};
+use crate::plan::model::{Limits, Plan, StepKind};
 use crate::postgres::catalog::Table;
-use crate::postgres::connect::{self, PoolShape};
+use crate::postgres::connect::{self, Connector, PoolShape};
 use crate::postgres::dsn::Target;
+use crate::postgres::pooler;
 use crate::postgres::session::{Session, application_name};
 use crate::run::id::RunRef;
 use crate::run::{Cause, Level, RunId, StepState};
@@ -84,6 +89,7 @@ pub async fn check(target: &Target, plan: &Plan) -> Result<preflight::Found, Cau
 pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Result<Opened, Cause> {
     let settings = session("ledger", &run.short(), Some(&plan.limits));
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
+    refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
     migrate::migrate(&mut lock).await?;
     let taken = open::create(&mut lock, &plan, run, &opening.driver, anew).await?;
@@ -109,6 +115,7 @@ pub struct Wanted {
 pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunId) + Send) -> Result<Opened, Cause> {
     let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
     let mut lock = connect::one(&opening.target, limit, &session("ledger", "resume", None)).await?;
+    refuse_pooler(&opening.target, limit, &mut lock).await?;
     let run = open::find(&mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
     migrate::migrate(&mut lock).await?;
@@ -183,13 +190,27 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
         .hint("undo the change, or add --accept-changed-plan to go on with the new plan from where the run stands"))
 }
 
-/// What the plan asks for and does not get yet: it is read and checked, and a reader of the plan would rely on it.
-fn not_used_yet(plan: &Plan) -> Option<String> {
-    let retry = Retry { attempts: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
-    let breaker = Breaker { failures: 5, reset: Duration::from_mins(1) };
-    (plan.retry != retry || plan.breaker != breaker).then(|| {
-        "the plan's [retry] and [breaker] are not used yet: a batch that fails stops the run, resumable".to_owned()
-    })
+/// Refuses an address that leads to a pooler in transaction mode.
+async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut PgConnection) -> Result<(), Cause> {
+    let mut other = connect::one(target, limit, &session("look", "cli", None)).await?;
+    let shared = pooler::shares_sessions(lock, &mut other).await;
+    drop(other.close().await);
+    match shared {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Cause::usage(format!(
+            "{} leads to a pooler that shares sessions out by the transaction: howdah's lock on a run, and its timeouts, \
+             need sessions of their own",
+            target.server()
+        ))
+        .hint("give the server's own address as `database.control` in the plan, or as --database")
+        .hint("or let the pooler serve this database in session mode (PgBouncer: pool_mode = session)")),
+        Err(e) => Err(crate::postgres::error::cause("looking whether a pooler stands before the server", &e)),
+    }
+}
+
+/// How many workers the connections allow: each takes two, and four are needed beside them.
+fn most_workers(pool_max: u32) -> u32 {
+    (pool_max.saturating_sub(4) / 2).clamp(1, 64)
 }
 
 fn assemble(
@@ -207,8 +228,10 @@ fn assemble(
         free_memory_percent: plan.alerts.free_memory_percent,
         error_rate_percent: plan.alerts.error_rate_percent,
     }));
+    let most_workers = most_workers(plan.database.pool_max);
+    let workers = plan.limits.workers.clamp(1, most_workers);
     let shape = PoolShape {
-        max: plan.database.pool_max,
+        max: plan.database.pool_max.saturating_sub(2 * workers).max(4),
         idle: plan.database.pool_idle,
         connect: plan.database.pool_connect,
         session: Session {
@@ -217,10 +240,27 @@ fn assemble(
         },
     };
     let pool = connect::pool(&opening.target, &shape);
+    let connector = Connector {
+        target: opening.target.clone(),
+        limit: plan.database.pool_connect,
+        session: shape.session.clone(),
+    };
+    let reopen: Reopen = {
+        let settings = session("ledger", &run.short(), Some(&plan.limits));
+        let connector = Connector { session: settings.clone(), ..connector.clone() };
+        let name = settings.application_name;
+        Arc::new(move || {
+            let (connector, name) = (connector.clone(), name.clone());
+            Box::pin(async move { connector.open(&name).await })
+        })
+    };
     let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
     opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
     let bench = Workbench {
         pool: pool.clone(),
+        connector: Arc::new(connector),
+        set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
+        slow: plan.database.slow,
         recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
         run: run.short(),
         source: Arc::new(plan.source.clone()),
@@ -247,7 +287,6 @@ fn assemble(
             wants_cleanup: cleans && !record.cleaned,
         });
     }
-    notices.extend(not_used_yet(&plan).map(|text| (Level::Info, text)));
     if !found.later.is_empty() {
         let text = format!(
             "checked only when it begins, since an earlier statement may make what it needs: {}",
@@ -255,7 +294,7 @@ fn assemble(
         );
         notices.push((Level::Info, text));
     }
-    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock);
+    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
     let ledger: Arc<dyn Ledger> = ledger;
     Opened {
         run: run.short(),
@@ -272,5 +311,24 @@ fn assemble(
         ledger,
         keepers: vec![Box::pin(keeper)],
         notices,
+        waited: taken.waited.clone(),
+        pacing: Pacing {
+            workers,
+            most_workers,
+            nice: plan.limits.nice,
+            retry: plan.retry,
+            breaker: plan.breaker,
+            error_rate_percent: plan.alerts.error_rate_percent,
+            allowed: plan.limits.allowed,
+            gauges: Arc::new(NoGauges),
+        },
+    }
+}
+
+struct NoGauges;
+#[async_trait::async_trait]
+impl Gauges for NoGauges {
+    async fn read(&self) -> Vec<Gauge> {
+        Vec::new()
     }
 }

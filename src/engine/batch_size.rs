@@ -6,10 +6,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::ports::Trouble;
+
 /// Batches that are looked back on.
 const SAMPLES: usize = 10;
 /// A batch that takes more than this many targets shrinks the size at once.
 const FAR_TOO_LONG: u32 = 5;
+
+/// For so many batches the size stays where a retreat has put it.
+const CEILING_BATCHES: u32 = 20;
 
 /// Bounds of a batch's size, in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct BatchSize {
     size: u64,
     samples: VecDeque<(u64, Duration)>,
     at_floor: bool,
+    /// After a batch gave way: no larger than this, for so many batches more.
+    ceiling: Option<(u64, u32)>,
 }
 
 impl BatchSize {
@@ -37,7 +44,7 @@ impl BatchSize {
     #[must_use]
     pub fn new(bounds: Bounds, target: Duration) -> Self {
         let size = bounds.start.clamp(bounds.min, bounds.max);
-        Self { bounds, target, size, samples: VecDeque::new(), at_floor: false }
+        Self { bounds, target, size, samples: VecDeque::new(), at_floor: false, ceiling: None }
     }
 
     /// Rows in the next batch.
@@ -67,11 +74,30 @@ impl BatchSize {
         self.samples.clear();
     }
 
+    /// Makes batches smaller after a failure of one. Returns whether they were at their minimum before.
+    ///
+    /// A batch that ran into its time limit is cut to a tenth; one that stood in somebody's way or met another's lock, to
+    /// a half, which then is the most for a while: what grows back at once stands in the way again.
+    pub fn retreat(&mut self, trouble: Trouble) -> bool {
+        let at_floor = self.size == self.bounds.min;
+        match trouble {
+            Trouble::Outage => return at_floor,
+            Trouble::TooLong => self.size = self.bounded(self.size / 10),
+            Trouble::Transient | Trouble::Blocked | Trouble::GaveWay => {
+                self.size = self.bounded(self.size / 2);
+                self.ceiling = Some((self.size, CEILING_BATCHES));
+            }
+        }
+        self.samples.clear();
+        at_floor
+    }
+
     /// Learns from a batch of `rows` rows that took `took`. A batch that was cut short by the end of its segment teaches
     /// only when it was slow.
     ///
     /// Returns `true` once, when the size has come to its floor and batches still take longer than the target.
     pub fn learn(&mut self, rows: u64, took: Duration) -> bool {
+        self.ceiling = self.ceiling.and_then(|(most, left)| (left > 1).then(|| (most, left - 1)));
         let cut_short = rows * 2 < self.size;
         if took > self.target * FAR_TOO_LONG {
             self.samples.clear();
@@ -112,7 +138,8 @@ impl BatchSize {
             unit *= 10;
         }
         let rounded = (rows + unit / 2) / unit * unit;
-        rounded.clamp(self.bounds.min, self.bounds.max)
+        let most = self.ceiling.map_or(self.bounds.max, |(most, _)| most.clamp(self.bounds.min, self.bounds.max));
+        rounded.clamp(self.bounds.min, most)
     }
 }
 
@@ -181,6 +208,22 @@ mod tests {
         let mut size = BatchSize::new(BOUNDS, TARGET);
         size.learn(3, ms(1));
         assert_eq!(size.rows(), 1000);
+    }
+
+    #[test]
+    fn a_batch_that_stood_in_the_way_stays_small_for_a_while() {
+        let mut size = BatchSize::new(BOUNDS, TARGET);
+        assert!(!size.retreat(Trouble::GaveWay));
+        for batch in 0..40 {
+            let rows = size.rows();
+            assert_eq!(rows > 500, batch > 19, "batch {batch} of {rows} rows");
+            size.learn(rows, ms(100));
+        }
+        assert!(!size.retreat(Trouble::Outage), "an outage says nothing of the size");
+        let mut size = BatchSize::new(Bounds { start: 1000, min: 400, max: 5000 }, TARGET);
+        assert!(!size.retreat(Trouble::TooLong));
+        assert_eq!(size.rows(), 400);
+        assert!(size.retreat(Trouble::TooLong), "at its floor, the time limit is no matter of size");
     }
 
     #[test]

@@ -9,20 +9,22 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::batch_size::BatchSize;
+use super::breaker::{Breaker, Change};
+use super::churn::Baseline;
 use super::clock::Clock;
 use super::news::describe;
-use super::ports::{BatchDone, Opened, Pulse, Reporter, Sweep};
-use crate::run::progress::{Total, correct_total};
-use crate::run::snapshot::{Activity, BatchActivity, BatchView, EVENTS};
+use super::ports::{Opened, Pulse, Reporter, StepPulse, Sweep};
+use super::turnstile::{Answer, Ended, Held, Rest, Ticket, Turnstile};
+use super::walk::{Step, Walk};
+use super::yard;
+use crate::run::snapshot::{Activity, EVENTS, Parts};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
 use crate::run::vitals::alert_changes;
 use crate::run::{
-    Estimate, Event, EventKind, Level, Progress, RunState, Signal, Snapshot, StepIndex, StepState, Tally, Vitals,
+    Event, EventKind, Level, Pace, RunState, Signal, SignalView, Snapshot, StepIndex, StepState, Tally, Vitals, human,
 };
 
-/// Times that a batch may be asked to aim at, in milliseconds.
-const TARGETS: [u64; 12] = [25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000];
 /// A batch publishes at most this often; state changes always do.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
@@ -42,24 +44,16 @@ struct Inner {
     step: Option<usize>,
     walk: Option<Walk>,
     statement: Option<Activity>,
+    turnstile: Turnstile,
+    /// The governor's signals, as they were last read.
+    signals: Vec<SignalView>,
+    /// The most workers that the operator wants, and that the connections allow.
+    most_workers: (u32, u32),
+    /// What the running step's table had been through when it began.
+    baseline: Option<Baseline>,
     /// The time that batches aim at, where an operator has changed it.
     target: Option<Duration>,
     published: Duration,
-}
-
-/// The walk of the running sweep.
-struct Walk {
-    progress: Progress,
-    foretold: Option<u64>,
-    position: Option<f64>,
-    sweep: u32,
-    next_size: u64,
-    target: Duration,
-    /// The plan's own target: the statement's time limit is made for it.
-    plan_target: Duration,
-    at_floor: bool,
-    last: Option<BatchView>,
-    ended: bool,
 }
 
 impl Board {
@@ -76,6 +70,10 @@ impl Board {
             step: None,
             walk: None,
             statement: None,
+            turnstile: Turnstile::new(Breaker::new(1, Duration::ZERO), 1),
+            signals: Vec::new(),
+            most_workers: (1, 1),
+            baseline: None,
             target: None,
             published: Duration::ZERO,
         };
@@ -100,6 +98,18 @@ impl Board {
         self.lock().snapshot.state.clone()
     }
 
+    /// Whether any batch is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.lock().turnstile.open() > 0
+    }
+
+    /// The machine's time of day.
+    #[must_use]
+    pub fn utc(&self) -> DateTime<Utc> {
+        self.clock.utc()
+    }
+
     /// The machine's monotonic time.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -112,9 +122,18 @@ impl Board {
     /// [`IllegalTransition`]; nothing has changed then.
     pub fn signal(&self, signal: &Signal) -> Result<RunState, IllegalTransition> {
         let mut inner = self.lock();
+        // Whether a batch is open is asked under the same lock that opens one.
+        if matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. })
+            && *signal == Signal::AtEdge
+            && inner.turnstile.open() > 0
+        {
+            return Err(IllegalTransition { from: inner.snapshot.state.word(), signal: "at edge" });
+        }
         let next = inner.snapshot.state.after(signal, self.clock.utc())?;
-        inner.snapshot.state = next.clone();
         let now = self.clock.elapsed();
+        inner.count(now, self.clock.utc());
+        inner.snapshot.state = next.clone();
+        inner.count(now, self.clock.utc());
         let Inner { run_watch, step_watch, step, .. } = &mut *inner;
         let mut watches = vec![run_watch];
         watches.extend(step.is_some().then_some(step_watch));
@@ -149,6 +168,11 @@ impl Board {
         inner.snapshot.started_at = Some(opened.started_at);
         inner.snapshot.steps = opened.steps.iter().map(|step| step.view.clone()).collect();
         inner.run_watch = Stopwatch::with(opened.spent);
+        let pacing = &opened.pacing;
+        let breaker = Breaker::new(pacing.breaker.failures, pacing.breaker.reset);
+        inner.turnstile = Turnstile::new(breaker, pacing.workers);
+        inner.turnstile.resume(&opened.waited);
+        inner.most_workers = (pacing.workers, pacing.most_workers);
         drop(inner);
         self.publish();
     }
@@ -161,7 +185,11 @@ impl Board {
         let Some(view) = inner.snapshot.steps.get_mut(index) else { return };
         view.state = StepState::Running;
         let text = format!("step {step} `{}` begins", view.name);
-        inner.step_watch = Stopwatch::with(view.spent);
+        let (spent, waited) = (view.spent, view.waited);
+        inner.step_watch = Stopwatch::with(spent);
+        inner.count(now, self.clock.utc());
+        inner.turnstile.begin_step(waited);
+        inner.baseline = None;
         inner.step_watch.work(now);
         inner.step = Some(index);
         inner.walk = None;
@@ -177,6 +205,8 @@ impl Board {
         let mut inner = self.lock();
         let Some(index) = inner.step.take() else { return };
         inner.step_watch.halt(now);
+        inner.count(now, self.clock.utc());
+        let waited = inner.turnstile.step_waited();
         let spent = inner.step_watch.spent(now);
         let after = inner.run_watch.spent(now).total();
         if state == StepState::Done {
@@ -186,6 +216,7 @@ impl Board {
         let Some(view) = inner.snapshot.steps.get_mut(index) else { return };
         view.state = state;
         view.spent = spent;
+        view.waited = waited;
         view.outcome = outcome;
         view.ended_after = (state == StepState::Done).then_some(after);
         let text = match &view.outcome {
@@ -200,63 +231,218 @@ impl Board {
     }
 
     /// A sweep begins, or goes on.
-    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration) {
+    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration, parts: Parts) {
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(self.clock.elapsed()).worked;
-        let here: Tally = sweep.segments.iter().map(|segment| segment.tally).sum();
-        inner.walk = Some(Walk {
-            progress: Progress::resume(worked, here.walked),
-            foretold: sweep.foretold,
-            position: None,
-            sweep: sweep.number,
-            next_size: size.rows(),
-            target: size.target(),
-            plan_target,
-            at_floor: false,
-            last: None,
-            ended: sweep.segments.iter().all(|segment| segment.done),
-        });
+        inner.walk = Some(Walk::new(sweep, size, plan_target, worked, parts));
         inner.statement = None;
         let mut all = sweep.before;
-        all += here;
+        all += yard::total(&sweep.segments);
         inner.set_tally(all);
         drop(inner);
         self.publish();
     }
 
     /// A batch has committed.
-    pub fn batch(&self, done: &BatchDone, took: Duration, size: &BatchSize) {
+    pub fn batch(&self, step: &Step<'_>) {
         let now = self.clock.elapsed();
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(now).worked;
-        if let Some(index) = inner.step
-            && let Some(view) = inner.snapshot.steps.get_mut(index)
-        {
-            view.rows_walked += done.tally.walked;
-            view.rows_changed += done.tally.changed;
-            view.batches += done.tally.batches;
+        if let Some(view) = inner.view() {
+            view.rows_walked += step.tally.walked;
+            view.rows_changed += step.tally.changed;
+            view.batches += step.tally.batches;
+            view.quarantined += step.tally.quarantined;
         }
         if let Some(walk) = &mut inner.walk {
-            walk.progress.batch(worked, done.tally.walked);
-            walk.position = done.position;
-            walk.next_size = size.rows();
-            walk.target = size.target();
-            walk.at_floor = size.at_floor();
-            walk.last = Some(BatchView { rows: done.tally.walked, took });
+            walk.advance(step, worked);
         }
         let due = now.saturating_sub(inner.published) >= PUBLISH_EVERY;
         drop(inner);
+        if step.tally.quarantined > 0 {
+            let rows = human::count(step.tally.quarantined);
+            self.event(Level::Warning, EventKind::Quarantined, format!("{rows} rows set aside: their data is wrong"));
+        }
         if due {
             self.publish();
         }
     }
 
-    /// Every segment of the sweep is done: what was walked is what there was.
-    pub fn sweep_ended(&self) {
+    /// Every segment of the sweep is done.
+    pub fn sweep_ended(&self, parts: Parts) {
         if let Some(walk) = &mut self.lock().walk {
-            walk.ended = true;
+            walk.end(parts);
         }
         self.publish();
+    }
+
+    /// Asks for `worker` whether it may open a batch.
+    pub fn admit(&self, worker: u32) -> Answer {
+        let now = self.clock.elapsed();
+        let mut inner = self.lock();
+        match inner.snapshot.state {
+            RunState::Running => {}
+            RunState::Starting
+            | RunState::Pausing { .. }
+            | RunState::Paused { .. }
+            | RunState::Resuming { .. }
+            | RunState::Stopping { .. }
+            | RunState::Stopped { .. }
+            | RunState::Failed { .. }
+            | RunState::Done { .. } => return Answer::Later(None),
+        }
+        inner.count(now, self.clock.utc());
+        let answer = inner.turnstile.admit(worker, now);
+        inner.count(now, self.clock.utc());
+        drop(inner);
+        if matches!(answer, Answer::Open(Ticket { trial: true, .. })) {
+            self.breaker_changed(Some(&Change::HalfOpened));
+        }
+        answer
+    }
+
+    /// A worker's batch is closed.
+    pub fn close(&self, ticket: Ticket, ended: &Ended) {
+        let now = self.clock.elapsed();
+        let mut inner = self.lock();
+        inner.count(now, self.clock.utc());
+        let change = inner.turnstile.close(ticket, ended, now);
+        inner.count(now, self.clock.utc());
+        let waits_for_edge =
+            matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. }) && inner.turnstile.open() == 0;
+        drop(inner);
+        self.breaker_changed(change.as_ref());
+        if waits_for_edge {
+            self.publish();
+        }
+    }
+
+    fn breaker_changed(&self, change: Option<&Change>) {
+        if let Some(change) = change {
+            let (level, text) = change.describe();
+            self.event(level, EventKind::Breaker, text);
+            self.publish();
+        }
+    }
+
+    /// A worker rests before it asks again.
+    pub fn rest(&self, worker: u32, rest: Rest) {
+        let mut inner = self.lock();
+        inner.turnstile.rest(worker, rest);
+        inner.count(self.clock.elapsed(), self.clock.utc());
+    }
+
+    /// A worker has come, or is gone.
+    pub fn presence(&self, worker: u32, here: bool) {
+        let mut inner = self.lock();
+        inner.turnstile.presence(worker, here);
+        inner.count(self.clock.elapsed(), self.clock.utc());
+    }
+
+    /// A batch is going to be tried again, which is not worth a line.
+    pub fn counted_retry(&self) {
+        if let Some(view) = self.lock().view() {
+            view.retries += 1;
+        }
+    }
+
+    /// A batch is going to be tried again.
+    pub fn retried(&self, level: Level, text: String) {
+        self.counted_retry();
+        self.event(level, EventKind::Retried, text);
+        self.publish();
+    }
+
+    /// Takes over what the governor says.
+    pub fn govern(&self, wanted: u32, held: Option<Held>, signals: Vec<SignalView>) {
+        let (now, utc) = (self.clock.elapsed(), self.clock.utc());
+        let mut inner = self.lock();
+        inner.count(now, utc);
+        let most = inner.most_workers.0;
+        let before = inner.turnstile.held().cloned();
+        let workers = inner.turnstile.workers().0;
+        inner.turnstile.govern(wanted, most, held.clone());
+        inner.signals = signals;
+        inner.count(now, utc);
+        let moves = before.as_ref().map(|held| &held.key) != held.as_ref().map(|held| &held.key) || workers != wanted;
+        let walking = inner.walk.is_some();
+        drop(inner);
+        match (before, held) {
+            (None, Some(held)) if walking => {
+                self.event(Level::Warning, EventKind::Governor, format!("batches wait: {}", held.reason));
+            }
+            (Some(before), None) if walking => {
+                self.event(Level::Info, EventKind::Governor, format!("batches go on: {} is over", before.key));
+            }
+            _ => {}
+        }
+        if moves {
+            self.publish();
+        }
+    }
+
+    /// Whether batches are being walked: only then a pause by the governor makes sense.
+    #[must_use]
+    pub fn is_walking(&self) -> bool {
+        let inner = self.lock();
+        inner.walk.is_some() && inner.statement.is_none()
+    }
+
+    /// What holds every batch back, by the governor.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.lock().turnstile.held().cloned()
+    }
+
+    /// Workers that may be at work now.
+    #[must_use]
+    pub fn wanted_workers(&self) -> u32 {
+        self.lock().turnstile.workers().0
+    }
+
+    /// The most workers that the operator wants.
+    #[must_use]
+    pub fn most_workers(&self) -> u32 {
+        self.lock().most_workers.0
+    }
+
+    /// One worker more, or less, as the operator wants.
+    pub fn set_workers(&self, more: bool) {
+        let mut inner = self.lock();
+        let (most, limit) = inner.most_workers;
+        let next = if more { most + 1 } else { most.saturating_sub(1) };
+        let text = if (1..=limit).contains(&next) {
+            inner.most_workers.0 = next;
+            let (wanted, _) = inner.turnstile.workers();
+            let held = inner.turnstile.held().cloned();
+            // What the governor has taken away stays away; else the change is seen at once.
+            let wanted = if more && wanted == most { next } else { wanted.min(next) };
+            inner.turnstile.govern(wanted, next, held);
+            format!("at most {next} workers now")
+        } else if more {
+            format!("no more than {limit} workers: `database.pool.max` allows no more connections")
+        } else {
+            "one worker is the least; pause to hold still".to_owned()
+        };
+        drop(inner);
+        self.event(Level::Info, EventKind::StateChanged, text);
+        self.publish();
+    }
+
+    /// Closes the breaker by hand.
+    pub fn close_breaker(&self) {
+        let change = self.lock().turnstile.force_close();
+        if change.is_none() {
+            self.event(Level::Info, EventKind::Breaker, "the breaker is closed already".to_owned());
+        }
+        self.breaker_changed(change.as_ref());
+        self.publish();
+    }
+
+    /// Rows set aside in percent of rows walked in the running step, and both counts.
+    #[must_use]
+    pub fn set_aside(&self) -> (u64, u64) {
+        self.lock().view().map_or((0, 0), |view| (view.quarantined, view.rows_walked))
     }
 
     /// A note of a clean-up or of another step that is not on the list.
@@ -283,18 +469,10 @@ impl Board {
     pub fn aim(&self, longer: bool) {
         let mut inner = self.lock();
         let Some(walk) = &mut inner.walk else { return };
-        let now = walk.target.as_millis();
-        let next = if longer {
-            let most = walk.plan_target * 4;
-            TARGETS.iter().find(|ms| u128::from(**ms) > now && Duration::from_millis(**ms) <= most)
-        } else {
-            TARGETS.iter().rev().find(|ms| u128::from(**ms) < now)
-        };
-        let text = match next.map(|ms| Duration::from_millis(*ms)) {
+        let text = match walk.aim(longer) {
             Some(target) => {
-                walk.target = target;
                 inner.target = Some(target);
-                format!("batches aim at {} now", crate::run::human::duration(target))
+                format!("batches aim at {} now", human::duration(target))
             }
             None => "batches cannot aim further that way".to_owned(),
         };
@@ -307,11 +485,15 @@ impl Board {
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         let now = self.clock.elapsed();
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.count(now, self.clock.utc());
         let step = inner.step.and_then(|index| u32::try_from(index).ok());
+        let (spent, waited) = (inner.step_watch.spent(now), inner.turnstile.step_waited());
+        let retries = inner.view().map_or(0, |view| view.retries);
         Pulse {
             run: inner.run_watch.spent(now),
-            step: step.map(|index| (StepIndex(index), inner.step_watch.spent(now))),
+            waited: inner.turnstile.waited(),
+            step: step.map(|index| StepPulse { index: StepIndex(index), spent, waited, retries }),
         }
     }
 
@@ -323,8 +505,9 @@ impl Board {
             && inner.statement.is_none()
             && let Some(walk) = &mut inner.walk
         {
-            walk.progress.tick(worked);
+            walk.tick(worked);
         }
+        inner.churn(vitals);
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
         drop(inner);
         for news in alert_changes(&before.alerts, &vitals.alerts) {
@@ -376,56 +559,66 @@ impl Board {
 }
 
 impl Inner {
+    /// The running step's.
+    fn view(&mut self) -> Option<&mut crate::run::StepView> {
+        self.step.and_then(|index| self.snapshot.steps.get_mut(index))
+    }
+
     fn set_tally(&mut self, tally: Tally) {
-        if let Some(view) = self.step.and_then(|index| self.snapshot.steps.get_mut(index)) {
+        if let Some(view) = self.view() {
             view.rows_walked = tally.walked;
             view.rows_changed = tally.changed;
             view.batches = tally.batches;
+            view.quarantined = tally.quarantined;
+        }
+    }
+
+    /// Adds up the time that is lost to waiting.
+    fn count(&mut self, now: Duration, utc: DateTime<Utc>) {
+        let running = self.snapshot.state == RunState::Running;
+        self.turnstile.count(now, utc, running);
+    }
+
+    /// What the step has done to its table, by the statistics.
+    fn churn(&mut self, vitals: &Vitals) {
+        let Some(table) = self.walk.as_ref().and_then(Walk::table) else { return };
+        let Some(now) = Baseline::of(vitals, table) else { return };
+        let earlier = *self.baseline.get_or_insert(now);
+        let churn = now.since(earlier);
+        if let Some(view) = self.view() {
+            view.churn = Some(churn);
         }
     }
 
     /// Derives what depends on time.
     fn refresh(&mut self, now: DateTime<Utc>, elapsed: Duration) {
+        self.count(elapsed, now);
         self.snapshot.now = now;
         self.snapshot.spent = self.run_watch.spent(elapsed);
-        let spent = self.step_watch.spent(elapsed);
-        if let Some(view) = self.step.and_then(|index| self.snapshot.steps.get_mut(index)) {
+        let (spent, waited) = (self.step_watch.spent(elapsed), self.turnstile.step_waited());
+        if let Some(view) = self.view() {
             view.spent = spent;
+            view.waited = waited;
         }
+        let (wanted, most) = self.turnstile.workers();
+        let hold = if self.snapshot.state.is_over() { None } else { self.turnstile.hold(elapsed, now) };
+        let moving = self.snapshot.state.is_working() && hold.is_none();
+        self.snapshot.pace = Pace {
+            workers: self.turnstile.present(),
+            wanted,
+            most,
+            hold,
+            signals: self.signals.clone(),
+            breaker: self.turnstile.breaker(elapsed, now),
+            waited: self.turnstile.waited(),
+        };
         self.snapshot.activity = match (&self.statement, &self.walk) {
             (Some(statement), _) => statement.clone(),
-            (None, Some(walk)) => Activity::Batches(walk.activity(spent.worked, self.snapshot.state.is_working())),
+            (None, Some(walk)) => Activity::Batches(walk.activity(spent.worked, moving)),
             (None, None) => Activity::Idle,
         };
         if let Some(walk) = &self.walk {
-            self.snapshot.rate_series.clone_from(walk.progress.series());
-        }
-    }
-}
-
-impl Walk {
-    fn activity(&self, worked: Duration, working: bool) -> BatchActivity {
-        let walked = self.progress.walked();
-        let total = if self.ended {
-            Total::Exactly(walked)
-        } else {
-            correct_total(self.foretold, walked, self.position, self.next_size)
-        };
-        let estimate = Estimate { walked, total };
-        // Past what was foretold, with keys that tell no distance, the total is only "at least".
-        let told = self.position.is_some() || self.foretold.is_some_and(|rows| walked < rows);
-        let eta = if working && told { self.progress.eta(worked, &estimate) } else { crate::run::Eta::Unknown };
-        BatchActivity {
-            estimate,
-            sweep: self.sweep,
-            eta,
-            rate: self.progress.rate(worked),
-            mean_rate: self.progress.mean_rate(worked),
-            last: self.last,
-            next_size: self.next_size,
-            target: self.target,
-            at_floor: self.at_floor,
-            segments: crate::run::snapshot::Parts::default(),
+            self.snapshot.rate_series.clone_from(walk.series());
         }
     }
 }

@@ -85,7 +85,8 @@ async fn supervise(
     board.publish();
 }
 
-fn from_panic(error: JoinError) -> Cause {
+/// A panic of a task, as the cause of a failure.
+pub(super) fn from_panic(error: JoinError) -> Cause {
     let said = match error.try_into_panic() {
         Ok(panic) => panic
             .downcast_ref::<&str>()
@@ -115,7 +116,14 @@ async fn obey(
             Command::Pause(by) => Signal::AskPause { by },
             Command::Continue(_) => Signal::AskContinue,
             Command::Stop(by) => Signal::AskStop { by },
-            Command::MoreWorkers(_) | Command::FewerWorkers(_) | Command::CloseBreaker(_) => continue,
+            Command::MoreWorkers(_) | Command::FewerWorkers(_) => {
+                board.set_workers(matches!(order, Command::MoreWorkers(_)));
+                continue;
+            }
+            Command::CloseBreaker(_) => {
+                board.close_breaker();
+                continue;
+            }
             Command::LongerBatches(_) | Command::ShorterBatches(_) => {
                 board.aim(matches!(order, Command::LongerBatches(_)));
                 continue;

@@ -5,12 +5,24 @@
 
 pub mod batch_size;
 pub mod board;
+pub mod breaker;
+pub mod churn;
 pub mod clock;
 pub mod failpoint;
+pub mod gate;
+pub mod gauge;
+pub mod governing;
+pub mod governor;
 pub mod handle;
 pub mod news;
+pub mod patience;
+pub mod pool;
 pub mod ports;
+pub mod retry;
 pub mod runner;
+pub mod turnstile;
+pub mod walk;
 pub mod worker;
+pub mod yard;
 
 pub use handle::{Handle, spawn};

@@ -10,8 +10,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::Bounds;
+use super::gauge::Gauges;
+use crate::plan::model::{Breaker, Retry};
+use crate::plan::window::Window;
 use crate::run::timer::Spent;
-use crate::run::{Cause, Event, Level, RunState, Segment, StepIndex, StepView, Tally};
+pub use crate::run::Trouble;
+use crate::run::{Cause, Event, Level, RunState, Segment, SegmentNo, StepIndex, StepView, Tally, Waited};
 
 /// Everything that a run needs, once the database has answered and the run is ours.
 pub struct Opened {
@@ -27,6 +31,8 @@ pub struct Opened {
     pub started_at: DateTime<Utc>,
     /// What earlier drivers have spent.
     pub spent: Spent,
+    /// Time that earlier drivers have lost to waiting, by reason.
+    pub waited: Vec<Waited>,
     /// Whether an earlier driver has begun it.
     pub resumed: bool,
     /// The steps, in the plan's order.
@@ -37,6 +43,29 @@ pub struct Opened {
     pub keepers: Vec<BoxFuture<'static, ()>>,
     /// Notices to show at the start.
     pub notices: Vec<(Level, String)>,
+    /// How fast it may go.
+    pub pacing: Pacing,
+}
+
+/// How fast a run may go, and what it does about errors: from the plan.
+#[derive(Clone)]
+pub struct Pacing {
+    /// The most workers over segments at once, at least 1.
+    pub workers: u32,
+    /// The most that an operator may ask for: what the connections allow.
+    pub most_workers: u32,
+    /// After each batch a worker rests for this share of the batch's time.
+    pub nice: f64,
+    /// How often a batch is tried again.
+    pub retry: Retry,
+    /// When to stop trying for a while.
+    pub breaker: Breaker,
+    /// Rows set aside in percent of rows walked: past it the run stops.
+    pub error_rate_percent: f64,
+    /// When batches may run. Empty: always.
+    pub allowed: Vec<Window>,
+    /// Reads the governor's signals.
+    pub gauges: Arc<dyn Gauges>,
 }
 
 /// A step that is ready to be run.
@@ -57,17 +86,17 @@ pub enum StepBody {
     Batched(Arc<dyn Batched>),
 }
 
-/// Where a run is written down. What belongs to a change is not here: the step writes that itself, with the change.
+/// Where a run is written down; every method may fail with [`StepError::Passing`], and is then called again. What belongs to a change is not here: the step writes that itself, with the change.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// A step begins, or begins again.
-    async fn step_started(&self, step: StepIndex) -> Result<(), Cause>;
+    async fn step_started(&self, step: StepIndex) -> Result<(), StepError>;
     /// The times of a step that has written itself down as done: its own, and from the run's start to its end.
-    async fn step_ended(&self, step: StepIndex, spent: Spent, after: Duration) -> Result<(), Cause>;
+    async fn step_ended(&self, step: StepIndex, view: &StepView) -> Result<(), StepError>;
     /// A step ended by an error.
-    async fn step_failed(&self, step: StepIndex, cause: &Cause) -> Result<(), Cause>;
+    async fn step_failed(&self, step: StepIndex, cause: &Cause) -> Result<(), StepError>;
     /// The run's state, with the time spent. Durable when it returns.
-    async fn run_state(&self, state: &RunState, pulse: Pulse) -> Result<(), Cause>;
+    async fn run_state(&self, state: &RunState, pulse: Pulse) -> Result<(), StepError>;
     /// The newest times, for the next heartbeat. Never waits.
     fn pulse(&self, pulse: Pulse);
     /// A fact for the record.
@@ -78,22 +107,50 @@ pub trait Ledger: Send + Sync {
     async fn close(&self);
 }
 
-/// Times spent, as the ledger keeps them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What the ledger keeps of a run's course, once every few seconds.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pulse {
-    /// The run's.
+    /// The run's times.
     pub run: Spent,
+    /// Time lost to waiting, by reason.
+    pub waited: Vec<Waited>,
     /// The running step's.
-    pub step: Option<(StepIndex, Spent)>,
+    pub step: Option<StepPulse>,
 }
 
-/// Why a step did not reach its end.
+/// What the ledger keeps of the running step's course.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepPulse {
+    /// Which.
+    pub index: StepIndex,
+    /// Its times.
+    pub spent: Spent,
+    /// Time lost to waiting.
+    pub waited: Duration,
+    /// Batches that were tried again.
+    pub retries: u64,
+}
+
+/// Why a step, or a batch of it, did not reach its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
     /// It was asked to stop.
     Stopped,
-    /// It failed.
+    /// It failed, and trying again would not help.
     Failed(Cause),
+    /// It failed, nothing of it was kept, and it may succeed later.
+    Passing(Trouble, Cause),
+}
+
+impl StepError {
+    /// A failure that is of some trouble, or of none that passes.
+    #[must_use]
+    pub fn of(trouble: Option<Trouble>, cause: Cause) -> Self {
+        match trouble {
+            Some(trouble) => Self::Passing(trouble, cause),
+            None => Self::Failed(cause),
+        }
+    }
 }
 
 impl From<Cause> for StepError {
@@ -133,8 +190,11 @@ pub trait Once: Send + Sync {
 pub trait Batched: Send + Sync {
     /// The sweep that is under way; plans the first one.
     async fn open(&self, context: &StepContext) -> Result<Sweep, StepError>;
-    /// A worker with a connection of its own.
-    async fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError>;
+    /// A worker; it connects when it is first asked for something.
+    fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError>;
+    /// Work that goes on beside the workers as long as they walk, such as a watch for sessions that wait for them.
+    /// Dropped when they are done.
+    fn companions(&self, context: &StepContext) -> Vec<BoxFuture<'static, ()>>;
     /// Once every segment is done: is the step? Writes it down when it is, plans another sweep when it is not.
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError>;
     /// Bounds of a batch.
@@ -143,14 +203,31 @@ pub trait Batched: Send + Sync {
     fn target(&self) -> Duration;
 }
 
-/// Walks segments.
+/// Walks segments, on connections of its own. After any failure it is asked to [`recover`](BatchWorker::recover) before
+/// anything else.
 #[async_trait]
 pub trait BatchWorker: Send {
     /// Changes the next `rows` rows of the segment and moves its cursor, in one transaction. The segment is unchanged
     /// when this fails.
     async fn batch(&mut self, segment: &mut Segment, rows: u64) -> Result<BatchDone, StepError>;
-    /// Gives its connection back.
+    /// Cuts the segment about `ahead` rows behind its cursor: it keeps the part up to there, the rest is a segment
+    /// `number` of its own, written down. `None`: not so many rows are left.
+    async fn split(&mut self, segment: &mut Segment, number: SegmentNo, ahead: u64)
+    -> Result<Option<Segment>, StepError>;
+    /// A connection that works, and the segment as the ledger has it: a commit whose answer was lost may have come
+    /// about.
+    async fn recover(&mut self, segment: &mut Segment) -> Result<Recovered, StepError>;
+    /// Gives its connections back.
     async fn close(self: Box<Self>);
+}
+
+/// What had come about unnoticed before a failure.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recovered {
+    /// What a batch did that had committed after all.
+    pub tally: Option<Tally>,
+    /// The segment that a split had made after all.
+    pub split: Option<Segment>,
 }
 
 /// A batch that has committed.
@@ -158,7 +235,7 @@ pub trait BatchWorker: Send {
 pub struct BatchDone {
     /// What it did.
     pub tally: Tally,
-    /// The cursor's place between the first key and the last, 0 to 1, where keys tell.
+    /// The cursor's place in its segment, 0 to 1, where keys tell.
     pub position: Option<f64>,
 }
 
@@ -167,8 +244,12 @@ pub struct BatchDone {
 pub struct Sweep {
     /// From 1.
     pub number: u32,
+    /// The table that is walked: `schema.table`, or only `table` in schema `public`. `None`: not one table.
+    pub table: Option<String>,
     /// Its segments.
     pub segments: Vec<Segment>,
+    /// Segments that may still be made by splitting these.
+    pub room: u32,
     /// Rows that statistics foretell for it.
     pub foretold: Option<u64>,
     /// What all earlier sweeps did.
@@ -185,4 +266,6 @@ pub enum Conclusion {
         /// How many.
         left: u64,
     },
+    /// Segments of this sweep are not done, by the ledger: they are still to be walked.
+    Unfinished,
 }

@@ -1,107 +1,24 @@
 //! Steps in order, from the first to the clean-up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::BatchSize;
 use super::board::Board;
 use super::failpoint;
+use super::gate::Gate;
+use super::governing;
 use super::news::failure;
-use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, StepBody, StepContext, StepError};
-use super::worker;
-use crate::run::{Cause, EventKind, Level, RunState, Signal, Snapshot, StepIndex, StepState};
-
-/// Where a worker waits while the run is paused, and learns that it is to stop.
-pub struct Gate {
-    board: Arc<Board>,
-    ledger: Arc<dyn Ledger>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    lost: watch::Receiver<Option<Cause>>,
-}
+use super::patience::Patience;
+use super::pool::Crew;
+use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, Pacing, StepBody, StepContext, StepError};
+use crate::run::{Cause, EventKind, Level, Signal, StepIndex, StepState, human};
 
 /// How long the last word of a run may take to reach the ledger.
 const SETTLE: Duration = Duration::from_secs(15);
-/// How long an open batch may still take once the lock on the run is lost. Its connection is as dead as the lock's, as a
-/// rule; nobody else says so when packets are dropped.
-const GRACE: Duration = Duration::from_secs(5);
-
-impl Gate {
-    /// Waits for `work`, but not for ever once the lock is lost.
-    ///
-    /// This is the one place where a future inside a transaction may be dropped: the lock is gone, and whatever the
-    /// transaction comes to, its record comes to the same.
-    ///
-    /// # Errors
-    /// What `work` failed with, or why the lock was lost.
-    pub async fn unless_lost<T>(&self, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
-        let mut lost = self.lost.clone();
-        let loss = async {
-            let cause = lost.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
-            match cause {
-                Some(cause) => {
-                    tokio::time::sleep(GRACE).await;
-                    cause
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            done = work => done,
-            cause = loss => Err(StepError::Failed(cause)),
-        }
-    }
-
-    /// Passes at a batch's edge: at once while the run is running, after the pause while it is paused.
-    ///
-    /// # Errors
-    /// [`StepError::Stopped`] when the run is to stop, [`StepError::Failed`] when the lock on it was lost.
-    pub async fn pass(&mut self) -> Result<(), StepError> {
-        loop {
-            if let Some(cause) = self.lost.borrow().clone() {
-                return Err(StepError::Failed(cause));
-            }
-            if self.lost.has_changed().is_err() {
-                let cause = Cause::bug("the task that keeps the lock on the run has ended");
-                return Err(StepError::Failed(cause.hint("what was committed is safe: resume the run")));
-            }
-            self.snapshots.mark_unchanged();
-            let state = self.board.state();
-            match state {
-                RunState::Running | RunState::Starting => return Ok(()),
-                RunState::Pausing { .. } | RunState::Resuming { .. } => {
-                    // The ledger first: whoever sees "paused" may stop this process at once.
-                    let now = self.board.snapshots().borrow().now;
-                    if let Ok(next) = state.after(&Signal::AtEdge, now) {
-                        self.ledger.run_state(&next, self.board.pulse()).await?;
-                    }
-                    // Another command may have come between: then the state is looked at again, and written again.
-                    if self.board.state() == state {
-                        let _ = self.board.signal(&Signal::AtEdge);
-                    }
-                }
-                RunState::Paused { .. } => {
-                    tokio::select! {
-                        biased;
-                        changed = self.snapshots.changed() => drop(changed),
-                        changed = self.lost.changed() => drop(changed),
-                    }
-                }
-                RunState::Stopping { .. }
-                | RunState::Stopped { .. }
-                | RunState::Failed { .. }
-                | RunState::Done { .. } => {
-                    return Err(StepError::Stopped);
-                }
-            }
-        }
-    }
-}
-
 /// Runs a plan to one of its ends, and leaves the state on the board.
 pub async fn run(
     board: Arc<Board>,
@@ -117,7 +34,8 @@ pub async fn run(
         }
     };
     board.opened(&opened);
-    let Opened { steps, ledger, keepers, resumed, notices, .. } = opened;
+    let Opened { steps, ledger, mut keepers, resumed, notices, pacing, .. } = opened;
+    keepers.push(Box::pin(governing::govern(Arc::clone(&board), pacing.clone())));
     adopt(Arc::clone(&ledger), keepers);
     failpoint::hit("run.created");
     // Whoever asked to stop while we were connecting finds the run stopped before it began.
@@ -133,15 +51,12 @@ pub async fn run(
         }
     }
     let runner = Runner {
-        gate: Gate {
-            board: Arc::clone(&board),
-            ledger: Arc::clone(&ledger),
-            snapshots: board.snapshots(),
-            lost: ledger.lost(),
-        },
+        gate: Gate::new(Arc::clone(&board), Arc::clone(&ledger)),
+        patience: Patience { board: Arc::clone(&board), retry: pacing.retry.clone(), stop: stop.clone() },
         context: StepContext { stop, reporter: board.clone() },
         board: Arc::clone(&board),
         ledger: Arc::clone(&ledger),
+        pacing,
     };
     let ended = runner.steps(&steps).await;
     settle(&board, &ledger, ended).await;
@@ -153,7 +68,7 @@ async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepE
     let signal = match ended {
         Ok(()) => Signal::Finish,
         Err(StepError::Stopped) => Signal::AtEdge,
-        Err(StepError::Failed(cause)) => failure(cause, true),
+        Err(StepError::Failed(cause) | StepError::Passing(_, cause)) => failure(cause, true),
     };
     failpoint::hit("run.finishing");
     let now = board.snapshots().borrow().now;
@@ -161,11 +76,17 @@ async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepE
     let written = match &next {
         Ok(state) => match tokio::time::timeout(SETTLE, ledger.run_state(state, board.pulse())).await {
             Ok(written) => written,
-            Err(_) => Err(Cause::new("the server does not answer: the run's end is not written down")
-                .hint("what was committed is safe; when the server answers again, resume the run")),
+            Err(_) => Err(StepError::Failed(
+                Cause::new("the server does not answer: the run's end is not written down")
+                    .hint("what was committed is safe; when the server answers again, resume the run"),
+            )),
         },
-        Err(illegal) => Err(Cause::bug(illegal.to_string())),
+        Err(illegal) => Err(StepError::Failed(Cause::bug(illegal.to_string()))),
     };
+    let written = written.map_err(|error| match error {
+        StepError::Stopped => Cause::bug("the ledger was asked to stop"),
+        StepError::Failed(cause) | StepError::Passing(_, cause) => cause,
+    });
     let signal = match (signal, written) {
         (signal, Ok(())) => signal,
         // The first failure is the one that matters; that the ledger cannot be written follows from it, as a rule.
@@ -182,15 +103,17 @@ async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepE
 
 struct Runner {
     gate: Gate,
+    patience: Patience,
     context: StepContext,
     board: Arc<Board>,
     ledger: Arc<dyn Ledger>,
+    pacing: Pacing,
 }
 
 impl Runner {
     async fn steps(mut self, steps: &[OpenedStep]) -> Result<(), StepError> {
         self.gate.pass().await?;
-        self.ledger.run_state(&self.board.state(), self.board.pulse()).await?;
+        self.patience.with(|| self.write_state()).await?;
         failpoint::hit("run.begun");
         for (index, step) in (0_u32..).map(StepIndex).zip(steps) {
             if step.view.state == StepState::Done {
@@ -210,20 +133,26 @@ impl Runner {
         Ok(())
     }
 
+    fn write_state(&self) -> BoxFuture<'_, Result<(), StepError>> {
+        Box::pin(async { self.ledger.run_state(&self.board.state(), self.board.pulse()).await })
+    }
+
     async fn step(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
-        self.ledger.step_started(index).await?;
+        self.patience.with(|| self.ledger.step_started(index)).await?;
         self.board.step_started(index);
         failpoint::hit("step.started");
         let ended = match &step.body {
-            StepBody::Once(once) => self.gate.unless_lost(once.execute(&self.context)).await,
-            StepBody::Batched(batched) => self.batches(index, batched.as_ref()).await,
+            StepBody::Once(once) => {
+                self.patience.with(|| Box::pin(self.gate.unless_lost(once.execute(&self.context)))).await
+            }
+            StepBody::Batched(batched) => self.batches(index, batched).await,
         };
         match ended {
             Ok(outcome) => {
                 self.board.step_ended(StepState::Done, outcome);
                 let view = self.board.snapshots().borrow().steps.get(index.as_usize()).cloned();
                 if let Some(view) = view {
-                    self.ledger.step_ended(index, view.spent, view.ended_after.unwrap_or_default()).await?;
+                    self.patience.with(|| self.ledger.step_ended(index, &view)).await?;
                 }
                 Ok(())
             }
@@ -231,9 +160,9 @@ impl Runner {
                 self.board.idle();
                 Err(StepError::Stopped)
             }
-            Err(StepError::Failed(cause)) => {
+            Err(StepError::Failed(cause) | StepError::Passing(_, cause)) => {
                 if let Err(also) = self.ledger.step_failed(index, &cause).await {
-                    tracing::error!("the ledger does not know of the step's failure: {}", also.headline());
+                    tracing::error!("the ledger does not know of the step's failure: {also:?}");
                 }
                 self.board.step_ended(StepState::Failed, None);
                 Err(StepError::Failed(cause))
@@ -241,31 +170,28 @@ impl Runner {
         }
     }
 
-    async fn batches(&mut self, index: StepIndex, step: &dyn Batched) -> Result<Option<String>, StepError> {
+    async fn batches(&mut self, index: StepIndex, step: &Arc<dyn Batched>) -> Result<Option<String>, StepError> {
         let target = self.board.wanted_target().unwrap_or_else(|| step.target());
-        let mut size = BatchSize::new(step.bounds(), target);
+        let size = Arc::new(Mutex::new(BatchSize::new(step.bounds(), target)));
         loop {
-            let mut sweep = self.gate.unless_lost(step.open(&self.context)).await?;
+            let sweep = self.patience.with(|| Box::pin(self.gate.unless_lost(step.open(&self.context)))).await?;
             failpoint::hit("sweep.planned");
-            self.board.sweep_started(&sweep, &size, step.target());
-            let mut worker = step.worker().await?;
-            let mut walked = Ok(());
-            for segment in &mut sweep.segments {
-                walked = worker::walk(&self.board, &mut self.gate, index, worker.as_mut(), segment, &mut size).await;
-                if walked.is_err() {
-                    break;
-                }
-            }
-            worker.close().await;
-            walked?;
-            self.board.sweep_ended();
+            let (board, pacing) = (Arc::clone(&self.board), self.pacing.clone());
+            let crew = Crew::new(board, Arc::clone(step), index, Arc::clone(&size), pacing, sweep.clone());
+            let now = size.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.board.sweep_started(&sweep, &now, step.target(), crew.parts());
+            crew.walk(&mut self.gate, &self.context).await?;
+            self.board.sweep_ended(crew.parts());
             self.gate.pass().await?;
-            match self.gate.unless_lost(step.conclude(&self.context)).await? {
+            match self.patience.with(|| Box::pin(self.gate.unless_lost(step.conclude(&self.context)))).await? {
                 Conclusion::Done(outcome) => return Ok(outcome),
                 Conclusion::Again { left } => {
-                    let text =
-                        format!("{} rows came in behind the cursor: sweeping again", crate::run::human::count(left));
+                    let text = format!("{} rows came in behind the cursor: sweeping again", human::count(left));
                     self.board.event(Level::Info, EventKind::SweepStarted, text);
+                }
+                Conclusion::Unfinished => {
+                    let text = "segments are not done, by the ledger: walking them".to_owned();
+                    self.board.event(Level::Warning, EventKind::Notice, text);
                 }
             }
         }
@@ -273,7 +199,7 @@ impl Runner {
 
     async fn clean_up(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
         let StepBody::Once(once) = &step.body else { return Ok(()) };
-        let cleaned = self.gate.unless_lost(once.clean_up(&self.context)).await;
+        let cleaned = self.patience.with(|| Box::pin(self.gate.unless_lost(once.clean_up(&self.context)))).await;
         self.board.idle();
         match cleaned {
             Ok(()) => {
@@ -283,7 +209,7 @@ impl Runner {
                 Ok(())
             }
             Err(StepError::Stopped) => Err(StepError::Stopped),
-            Err(StepError::Failed(mut cause)) => {
+            Err(StepError::Failed(mut cause) | StepError::Passing(_, mut cause)) => {
                 cause.message = format!("every step is done, but the clean-up failed: {}", cause.message);
                 Err(StepError::Failed(cause))
             }

@@ -10,7 +10,7 @@ use crate::plan::model::Plan;
 use crate::postgres::error;
 use crate::run::id::RunRef;
 use crate::run::timer::Spent;
-use crate::run::{Cause, RunId, RunState, StepState, StepView, human};
+use crate::run::{Cause, RunId, RunState, StepState, StepView, Waited, human};
 
 /// Who drives: this process.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ pub struct Taken {
     pub created_at: DateTime<Utc>,
     /// What earlier drivers have spent.
     pub spent: Spent,
+    /// Time that earlier drivers have lost to waiting, by reason.
+    pub waited: Vec<Waited>,
+    /// Rows that are set aside now.
+    pub set_aside: u64,
     /// Its steps as the ledger knows them.
     pub steps: Vec<StepRecord>,
     /// Whether a driver had it before.
@@ -136,7 +140,7 @@ pub async fn create(
     };
     let created_at = insert.await.map_err(failed)?;
     let steps = steps(connection, run).await.map_err(failed)?;
-    Ok(Taken { run, epoch: 1, created_at, spent: Spent::default(), steps, resumed: false })
+    Ok(Taken { run, epoch: 1, created_at, spent: Spent::default(), waited: Vec::new(), set_aside: 0, steps, resumed: false })
 }
 
 /// Takes over a run that nobody drives, and raises its epoch.
@@ -151,8 +155,9 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
         .await
         .map_err(failed)?;
     let row = sqlx::query(
-        "SELECT plan_name, state, driver_host, driver_pid, created_at, worked_ms, paused_ms, \
-                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run WHERE id = $1",
+        "SELECT plan_name, state, driver_host, driver_pid, created_at, worked_ms, paused_ms, waited, \
+                (SELECT count(*) FROM howdah.quarantine q WHERE q.run = r.id AND q.resolved_at IS NULL) AS set_aside, \
+                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run r WHERE id = $1",
     )
     .bind(run.0)
     .fetch_one(&mut *connection)
@@ -201,9 +206,25 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
         epoch,
         created_at: row.try_get("created_at").map_err(failed)?,
         spent: Spent { worked: ms("worked_ms").map_err(failed)?, paused: ms("paused_ms").map_err(failed)? },
+        waited: waited(&row.try_get("waited").map_err(failed)?),
+        set_aside: row.try_get::<i64, _>("set_aside").map_err(failed)?.max(0).cast_unsigned(),
         steps: steps(connection, run).await.map_err(failed)?,
         resumed: true,
     })
+}
+
+/// Time lost to waiting, as the ledger keeps it: reason -> milliseconds. The most first.
+#[must_use]
+pub fn waited(kept: &serde_json::Value) -> Vec<Waited> {
+    let entries = kept.as_object().into_iter().flatten();
+    let mut waited: Vec<Waited> = entries
+        .map(|(reason, ms)| Waited {
+            reason: reason.clone(),
+            time: Duration::from_millis(ms.as_u64().unwrap_or_default()),
+        })
+        .collect();
+    waited.sort_by_key(|waited| std::cmp::Reverse(waited.time));
+    waited
 }
 
 /// The run that a person means. Without a name: the newest one that has not ended well.

@@ -4,22 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection, PgTransaction};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::ports::{Ledger, Pulse};
-use crate::postgres::sqlstate::{self, Class};
-use crate::postgres::{error, session};
-use crate::run::timer::Spent;
-use crate::run::{Cause, Event, RunId, RunState, StepIndex};
+use super::lock::{Keeper, Reopen};
+use crate::engine::ports::{Ledger, Pulse, StepError, StepPulse};
+use crate::postgres::deadline::on_pool;
+use crate::postgres::{error, session, trouble};
+use crate::run::{Cause, Event, RunId, RunState, StepIndex, StepView};
 
-/// How often the heartbeat is written.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a heartbeat may take before the lock counts as lost.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
+/// How long any write may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The ledger of one run, held by its driver.
 pub struct PostgresLedger {
@@ -33,114 +30,69 @@ pub struct PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// The ledger, and the work that keeps the lock: it owns `lock`, the connection whose session holds it.
+    /// The ledger, and the work that keeps the lock: it owns `lock`, the connection whose session holds it, and takes it
+    /// again on another one, made by `reopen`, when that is lost.
     pub fn new(
         pool: PgPool,
         run: RunId,
         epoch: i64,
         lock: PgConnection,
+        reopen: Reopen,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (pulse, newest) = watch::channel(Pulse::default());
         let (loss, lost) = watch::channel(None);
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
-        let keeper = keep_lock(lock, run, epoch, newest, loss, closing.clone(), closed.clone());
-        (Arc::new(Self { pool, run, epoch, pulse, lost, closing, closed }), keeper)
+        let keeper =
+            Keeper { run, epoch, reopen, pulse: newest, loss, closing: closing.clone(), closed: closed.clone() };
+        (Arc::new(Self { pool, run, epoch, pulse, lost, closing, closed }), keeper.keep(lock))
     }
 
-    /// A transaction whose commit waits for the disk, in a pool whose sessions' commits do not.
-    async fn durable(&self) -> Result<PgTransaction<'static>, sqlx::Error> {
-        self.pool.begin_with(session::DURABLE).await
+    /// Writes something that this driver's epoch must allow: one row.
+    async fn write(
+        &self,
+        what: &str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<u64, sqlx::Error>,
+    ) -> Result<(), StepError> {
+        match on_pool(&self.pool, LIMIT, work).await {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(StepError::Failed(
+                Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status"),
+            )),
+            Err(e) => Err(StepError::of(trouble::of(&e), error::cause(what, &e))),
+        }
     }
 }
 
-fn ms(d: Duration) -> i64 {
+/// Whole milliseconds, as the ledger keeps times.
+pub(super) fn milliseconds(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Writes the heartbeat until the ledger closes. When it cannot, the lock is gone with its session, and says why.
-async fn keep_lock(
-    mut lock: PgConnection,
-    run: RunId,
-    epoch: i64,
-    pulse: watch::Receiver<Pulse>,
-    loss: watch::Sender<Option<Cause>>,
-    closing: CancellationToken,
-    closed: CancellationToken,
-) {
-    let _closed = closed.drop_guard();
-    let mut ticks = tokio::time::interval(HEARTBEAT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut answered = tokio::time::Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            () = closing.cancelled() => break,
-            _ = ticks.tick() => {}
-        }
-        let newest = *pulse.borrow();
-        let beat = tokio::time::timeout(HEARTBEAT_LIMIT, heartbeat(&mut lock, run, epoch, newest)).await;
-        let cause = match beat {
-            Ok(Ok(1)) => {
-                answered = tokio::time::Instant::now();
-                continue;
-            }
-            // The session lives, and the lock with it: a row was locked, or a resource was short, for a moment.
-            Ok(Err(e)) if is_transient(&e) && answered.elapsed() < HEARTBEAT_LIMIT => {
-                tracing::warn!("a heartbeat was not written: {e}");
-                continue;
-            }
-            Ok(Ok(_)) => {
-                Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status")
-            }
-            Ok(Err(e)) => error::cause("keeping the lock on the run", &e),
-            Err(_) => Cause::new("the server has not answered the heartbeat for 30 s: the lock on the run is lost")
-                .hint("when the server answers again, resume the run"),
-        };
-        loss.send_replace(Some(cause));
-        // A session that was asked something and did not answer is not asked to say goodbye.
-        return;
-    }
-    drop(tokio::time::timeout(Duration::from_secs(2), lock.close()).await);
+/// Time lost to waiting, as the ledger keeps it.
+pub(super) fn waited_json(pulse: &Pulse) -> serde_json::Value {
+    pulse.waited.iter().map(|waited| (waited.reason.clone(), milliseconds(waited.time))).collect()
 }
 
-fn is_transient(failure: &sqlx::Error) -> bool {
-    error::code(failure).is_some_and(|code| sqlstate::class(code) == Class::Transient)
-}
-
-async fn heartbeat(lock: &mut PgConnection, run: RunId, epoch: i64, pulse: Pulse) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(
-        "UPDATE howdah.run SET heartbeat = now(), worked_ms = greatest(worked_ms, $3), \
-                     paused_ms = greatest(paused_ms, $4) WHERE id = $1 AND epoch = $2",
-    )
-    .bind(run.0)
-    .bind(epoch)
-    .bind(ms(pulse.run.worked))
-    .bind(ms(pulse.run.paused))
-    .execute(&mut *lock)
-    .await?;
-    if let Some((step, spent)) = pulse.step {
-        step_time(lock, run, epoch, step, spent).await?;
-    }
-    Ok(done.rows_affected())
-}
-
-async fn step_time(
+/// Writes the course of the running step.
+pub(super) async fn step_time(
     connection: &mut PgConnection,
     run: RunId,
     epoch: i64,
-    step: StepIndex,
-    spent: Spent,
+    step: &StepPulse,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE howdah.step SET worked_ms = greatest(worked_ms, $4), paused_ms = greatest(paused_ms, $5) \
+        "UPDATE howdah.step SET worked_ms = greatest(worked_ms, $4), paused_ms = greatest(paused_ms, $5), \
+                waited_ms = greatest(waited_ms, $6), retries = greatest(retries, $7) \
          WHERE run = $1 AND step = $2 AND epoch = $3",
     )
     .bind(run.0)
-    .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
+    .bind(i32::try_from(step.index.0).unwrap_or(i32::MAX))
     .bind(epoch)
-    .bind(ms(spent.worked))
-    .bind(ms(spent.paused))
+    .bind(milliseconds(step.spent.worked))
+    .bind(milliseconds(step.spent.paused))
+    .bind(milliseconds(step.waited))
+    .bind(i64::try_from(step.retries).unwrap_or(i64::MAX))
     .execute(connection)
     .await
     .map(drop)
@@ -148,84 +100,88 @@ async fn step_time(
 
 #[async_trait]
 impl Ledger for PostgresLedger {
-    async fn step_started(&self, step: StepIndex) -> Result<(), Cause> {
-        let written = sqlx::query(
-            "UPDATE howdah.step SET state = 'running', started_at = coalesce(started_at, now()) \
-             WHERE run = $1 AND step = $2 AND epoch = $3",
-        )
-        .bind(self.run.0)
-        .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
-        .bind(self.epoch)
-        .execute(&self.pool)
-        .await;
-        match written {
-            Ok(done) if done.rows_affected() == 1 => Ok(()),
-            Ok(_) => {
-                Err(Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status"))
-            }
-            Err(e) => Err(error::cause("writing the ledger", &e)),
-        }
+    async fn step_started(&self, step: StepIndex) -> Result<(), StepError> {
+        self.write("writing the ledger", async |connection| {
+            let done = sqlx::query(
+                "UPDATE howdah.step SET state = 'running', started_at = coalesce(started_at, now()) \
+                 WHERE run = $1 AND step = $2 AND epoch = $3",
+            )
+            .bind(self.run.0)
+            .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
+            .bind(self.epoch)
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected())
+        })
+        .await
     }
 
-    async fn step_ended(&self, step: StepIndex, spent: Spent, after: Duration) -> Result<(), Cause> {
-        let write = async {
-            let mut tx = self.durable().await?;
-            step_time(&mut tx, self.run, self.epoch, step, spent).await?;
-            sqlx::query("UPDATE howdah.step SET ended_after_ms = $4 WHERE run = $1 AND step = $2 AND epoch = $3")
-                .bind(self.run.0)
-                .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
-                .bind(self.epoch)
-                .bind(ms(after))
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await
-        };
-        write.await.map_err(|e: sqlx::Error| error::cause("writing the step's time", &e))
+    async fn step_ended(&self, step: StepIndex, view: &StepView) -> Result<(), StepError> {
+        let churn = view.churn.and_then(|churn| serde_json::to_value(churn).ok());
+        self.write("writing the step's time", async |connection| {
+            let mut tx = connection.begin_with(session::DURABLE).await?;
+            let (spent, waited, retries) = (view.spent, view.waited, view.retries);
+            step_time(&mut tx, self.run, self.epoch, &StepPulse { index: step, spent, waited, retries }).await?;
+            let done = sqlx::query(
+                "UPDATE howdah.step SET ended_after_ms = $4, churn = $5 WHERE run = $1 AND step = $2 AND epoch = $3",
+            )
+            .bind(self.run.0)
+            .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
+            .bind(self.epoch)
+            .bind(milliseconds(view.ended_after.unwrap_or_default()))
+            .bind(churn)
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(done.rows_affected())
+        })
+        .await
     }
 
-    async fn step_failed(&self, step: StepIndex, cause: &Cause) -> Result<(), Cause> {
-        // A step whose commit went through, but whose answer was lost, has failed here and is done there.
-        sqlx::query("UPDATE howdah.step SET state = 'failed', outcome = $4 WHERE run = $1 AND step = $2 AND epoch = $3 AND state <> 'done'")
+    async fn step_failed(&self, step: StepIndex, cause: &Cause) -> Result<(), StepError> {
+        self.write("writing the ledger", async |connection| {
+            // A step whose commit went through, but whose answer was lost, has failed here and is done there.
+            sqlx::query(
+                "UPDATE howdah.step SET state = 'failed', outcome = $4 \
+                 WHERE run = $1 AND step = $2 AND epoch = $3 AND state <> 'done'",
+            )
             .bind(self.run.0)
             .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
             .bind(self.epoch)
             .bind(cause.headline())
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|e| error::cause("writing the ledger", &e))
+            .execute(connection)
+            .await?;
+            Ok(1)
+        })
+        .await
     }
 
-    async fn run_state(&self, state: &RunState, pulse: Pulse) -> Result<(), Cause> {
+    async fn run_state(&self, state: &RunState, pulse: Pulse) -> Result<(), StepError> {
         let detail = serde_json::to_value(state).map_err(|e| Cause::bug(format!("a state that is not JSON: {e}")))?;
-        let write = async {
-            let mut tx = self.durable().await?;
+        self.write("writing the run's state", async |connection| {
+            let mut tx = connection.begin_with(session::DURABLE).await?;
             let done = sqlx::query(
                 "UPDATE howdah.run SET state = $3, detail = $4, heartbeat = now(), worked_ms = $5, paused_ms = $6, \
-                        finished_at = CASE WHEN $7 THEN now() END WHERE id = $1 AND epoch = $2",
+                        finished_at = CASE WHEN $7 THEN now() END, \
+                        waited = CASE WHEN $8 = '{}'::jsonb THEN waited ELSE $8 END WHERE id = $1 AND epoch = $2",
             )
             .bind(self.run.0)
             .bind(self.epoch)
             .bind(state.word())
             .bind(detail)
-            .bind(ms(pulse.run.worked))
-            .bind(ms(pulse.run.paused))
+            .bind(milliseconds(pulse.run.worked))
+            .bind(milliseconds(pulse.run.paused))
             .bind(state.is_over())
+            .bind(waited_json(&pulse))
             .execute(&mut *tx)
             .await?;
-            if let Some((step, spent)) = pulse.step {
-                step_time(&mut tx, self.run, self.epoch, step, spent).await?;
+            if let Some(step) = &pulse.step {
+                step_time(&mut tx, self.run, self.epoch, step).await?;
             }
             tx.commit().await?;
             Ok(done.rows_affected())
-        };
-        match write.await {
-            Ok(1) => Ok(()),
-            Ok(_) => {
-                Err(Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status"))
-            }
-            Err(e) => Err(error::cause("writing the run's state", &e)),
-        }
+        })
+        .await
     }
 
     fn pulse(&self, pulse: Pulse) {
@@ -233,16 +189,19 @@ impl Ledger for PostgresLedger {
     }
 
     async fn event(&self, event: &Event) -> Result<(), Cause> {
-        sqlx::query("INSERT INTO howdah.event (run, at, level, kind, text) VALUES ($1, $2, $3, $4, $5)")
-            .bind(self.run.0)
-            .bind(event.at)
-            .bind(event.level.word().to_lowercase())
-            .bind(event.kind.name())
-            .bind(event.text.replace('\0', ""))
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(|e| error::cause("writing an event", &e))
+        on_pool(&self.pool, LIMIT, async |connection| {
+            sqlx::query("INSERT INTO howdah.event (run, at, level, kind, text) VALUES ($1, $2, $3, $4, $5)")
+                .bind(self.run.0)
+                .bind(event.at)
+                .bind(event.level.word().to_lowercase())
+                .bind(event.kind.name())
+                .bind(event.text.replace('\0', ""))
+                .execute(connection)
+                .await
+                .map(drop)
+        })
+        .await
+        .map_err(|e| error::cause("writing an event", &e))
     }
 
     fn lost(&self) -> watch::Receiver<Option<Cause>> {

@@ -62,7 +62,7 @@ pub async fn one(connection: &mut PgConnection, run: RunId) -> Result<RunRecord,
 
 async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT plan_name, state, detail, created_at, finished_at, worked_ms, paused_ms, driver_host, driver_pid, \
+        "SELECT plan_name, state, detail, created_at, finished_at, worked_ms, paused_ms, waited, driver_host, driver_pid, \
                 now() AS now, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run WHERE id = $1",
     )
     .bind(run.0)
@@ -75,6 +75,7 @@ async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sq
     snapshot.started_at = Some(row.try_get("created_at")?);
     let ms = |name: &str| row.try_get::<i64, _>(name).map(|n| Duration::from_millis(n.max(0).cast_unsigned()));
     snapshot.spent = Spent { worked: ms("worked_ms")?, paused: ms("paused_ms")? };
+    snapshot.pace.waited = open::waited(&row.try_get("waited")?);
     snapshot.steps = open::steps(connection, run).await?.into_iter().map(|step| step.view).collect();
     snapshot.events = events(connection, run).await?;
     snapshot.resume_command = format!("howdah resume {}", run.short());

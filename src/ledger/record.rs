@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::postgres::record::{RecordError, Recorder, Sweeps};
+use crate::postgres::record::{RecordError, Recorder, SetAside, Sweeps};
 use crate::run::{Advance, RunId, Segment, SegmentNo, StepIndex, Tally};
 
 /// Writes under one driver's epoch.
@@ -26,6 +26,27 @@ fn rows(n: u64) -> i64 {
 
 fn one(done: &sqlx::postgres::PgQueryResult) -> Result<(), RecordError> {
     if done.rows_affected() == 1 { Ok(()) } else { Err(RecordError::Fenced) }
+}
+
+impl PostgresRecorder {
+    async fn insert(&self, tx: &mut PgConnection, step: StepIndex, segment: &Segment) -> Result<(), RecordError> {
+        sqlx::query(
+            "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch, part) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(number(segment.sweep))
+        .bind(number(segment.no.0))
+        .bind(&segment.lower)
+        .bind(&segment.upper)
+        .bind(segment.done)
+        .bind(self.epoch)
+        .bind(&segment.part)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -102,23 +123,84 @@ impl Recorder for PostgresRecorder {
         .await?;
         one(&done)?;
         for segment in segments {
-            sqlx::query(
-                "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch, \
-                 part) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(self.run.0)
-            .bind(number(step.0))
-            .bind(number(segment.sweep))
-            .bind(number(segment.no.0))
-            .bind(&segment.lower)
-            .bind(&segment.upper)
-            .bind(segment.done)
-            .bind(self.epoch)
-            .bind(&segment.part)
-            .execute(&mut *tx)
-            .await?;
+            self.insert(tx, step, segment).await?;
         }
         Ok(())
+    }
+
+    async fn segment(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+        wanted: &Segment,
+    ) -> Result<Option<Segment>, RecordError> {
+        let row = sqlx::query(
+            "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
+                    batches, part, quarantined FROM howdah.segment \
+             WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 FOR UPDATE",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(number(wanted.sweep))
+        .bind(number(wanted.no.0))
+        .bind(self.epoch)
+        .fetch_optional(connection)
+        .await?;
+        Ok(row.as_ref().map(segment).transpose()?)
+    }
+
+    async fn split(
+        &self,
+        tx: &mut PgConnection,
+        step: StepIndex,
+        segment: &Segment,
+        rest: &Segment,
+    ) -> Result<(), RecordError> {
+        let done = sqlx::query(
+            "UPDATE howdah.segment SET upper_key = $6, updated_at = now() \
+             WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 AND NOT done \
+               AND cursor_key IS NOT DISTINCT FROM $7 AND upper_key IS NOT DISTINCT FROM $8",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(number(segment.sweep))
+        .bind(number(segment.no.0))
+        .bind(self.epoch)
+        .bind(&rest.lower)
+        .bind(&segment.cursor)
+        .bind(&segment.upper)
+        .execute(&mut *tx)
+        .await?;
+        one(&done)?;
+        self.insert(tx, step, rest).await
+    }
+
+    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<(), RecordError> {
+        sqlx::query(
+            "INSERT INTO howdah.quarantine AS q (run, step, part, key, row_data, sqlstate, message) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (run, step, part, key) DO UPDATE SET \
+                 row_data = excluded.row_data, sqlstate = excluded.sqlstate, message = excluded.message, \
+                 attempts = q.attempts + 1, at = now(), resolved_at = NULL",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(row.part.as_deref().unwrap_or_default())
+        .bind(&row.key)
+        .bind(&row.row)
+        .bind(&row.sqlstate)
+        .bind(row.message.replace('\0', ""))
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM howdah.quarantine WHERE run = $1 AND resolved_at IS NULL")
+                .bind(self.run.0)
+                .fetch_one(connection)
+                .await?;
+        Ok(count.max(0).cast_unsigned())
     }
 
     async fn step_done(
@@ -138,6 +220,22 @@ impl Recorder for PostgresRecorder {
         .execute(tx)
         .await?;
         one(&done)
+    }
+
+    async fn is_done(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+    ) -> Result<Option<Option<String>>, RecordError> {
+        let outcome = sqlx::query_scalar(
+            "SELECT outcome FROM howdah.step WHERE run = $1 AND step = $2 AND epoch = $3 AND state = 'done'",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(self.epoch)
+        .fetch_optional(connection)
+        .await?;
+        Ok(outcome)
     }
 
     async fn step_cleaned(&self, tx: &mut PgConnection, step: StepIndex) -> Result<(), RecordError> {

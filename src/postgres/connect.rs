@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::ConnectOptions;
 
+use super::deadline::within;
 use super::dsn::Target;
 use super::error;
 use super::session::Session;
+use super::sqlstate::{self, Class};
 use crate::run::Cause;
 
 /// How a pool is to behave.
@@ -23,34 +25,81 @@ pub struct PoolShape {
     pub session: Session,
 }
 
+/// Why no connection could be opened.
+#[derive(Debug)]
+pub struct Refused {
+    /// The reason, with what to do.
+    pub cause: Cause,
+    /// Whether it may be possible a moment later: nobody answers, or the server is starting. Not so a wrong password.
+    pub may_pass: bool,
+}
+
+/// Opens connections of one kind, each for one owner.
+#[derive(Clone)]
+pub struct Connector {
+    /// The database.
+    pub target: Target,
+    /// How long one may take to open.
+    pub limit: Duration,
+    /// What each session sets.
+    pub session: Session,
+}
+
+impl Connector {
+    /// A connection whose session is called `name`.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub async fn open(&self, name: &str) -> Result<PgConnection, Refused> {
+        let session = Session { application_name: name.to_owned(), ..self.session.clone() };
+        try_one(&self.target, self.limit, &session).await
+    }
+}
+
 /// Opens one connection and sets its session up.
 ///
 /// # Errors
 /// Why it cannot be opened, with what to do.
 pub async fn one(target: &Target, limit: Duration, session: &Session) -> Result<PgConnection, Cause> {
+    try_one(target, limit, session).await.map_err(|refused| refused.cause)
+}
+
+/// As [`one`], and tells whether trying again may help.
+///
+/// # Errors
+/// Why it cannot be opened.
+pub async fn try_one(target: &Target, limit: Duration, session: &Session) -> Result<PgConnection, Refused> {
     let limit = target.connect_timeout.unwrap_or(limit);
     let options = target.options().clone().disable_statement_logging();
     // A future that only connects may be dropped: the socket closes, and nothing has been asked yet.
     let connected = tokio::time::timeout(limit, options.connect()).await;
     let mut connection = match connected {
         Ok(Ok(connection)) => connection,
-        Ok(Err(e)) => return Err(explain(target, &e)),
+        Ok(Err(e)) => return Err(Refused { cause: explain(target, &e), may_pass: may_pass(&e) }),
         Err(_) => {
-            return Err(Cause::new(format!(
+            let cause = Cause::new(format!(
                 "no answer from {} within {}",
                 target.server(),
                 crate::run::human::duration(limit)
             ))
-            .hint("is the host right, and does a firewall drop packets? `database.pool.connect` sets the time limit"));
+            .hint("is the host right, and does a firewall drop packets? `database.pool.connect` sets the time limit");
+            return Err(Refused { cause, may_pass: true });
         }
     };
-    match session.apply(&mut connection).await {
+    match within(limit.max(Duration::from_secs(5)), session.apply(&mut connection)).await {
         Ok(()) => Ok(connection),
         Err(e) => {
-            drop(connection.close().await);
-            Err(error::cause(&format!("could not set up the session on {}", target.label()), &e))
+            let may_pass = may_pass(&e);
+            let cause = error::cause(&format!("could not set up the session on {}", target.label()), &e);
+            drop(connection);
+            Err(Refused { cause, may_pass })
         }
     }
+}
+
+fn may_pass(failure: &sqlx::Error) -> bool {
+    let code = error::code(failure).map(sqlstate::class);
+    error::is_lost(failure) || matches!(code, Some(Class::Connection | Class::Resource | Class::Transient))
 }
 
 /// Makes a pool; connections open when they are asked for. Each sets its session up as `shape` says.

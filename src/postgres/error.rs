@@ -106,7 +106,7 @@ pub fn io_words(error: &std::io::Error) -> String {
         ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
         ErrorKind::NotFound => "no such file or directory".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        ErrorKind::TimedOut => "timed out".to_owned(),
+        ErrorKind::TimedOut if error.get_ref().is_none() => "timed out".to_owned(),
         _ => {
             let text = error.to_string();
             text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())

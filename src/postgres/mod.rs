@@ -5,14 +5,17 @@
 
 pub mod catalog;
 pub mod connect;
+pub mod deadline;
 pub mod dsn;
 pub mod error;
 pub mod explain;
 pub mod ident;
 pub mod key;
+pub mod pooler;
 pub mod record;
 pub mod session;
 pub mod sql;
 pub mod sqlstate;
 pub mod stats;
 pub mod tokens;
+pub mod trouble;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
-use crate::run::{Advance, Cause, Segment, StepIndex};
+use crate::run::{Advance, Cause, KeyText, Segment, StepIndex};
 
 /// Why a record was not written. The transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,21 @@ pub struct Sweeps {
     pub foretold: Option<u64>,
 }
 
+/// A row whose data is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetAside {
+    /// The partition that it lies in, quoted. `None`: the step's table itself.
+    pub part: Option<String>,
+    /// Its key.
+    pub key: KeyText,
+    /// The row as it was, where it could be read.
+    pub row: Option<serde_json::Value>,
+    /// The error's SQLSTATE.
+    pub sqlstate: Option<String>,
+    /// The error in the server's words.
+    pub message: String,
+}
+
 /// Writes the record of a change, on the connection and in the transaction of that change.
 ///
 /// Every write names the epoch under which this driver took the run; a driver that was replaced is refused.
@@ -63,9 +78,40 @@ pub trait Recorder: Send + Sync {
         foretold: Option<u64>,
     ) -> Result<(), RecordError>;
 
+    /// One segment as it stands, under this driver's epoch; waits for a transaction that is about to change it. `None`:
+    /// another driver has taken the run over.
+    async fn segment(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+        segment: &Segment,
+    ) -> Result<Option<Segment>, RecordError>;
+
+    /// Cuts a segment: it ends at `rest.lower` from now on, and `rest` is a segment of its own.
+    async fn split(
+        &self,
+        tx: &mut PgConnection,
+        step: StepIndex,
+        segment: &Segment,
+        rest: &Segment,
+    ) -> Result<(), RecordError>;
+
+    /// Sets a row aside.
+    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<(), RecordError>;
+
+    /// Rows of the whole run that are set aside now.
+    async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError>;
+
     /// Writes a step down as done, with what it has to say.
     async fn step_done(&self, tx: &mut PgConnection, step: StepIndex, outcome: Option<&str>)
     -> Result<(), RecordError>;
+
+    /// Whether a step is written down as done: `Some` with what it said.
+    async fn is_done(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+    ) -> Result<Option<Option<String>>, RecordError>;
 
     /// Writes down that a step's clean-up has run.
     async fn step_cleaned(&self, tx: &mut PgConnection, step: StepIndex) -> Result<(), RecordError>;

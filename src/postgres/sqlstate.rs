@@ -7,6 +7,12 @@
 pub enum Class {
     /// The same batch may succeed a moment later.
     Transient,
+    /// Another session holds a lock for longer than our `lock_timeout`.
+    Blocked,
+    /// Cancelled: by our `statement_timeout`, or by somebody.
+    Cancelled,
+    /// The server lacks something: disk, memory, connections.
+    Resource,
     /// The connection or the server is gone; the same batch may succeed on another connection.
     Connection,
     /// The rows themselves are wrong.
@@ -18,21 +24,25 @@ pub enum Class {
 }
 
 /// Prefixes, longest match first: a whole code before its class.
-const TABLE: [(&str, Class); 17] = [
+const TABLE: [(&str, Class); 21] = [
     ("40001", Class::Transient),  // serialization_failure
     ("40P01", Class::Transient),  // deadlock_detected
-    ("55P03", Class::Transient),  // lock_not_available: our lock_timeout
-    ("57014", Class::Transient),  // query_canceled: our statement_timeout
+    ("55P03", Class::Blocked),    // lock_not_available: our lock_timeout
+    ("55006", Class::Transient),  // object_in_use
+    ("57014", Class::Cancelled),  // query_canceled: our statement_timeout, or pg_cancel_backend
     ("25P03", Class::Connection), // idle_in_transaction_session_timeout
     ("57P05", Class::Connection), // idle_session_timeout
     ("57P01", Class::Connection), // admin_shutdown
     ("57P02", Class::Connection), // crash_shutdown
     ("57P03", Class::Connection), // cannot_connect_now
+    ("25006", Class::Connection), // read_only_sql_transaction: this server has become a standby
     ("42501", Class::Plan),       // insufficient_privilege
+    ("P0001", Class::Data),       // raise_exception: a trigger or a function refuses the row
     ("08", Class::Connection),
-    ("53", Class::Transient), // insufficient resources
+    ("53", Class::Resource),
     ("22", Class::Data),
     ("23", Class::Data),
+    ("44", Class::Data), // with_check_option_violation
     ("42", Class::Plan),
     ("0A", Class::Plan), // feature_not_supported
     ("28", Class::Plan), // invalid authorization
@@ -66,7 +76,10 @@ mod tests {
         let table = [
             ("40001", Class::Transient),
             ("40P01", Class::Transient),
-            ("53100", Class::Transient),
+            ("53100", Class::Resource),
+            ("55P03", Class::Blocked),
+            ("57014", Class::Cancelled),
+            ("P0001", Class::Data),
             ("57P01", Class::Connection),
             ("08006", Class::Connection),
             ("22P02", Class::Data),

@@ -109,6 +109,22 @@ pub async fn index_progress(connection: &mut PgConnection, pid: i32) -> Result<O
     .transpose()
 }
 
+/// Sessions that wait for a lock, each with one of `backends` that holds it or stands before it: (waiter, backend).
+/// `backends` themselves are left out: they wait for each other at most for the time of a batch.
+///
+/// # Errors
+/// The driver's error.
+pub async fn waiting_for(connection: &mut PgConnection, backends: &[i32]) -> Result<Vec<(i32, i32)>, sqlx::Error> {
+    // `pg_blocking_pids` stops the lock manager for a moment: it is asked only of sessions that wait for a lock.
+    sqlx::query_as(
+        "SELECT w.pid, b.pid FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS b(pid) \
+         WHERE w.wait_event_type = 'Lock' AND w.pid <> ALL ($1) AND b.pid = ANY ($1)",
+    )
+    .bind(backends)
+    .fetch_all(connection)
+    .await
+}
+
 /// Asks the server to cancel what backend `pid` is doing.
 ///
 /// # Errors

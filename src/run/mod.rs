@@ -16,6 +16,7 @@ pub mod snapshot;
 pub mod state;
 pub mod text;
 pub mod timer;
+pub mod trouble;
 pub mod vitals;
 
 pub use cause::Cause;
@@ -28,4 +29,5 @@ pub use progress::{Estimate, Eta, Progress};
 pub use segment::{Advance, KeyText, Segment, Tally};
 pub use snapshot::{Snapshot, StepView};
 pub use state::{RunState, Signal, StepState};
+pub use trouble::Trouble;
 pub use vitals::Vitals;

@@ -57,6 +57,20 @@ pub struct Tally {
     pub quarantined: u64,
 }
 
+impl Tally {
+    /// What has come since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            walked: self.walked.saturating_sub(earlier.walked),
+            changed: self.changed.saturating_sub(earlier.changed),
+            still_matching: self.still_matching.saturating_sub(earlier.still_matching),
+            batches: self.batches.saturating_sub(earlier.batches),
+            quarantined: self.quarantined.saturating_sub(earlier.quarantined),
+        }
+    }
+}
+
 impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.walked += other.walked;

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, PgPool};
 use tokio::time::MissedTickBehavior;
 
-use super::Workbench;
+use super::{Workbench, trouble};
 use crate::engine::ports::{StepContext, StepError};
 use crate::postgres::{error, session, sqlstate, stats};
 use crate::run::Cause;
@@ -29,8 +29,8 @@ impl OwnConnection {
     ///
     /// # Errors
     /// No connection can be had.
-    pub async fn take(bench: &Workbench, statement: Duration, lock: Duration) -> Result<Self, Cause> {
-        let failed = |e: sqlx::Error| error::cause(&bench.what(), &e);
+    pub async fn take(bench: &Workbench, statement: Duration, lock: Duration) -> Result<Self, StepError> {
+        let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&bench.what(), &e));
         let mut connection = bench.pool.acquire().await.map_err(failed)?.detach();
         let settings = session::Session {
             application_name: bench.application_name(),
@@ -126,7 +126,9 @@ impl Interrupted {
     pub fn into_step_error(self, explain: impl FnOnce(&sqlx::Error) -> Cause) -> StepError {
         match self {
             Self::Stopped => StepError::Stopped,
-            Self::Failed(e) => StepError::Failed(explain(&e)),
+            // Cancelled by its own time limit: the same statement would run into it again.
+            Self::Failed(e) if error::code(&e) == Some(sqlstate::QUERY_CANCELED) => StepError::Failed(explain(&e)),
+            Self::Failed(e) => trouble::step_error(&e, explain(&e)),
         }
     }
 }

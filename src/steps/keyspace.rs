@@ -126,6 +126,21 @@ impl Keyspace {
         .transpose()
     }
 
+    /// The row with the one key in `(from, through]`, as JSON. `None`: it has vanished.
+    ///
+    /// # Errors
+    /// The driver's error.
+    pub async fn row(
+        &self,
+        connection: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Option<serde_json::Value>, sqlx::Error> {
+        let range = self.range(from, Some(through));
+        let sql = format!("SELECT to_jsonb({T}) FROM {} AS {T} WHERE {range} LIMIT 1", self.table.quoted());
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(from).bind(through).fetch_optional(connection).await
+    }
+
     /// `$1` and `$2` always have a type and a use, so that one shape of statement serves all ranges.
     fn range(&self, from: Option<&KeyText>, upper: Option<&KeyText>) -> String {
         let lower = match from {

@@ -1,28 +1,43 @@
 //! What each kind of step does. A step knows PostgreSQL and its own change; the engine knows when.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use sqlx::PgPool;
 
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Limits, PlanSource, Step, StepKind};
+use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
 use crate::run::StepIndex;
 
+pub mod backends;
 pub mod backfill;
 pub mod change;
+pub mod giveway;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
 pub mod statement;
+pub mod trouble;
 pub mod verify;
+
+/// What a round trip may take beside the statement's own time.
+const NETWORK: Duration = Duration::from_secs(5);
 
 /// What every step has at hand.
 #[derive(Clone)]
 pub struct Workbench {
     /// Connections, set up with the plan's limits.
     pub pool: PgPool,
+    /// Opens connections of a step's own.
+    pub connector: Arc<Connector>,
+    /// Rows of the run that are set aside.
+    pub set_aside: Arc<AtomicU64>,
+    /// A statement of a batch that takes longer is logged with its plan.
+    pub slow: Duration,
     /// Writes records.
     pub recorder: Arc<dyn Recorder>,
     /// The run's short id, for `application_name`.
@@ -59,7 +74,14 @@ impl Workbench {
             tx.commit().await?;
             Ok::<(), RecordError>(())
         };
-        write.await.map_err(|e| StepError::Failed(e.cause(&self.what())))
+        write.await.map_err(|e| trouble::of_record(&e, &self.what()))
+    }
+
+    /// How long any round trip of a batch may take: the server ends a statement at its own limit, so that a longer
+    /// silence is the network's.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.limits.statement_timeout.max(self.limits.lock_timeout) + NETWORK
     }
 
     /// The step's `application_name`.

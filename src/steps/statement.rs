@@ -3,12 +3,13 @@
 //! Where PostgreSQL allows it, the statement and its record commit together. Where it does not (`CONCURRENTLY`, `VACUUM`),
 //! the statement may run again after a crash; a half-built index is recognised, dropped and built again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::Workbench;
+use super::{Workbench, trouble};
 use super::interruptible::{self, Interrupted, OwnConnection, Watch};
 use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
@@ -24,6 +25,8 @@ use crate::run::{Cause, Level, human};
 pub struct StatementStep {
     bench: Workbench,
     statement: Statement,
+    /// Whether this driver has begun it: its commit may have come about although the answer was lost.
+    begun: AtomicBool,
 }
 
 /// What a statement's end leaves to write down.
@@ -38,7 +41,7 @@ impl StatementStep {
     /// A step that is ready to run.
     #[must_use]
     pub fn new(bench: Workbench, statement: Statement) -> Self {
-        Self { bench, statement }
+        Self { bench, statement, begun: AtomicBool::new(false) }
     }
 
     fn explain(&self, label: &str, sql: &Sql, failure: &sqlx::Error) -> Cause {
@@ -130,7 +133,7 @@ impl StatementStep {
         context: &StepContext,
         wanted: &ConcurrentIndex,
     ) -> Result<Option<String>, StepError> {
-        let failed = |e: sqlx::Error| StepError::Failed(error::cause(&self.bench.what(), &e));
+        let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&self.bench.what(), &e));
         loop {
             let mut connection = self.bench.pool.acquire().await.map_err(failed)?;
             let state = catalog::index_state(&mut connection, wanted).await.map_err(failed)?;
@@ -138,7 +141,7 @@ impl StatementStep {
             match state {
                 // A crash may have come between the build and its record. Built by somebody else, it is the statement's
                 // own affair: IF NOT EXISTS passes, anything else fails, and says why.
-                IndexState::Valid if self.bench.begun_before => return Ok(Some("index is there".to_owned())),
+                IndexState::Valid if self.bench.begun_before || self.begun.load(Ordering::Relaxed) => return Ok(Some("index is there".to_owned())),
                 IndexState::Absent | IndexState::Valid => return Ok(None),
                 IndexState::Invalid => {
                     let text = format!(
@@ -174,6 +177,15 @@ impl StatementStep {
         }
     }
 
+    /// Whether the statement was committed with its record, although nobody was told.
+    async fn done_unnoticed(&self) -> Result<Option<Option<String>>, StepError> {
+        let read = async {
+            let mut connection = self.bench.pool.acquire().await?;
+            self.bench.recorder.is_done(&mut connection, self.bench.index).await
+        };
+        read.await.map_err(|e: RecordError| trouble::of_record(&e, &self.bench.what()))
+    }
+
     async fn cleaned(&self) -> Result<(), StepError> {
         let write = async {
             let mut tx = self.bench.pool.begin_with(session::DURABLE).await?;
@@ -181,7 +193,7 @@ impl StatementStep {
             tx.commit().await?;
             Ok::<(), RecordError>(())
         };
-        write.await.map_err(|e| StepError::Failed(e.cause(&self.bench.what())))
+        write.await.map_err(|e| trouble::of_record(&e, &self.bench.what()))
     }
 }
 
@@ -211,12 +223,18 @@ impl Once for StatementStep {
     async fn execute(&self, context: &StepContext) -> Result<Option<String>, StepError> {
         failpoint::hit("statement.before");
         let sql = &self.statement.sql;
+        if self.begun.load(Ordering::Relaxed)
+            && let Some(outcome) = self.done_unnoticed().await?
+        {
+            return Ok(outcome);
+        }
         if let Some(wanted) = tokens::concurrent_index(&sql.text)
             && let Some(outcome) = self.look_at_index(context, &wanted).await?
         {
             self.bench.step_done(Some(&outcome)).await?;
             return Ok(Some(outcome));
         }
+        self.begun.store(true, Ordering::Relaxed);
         match self.run(context, "statement", sql, Purpose::Step).await? {
             Ended::Recorded(affected) => {
                 failpoint::hit("statement.recorded");

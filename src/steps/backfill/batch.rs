@@ -1,0 +1,315 @@
+//! What happens inside the transaction of one batch: the change, whole or row by row, and its record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
+
+use super::{Part, Shared};
+use crate::engine::failpoint;
+use crate::postgres::deadline::within;
+use crate::postgres::{error, trouble};
+use crate::postgres::record::{RecordError, SetAside};
+use crate::postgres::sql::SqlText;
+use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
+use crate::steps::change::Answer;
+use crate::steps::keyspace::Boundary;
+
+/// How a batch is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By one statement.
+    Whole,
+    /// By halves, down to the rows whose data is wrong: those are set aside.
+    Careful,
+}
+
+/// Why a batch did not commit.
+pub(super) enum BatchError {
+    /// The plan's SQL, or the rows.
+    Change(sqlx::Error, SqlText),
+    /// Anything else that the server or the driver said.
+    Sql(sqlx::Error),
+    /// The record was refused.
+    Record(RecordError),
+    /// It must not go on.
+    Plan(Cause),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Sql(e)
+    }
+}
+
+impl BatchError {
+    /// Whether the rows themselves are wrong. A constraint that is checked at the commit fails there.
+    pub(super) fn is_data(&self) -> bool {
+        match self {
+            Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
+            Self::Record(_) | Self::Plan(_) => false,
+        }
+    }
+}
+
+/// A range of keys `(from, through]`, and about how many rows it holds.
+struct Range {
+    from: Option<KeyText>,
+    through: KeyText,
+    rows: u64,
+}
+
+/// A batch that is written and not committed yet.
+pub(super) struct Written {
+    pub(super) advance: Advance,
+    /// How long the change took.
+    pub(super) took: Duration,
+    /// The places of the rows that it sets aside; given back unless the batch commits.
+    pub(super) aside: Reserved,
+}
+
+impl Written {
+    /// It has committed.
+    pub(super) fn kept(self) -> (Advance, Duration) {
+        self.aside.keep();
+        (self.advance, self.took)
+    }
+}
+
+/// Places among the rows that may be set aside.
+pub(super) struct Reserved {
+    count: Arc<AtomicU64>,
+    mine: u64,
+}
+
+impl Reserved {
+    fn new(count: Arc<AtomicU64>) -> Self {
+        Self { count, mine: 0 }
+    }
+
+    /// Takes one more place of `most`. `false`: there is none left.
+    fn one_more(&mut self, most: u64) -> bool {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= most {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.mine += 1;
+        true
+    }
+
+    /// The batch has committed.
+    pub(super) fn keep(mut self) {
+        self.mine = 0;
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.mine, Ordering::Relaxed);
+    }
+}
+
+/// One batch.
+pub(super) struct Batch<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) part: &'a Part,
+    pub(super) segment: &'a Segment,
+    /// How long any round trip may take.
+    pub(super) limit: Duration,
+}
+
+/// The change of the rows behind `from`, or from the first.
+pub(super) fn change_sql<'a>(part: &'a Part, from: Option<&KeyText>) -> &'a SqlText {
+    if from.is_some() { &part.sql.change } else { &part.sql.change_from_start }
+}
+
+impl Batch<'_> {
+    /// Changes the rows up to `boundary` and moves the cursor. Returns how long the change took.
+    pub(super) async fn write(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        boundary: Option<Boundary>,
+        way: Way,
+    ) -> Result<Written, BatchError> {
+        let began = Instant::now();
+        let mut aside = Reserved::new(Arc::clone(&self.shared.bench.set_aside));
+        let advance = match boundary {
+            None => Advance { cursor: None, done: true, tally: Tally::default() },
+            Some(boundary) => {
+                let range = Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
+                let tally = match way {
+                    Way::Whole => self.change(tx, range.from.as_ref(), &range.through).await?,
+                    Way::Careful => self.carefully(tx, range, &mut aside).await?,
+                };
+                let tally = Tally { walked: boundary.rows, batches: 1, ..tally };
+                let done = self.segment.upper.as_ref() == Some(&boundary.key);
+                Advance { cursor: Some(boundary.key), done, tally }
+            }
+        };
+        let took = began.elapsed();
+        failpoint::hit("batch.changed");
+        self.record(tx, &advance).await?;
+        failpoint::hit("batch.recorded");
+        Ok(Written { advance, took, aside })
+    }
+
+    async fn record(&self, tx: &mut PgTransaction<'_>, advance: &Advance) -> Result<(), BatchError> {
+        let bench = &self.shared.bench;
+        let moved = bench.recorder.advance(&mut *tx, bench.index, self.segment, advance);
+        recorded(tokio::time::timeout(self.limit, moved).await)
+    }
+
+    /// The counts of one range's change.
+    async fn change(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Tally, BatchError> {
+        let sql = &self.part.sql;
+        let change = change_sql(self.part, from);
+        let still = if from.is_some() { sql.still_matching.as_ref() } else { sql.still_matching_from_start.as_ref() };
+        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
+        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
+        let mut tally = Tally::default();
+        match sql.answer {
+            Answer::RowsAffected => {
+                let done = within(self.limit, query.execute(&mut **tx)).await.map_err(failed)?;
+                tally.changed = done.rows_affected();
+            }
+            Answer::Counts => {
+                let row = within(self.limit, query.fetch_one(&mut **tx)).await.map_err(failed)?;
+                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                (tally.changed, tally.still_matching) = (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned());
+            }
+        }
+        if let Some(still) = still {
+            let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
+            let count: i64 = within(self.limit, query.fetch_one(&mut **tx)).await?;
+            tally.still_matching = count.max(0).cast_unsigned();
+        }
+        Ok(tally)
+    }
+
+    /// Changes a range by halves where it fails, down to single rows, which are set aside.
+    async fn carefully(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        whole: Range,
+        aside: &mut Reserved,
+    ) -> Result<Tally, BatchError> {
+        // What is checked only at the commit could not be told from row to row.
+        within(self.limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
+        let mut total = Tally::default();
+        let mut ranges = vec![whole];
+        while let Some(range) = ranges.pop() {
+            within(self.limit, tx.execute("SAVEPOINT howdah_range")).await?;
+            match self.change(tx, range.from.as_ref(), &range.through).await {
+                Ok(tally) => {
+                    within(self.limit, tx.execute("RELEASE SAVEPOINT howdah_range")).await?;
+                    total += tally;
+                }
+                Err(failure) if failure.is_data() => {
+                    within(self.limit, tx.execute("ROLLBACK TO SAVEPOINT howdah_range")).await?;
+                    match self.halves(tx, &range).await? {
+                        Halves::Two(lower, upper) => ranges.extend([upper, lower]),
+                        Halves::Row => {
+                            self.set_aside(tx, &range, &failure, aside).await?;
+                            total.quarantined += 1;
+                        }
+                        Halves::Empty => {}
+                    }
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(total)
+    }
+
+    async fn halves(&self, tx: &mut PgTransaction<'_>, range: &Range) -> Result<Halves, BatchError> {
+        let half = (range.rows / 2).max(1);
+        let keys = &self.part.keys;
+        let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+        let Some(lower) = lower else { return Ok(Halves::Empty) };
+        if lower.key == range.through {
+            if lower.rows <= 1 {
+                return Ok(Halves::Row);
+            }
+            // Rows have vanished since they were counted: the same range again, with the right number.
+            let half = lower.rows / 2;
+            let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+            let Some(lower) = lower else { return Ok(Halves::Empty) };
+            return Ok(Self::cut(range, lower));
+        }
+        Ok(Self::cut(range, lower))
+    }
+
+    fn cut(range: &Range, lower: Boundary) -> Halves {
+        let upper = Range {
+            from: Some(lower.key.clone()),
+            through: range.through.clone(),
+            rows: range.rows.saturating_sub(lower.rows).max(1),
+        };
+        Halves::Two(Range { from: range.from.clone(), through: lower.key, rows: lower.rows }, upper)
+    }
+
+    /// Sets the one row of `range` aside, unless that is one too many.
+    async fn set_aside(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        range: &Range,
+        failure: &BatchError,
+        aside: &mut Reserved,
+    ) -> Result<(), BatchError> {
+        let bench = &self.shared.bench;
+        let most = bench.limits.max_quarantined;
+        let (sqlstate, message) = match failure {
+            BatchError::Change(e, _) | BatchError::Sql(e) => (
+                error::code(e).map(str::to_owned),
+                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
+            ),
+            BatchError::Record(_) | BatchError::Plan(_) => (None, String::new()),
+        };
+        // Counted before it is written, so that two workers never pass the limit together.
+        if !aside.one_more(most) {
+            let (code, key) = (sqlstate.unwrap_or_default(), range.through.join(", "));
+            return Err(BatchError::Plan(
+                Cause::new(format!(
+                    "{}: more than {} rows are wrong: {message}",
+                    bench.what(),
+                    human::count(most)
+                ))
+                .sqlstate(code)
+                .detail(format!("the row with {} {key} would have been one too many to set aside", self.part.key_name()))
+                .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
+                .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
+            ));
+        }
+        let keys = &self.part.keys;
+        let row = within(self.limit, keys.row(&mut *tx, range.from.as_ref(), &range.through)).await?;
+        let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
+        let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
+        recorded(tokio::time::timeout(self.limit, written).await)
+    }
+}
+
+/// What a range that failed comes to.
+enum Halves {
+    /// Lower and upper half.
+    Two(Range, Range),
+    /// It is one row.
+    Row,
+    /// Its rows have vanished.
+    Empty,
+}
+
+fn recorded(written: Result<Result<(), RecordError>, tokio::time::error::Elapsed>) -> Result<(), BatchError> {
+    match written {
+        Ok(written) => written.map_err(BatchError::Record),
+        Err(_) => Err(BatchError::Sql(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "no answer to the batch's record",
+        )))),
+    }
+}
