@@ -16,7 +16,7 @@ use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
-use crate::plan::model::{Breaker, Limits, Plan, Retry, StepKind};
+use crate::plan::model::{Limits, Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, PoolShape};
 use crate::postgres::dsn::Target;
@@ -183,15 +183,6 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
         .hint("undo the change, or add --accept-changed-plan to go on with the new plan from where the run stands"))
 }
 
-/// What the plan asks for and does not get yet: it is read and checked, and a reader of the plan would rely on it.
-fn not_used_yet(plan: &Plan) -> Option<String> {
-    let retry = Retry { attempts: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
-    let breaker = Breaker { failures: 5, reset: Duration::from_mins(1) };
-    (plan.retry != retry || plan.breaker != breaker).then(|| {
-        "the plan's [retry] and [breaker] are not used yet: a batch that fails stops the run, resumable".to_owned()
-    })
-}
-
 fn assemble(
     opening: &Opening,
     plan: Plan,
@@ -247,7 +238,6 @@ fn assemble(
             wants_cleanup: cleans && !record.cleaned,
         });
     }
-    notices.extend(not_used_yet(&plan).map(|text| (Level::Info, text)));
     if !found.later.is_empty() {
         let text = format!(
             "checked only when it begins, since an earlier statement may make what it needs: {}",
