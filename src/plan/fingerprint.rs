@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::model::{Change, Expected, Plan, Sql, Step, StepKind};
+use super::model::{Backfill, Change, Expected, Plan, Sql, Step, StepKind, Undo};
 
 impl Plan {
     /// SHA-256 over the fingerprints of all steps in their order, in hex.
@@ -17,7 +17,8 @@ impl Plan {
 }
 
 impl Step {
-    /// SHA-256 of what the step does, in hex: kind, SQL (after `${ENV}` was filled in) and expectation.
+    /// SHA-256 of what the step does, in hex: kind, SQL (after `${ENV}` was filled in), what takes it
+    /// back, and expectation.
     ///
     /// Its name, its place in the file, comments and limits are left out: a run whose statement timed out may go on
     /// with a longer `timeout`. The columns of `set` are taken in alphabetical order, since PostgreSQL sets them all at
@@ -36,8 +37,18 @@ fn canonical(kind: &StepKind) -> Value {
         StepKind::Statement(statement) => {
             json!([FORM, "statement", statement.sql.text, text(statement.down.as_ref()), statement.cleanup])
         }
-        StepKind::Backfill(backfill) => json!([FORM, "backfill", backfill.table.text, change(&backfill.change)]),
+        StepKind::Backfill(step) => backfill(step),
         StepKind::Verify(verify) => json!([FORM, "verify", verify.sql.text, expected(&verify.expect)]),
+    }
+}
+
+/// What takes a backfill back is left out where it has none, so that those of an older howdah stay what they were.
+fn backfill(step: &Backfill) -> Value {
+    let (table, change) = (&step.table.text, change(&step.change));
+    match &step.undo {
+        Undo::None => json!([FORM, "backfill", table, change]),
+        Undo::Auto => json!([FORM, "backfill", table, change, ["undo", "auto"]]),
+        Undo::Sql(sql) => json!([FORM, "backfill", table, change, ["undo", "sql", sql.text]]),
     }
 }
 
@@ -121,6 +132,19 @@ mod tests {
         for text in other {
             assert_ne!(plan(&text).fingerprint(), before, "{text}");
         }
+    }
+
+    #[test]
+    fn a_backfill_has_the_fingerprint_that_it_had_before_it_could_be_undone() {
+        let raw = "[[step]]\nname = 'x'\nbackfill = 't'\nsql = 'UPDATE t SET a = 1 WHERE {batch}'\n";
+        let [set, sql] = [PLAN, raw].map(|text| plan(text).steps[0].fingerprint());
+        assert_eq!(set, "d8f6f296b98a05071299211219169b054b43d2f3d3c6f874ed7f5ecf245acc98");
+        assert_eq!(sql, "8f5040d57d39b69d575fed93d29b1b8c9ec234696e3c95720d48b732d07804da");
+        let auto = plan(&PLAN.replace("where = \"c\"", "where = \"c\"\nundo = \"auto\""));
+        assert_ne!(auto.steps[0].fingerprint(), set);
+        let undo_sql = |column: &str| format!("{raw}undo_sql = 'UPDATE t SET {column} = 0 WHERE {{batch}}'\n");
+        let [a, b] = ["a", "b"].map(|column| plan(&undo_sql(column)).steps[0].fingerprint());
+        assert!(a != sql && b != sql && a != b);
     }
 
     #[test]

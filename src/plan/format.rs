@@ -4,13 +4,23 @@
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     Text,
+    /// A text, of which "off" has a meaning of its own.
+    TextOrOff,
+    /// A text or a list of texts.
+    Texts,
     Whole,
+    /// A number, with or without a fraction.
+    Number,
     Truth,
     /// A whole number, a text or a boolean.
     Answer,
     /// Column names with an expression each.
     Columns,
     Table(&'static Table),
+    /// `slow` and `stop` of a signal in a table; `slow` alone; or "off".
+    Signal(&'static Table),
+    /// `[[limits.probe]]`.
+    Tables(&'static Table),
     /// `[[step]]`.
     Steps(&'static Table),
     /// Part of the design, and not built yet.
@@ -18,6 +28,42 @@ pub(super) enum Shape {
         with: &'static str,
         instead: &'static str,
     },
+}
+
+impl Shape {
+    /// What it takes, in words.
+    pub(super) fn wanted(self) -> &'static str {
+        match self {
+            Self::Text | Self::TextOrOff => "a string",
+            Self::Texts => "a string or a list of strings",
+            Self::Whole => "a whole number",
+            Self::Number => "a number",
+            Self::Truth => "true or false",
+            Self::Answer => "a whole number, a string or a boolean",
+            Self::Columns => "a table of columns",
+            Self::Table(_) => "a table",
+            Self::Signal(_) if self.takes_integers() => "a table of `slow` and `stop`, a whole number or \"off\"",
+            Self::Signal(_) => "a table of `slow` and `stop`, or a string",
+            Self::Tables(_) | Self::Steps(_) => "a list of tables",
+            Self::Later { .. } => "left out",
+        }
+    }
+
+    pub(super) fn takes_integers(self) -> bool {
+        match self {
+            Self::Whole | Self::Number | Self::Answer => true,
+            Self::Signal(limits) => limits.key("slow").is_some_and(|slow| slow.shape.takes_integers()),
+            Self::Text
+            | Self::TextOrOff
+            | Self::Texts
+            | Self::Truth
+            | Self::Columns
+            | Self::Table(_)
+            | Self::Tables(_)
+            | Self::Steps(_)
+            | Self::Later { .. } => false,
+        }
+    }
 }
 
 /// One key of a table.
@@ -83,8 +129,14 @@ impl Table {
         match self.path {
             "" => "at the top of the plan".to_owned(),
             path if path == STEP.path => "in a step".to_owned(),
-            path => format!("in `[{path}]`"),
+            _ => format!("in `{}`", self.header()),
         }
+    }
+
+    /// Its header, as it is written.
+    pub(super) fn header(&self) -> String {
+        let is_list = [STEP.path, PROBE.path].contains(&self.path);
+        if is_list { format!("[[{}]]", self.path) } else { format!("[{}]", self.path) }
     }
 }
 
@@ -92,10 +144,39 @@ impl Key {
     pub(super) fn is_built(&self) -> bool {
         !matches!(self.shape, Shape::Later { .. })
     }
+
+    /// Whether "off" is one of its values.
+    pub(super) fn can_be_off(&self) -> bool {
+        matches!(self.shape, Shape::TextOrOff | Shape::Signal(_))
+    }
 }
 
 /// Every table of a plan.
-pub(super) static TABLES: [&Table; 9] = [&TOP, &DATABASE, &POOL, &LIMITS, &BATCH, &RETRY, &BREAKER, &ALERTS, &STEP];
+pub(super) static TABLES: [&Table; 18] = [
+    &TOP,
+    &DATABASE,
+    &POOL,
+    &LIMITS,
+    &BATCH,
+    &RETRY,
+    &BREAKER,
+    &ALERTS,
+    &STEP,
+    &PROBE,
+    &REPLAY_LAG,
+    &WAL,
+    &ARCHIVE,
+    &SESSIONS,
+    &SNAPSHOT_AGE,
+    &FREE_DISK,
+    &HOST_CPU,
+    &FREE_MEMORY,
+];
+
+/// The key of that full name, such as `limits.batch.min`, or `set` of a step.
+pub(super) fn key_of(full_name: &str) -> Option<&'static Key> {
+    TABLES.iter().find_map(|table| table.keys.iter().find(|key| table.full_name(key.name) == full_name))
+}
 
 /// The kinds of step that come later.
 pub(super) const LATER_KINDS: [&str; 3] = ["import", "copy", "transform"];
@@ -114,14 +195,18 @@ pub(super) static TOP: Table = Table {
         later("ledger", "the ledger on Redis", "remove it: the ledger lies in the target database"),
         later("cache", "cached look-ups", "remove it"),
         later("notify", "notifications", "remove it: alerts are shown and logged"),
-        later("allowed", "the governor", ALLOWED),
+        key("allowed", Shape::Texts, ALLOWED),
     ],
 };
+
+const ALLOWED: &str = "allowed = \"22:00-06:00 Europe/Berlin\"";
 
 static DATABASE: Table = Table {
     path: "database",
     keys: &[
         key("url", Shape::Text, "url = \"${DATABASE_URL}\""),
+        key("control", Shape::Text, "control = \"postgres://user@host:5432/database\""),
+        key("slow", Shape::Text, "slow = \"1s\""),
         key("pool", Shape::Table(&POOL), "pool = { max = 20, idle = \"30s\", connect = \"2s\" }"),
     ],
 };
@@ -138,31 +223,28 @@ static POOL: Table = Table {
 static LIMITS: Table = Table {
     path: "limits",
     keys: &[
-        key("workers", Shape::Whole, "workers = 1"),
+        key("workers", Shape::Whole, "workers = 4"),
         key("batch", Shape::Table(&BATCH), "batch = { start = 1000, min = 100, max = 100000, target = \"500ms\" }"),
         key("lock_timeout", Shape::Text, "lock_timeout = \"2s\""),
         key("statement_timeout", Shape::Text, "statement_timeout = \"5s\""),
         key("idle_in_transaction_timeout", Shape::Text, "idle_in_transaction_timeout = \"60s\""),
         key("count_timeout", Shape::Text, "count_timeout = \"10m\""),
-        later("max_quarantined", "the quarantine", "remove it: a batch that fails stops the run, resumable"),
-        later("replay_lag", "the governor", UNGOVERNED),
-        later("wal", "the governor", UNGOVERNED),
-        later("archive", "the governor", UNGOVERNED),
-        later("waiters", "the governor", UNGOVERNED),
-        later("sessions", "the governor", UNGOVERNED),
-        later("snapshot_age", "the governor", UNGOVERNED),
-        later("vacuum", "the governor", UNGOVERNED),
-        later("free_disk", "the governor", UNGOVERNED),
-        later("host_cpu", "the governor", UNGOVERNED),
-        later("free_memory", "the governor", "remove it; `alerts.free_memory` warns without slowing down"),
-        later("probe", "the governor", UNGOVERNED),
-        later("nice", "the governor", UNGOVERNED),
-        later("allowed", "the governor", ALLOWED),
+        key("max_quarantined", Shape::Whole, "max_quarantined = 100"),
+        key("nice", Shape::Number, "nice = 0.5"),
+        key("waiters", Shape::TextOrOff, "waiters = \"200ms\""),
+        key("vacuum", Shape::Text, "vacuum = \"wait\""),
+        key("allowed", Shape::Texts, ALLOWED),
+        key("replay_lag", Shape::Signal(&REPLAY_LAG), "replay_lag = { slow = \"5s\", stop = \"60s\" }"),
+        key("wal", Shape::Signal(&WAL), "wal = { slow = \"16GiB\", stop = \"64GiB\" }"),
+        key("archive", Shape::Signal(&ARCHIVE), "archive = { slow = 256, stop = 2048 }"),
+        key("sessions", Shape::Signal(&SESSIONS), "sessions = { slow = 50, stop = 200 }"),
+        key("snapshot_age", Shape::Signal(&SNAPSHOT_AGE), "snapshot_age = { slow = \"10m\", stop = \"1h\" }"),
+        key("free_disk", Shape::Signal(&FREE_DISK), "free_disk = { slow = \"10%\", stop = \"5%\" }"),
+        key("host_cpu", Shape::Signal(&HOST_CPU), "host_cpu = { slow = \"80%\" }"),
+        key("free_memory", Shape::Signal(&FREE_MEMORY), "free_memory = { slow = \"10%\", stop = \"5%\" }"),
+        key("probe", Shape::Tables(&PROBE), "[[limits.probe]]"),
     ],
 };
-
-const UNGOVERNED: &str = "remove it, and pause by hand where needed; batches still follow `limits.batch.target`";
-const ALLOWED: &str = "remove it: start, pause and continue the run by hand";
 
 static BATCH: Table = Table {
     path: "limits.batch",
@@ -171,6 +253,56 @@ static BATCH: Table = Table {
         key("min", Shape::Whole, "min = 100"),
         key("max", Shape::Whole, "max = 100000"),
         key("target", Shape::Text, "target = \"500ms\""),
+    ],
+};
+
+static REPLAY_LAG: Table = Table {
+    path: "limits.replay_lag",
+    keys: &[key("slow", Shape::Text, "slow = \"5s\""), key("stop", Shape::Text, "stop = \"60s\"")],
+};
+
+static WAL: Table = Table {
+    path: "limits.wal",
+    keys: &[key("slow", Shape::Text, "slow = \"16GiB\""), key("stop", Shape::Text, "stop = \"64GiB\"")],
+};
+
+static ARCHIVE: Table = Table {
+    path: "limits.archive",
+    keys: &[key("slow", Shape::Whole, "slow = 256"), key("stop", Shape::Whole, "stop = 2048")],
+};
+
+static SESSIONS: Table = Table {
+    path: "limits.sessions",
+    keys: &[key("slow", Shape::Whole, "slow = 50"), key("stop", Shape::Whole, "stop = 200")],
+};
+
+static SNAPSHOT_AGE: Table = Table {
+    path: "limits.snapshot_age",
+    keys: &[key("slow", Shape::Text, "slow = \"10m\""), key("stop", Shape::Text, "stop = \"1h\"")],
+};
+
+static FREE_DISK: Table = Table {
+    path: "limits.free_disk",
+    keys: &[key("slow", Shape::Text, "slow = \"10%\""), key("stop", Shape::Text, "stop = \"5%\"")],
+};
+
+static HOST_CPU: Table = Table {
+    path: "limits.host_cpu",
+    keys: &[key("slow", Shape::Text, "slow = \"80%\""), key("stop", Shape::Text, "stop = \"95%\"")],
+};
+
+static FREE_MEMORY: Table = Table {
+    path: "limits.free_memory",
+    keys: &[key("slow", Shape::Text, "slow = \"10%\""), key("stop", Shape::Text, "stop = \"5%\"")],
+};
+
+static PROBE: Table = Table {
+    path: "limits.probe",
+    keys: &[
+        key("name", Shape::Text, "name = \"queue\""),
+        key("sql", Shape::Text, "sql = \"SELECT count(*) FROM queue\""),
+        key("slow", Shape::Number, "slow = 1000"),
+        key("stop", Shape::Number, "stop = 10000"),
     ],
 };
 
@@ -213,8 +345,8 @@ pub(super) static STEP: Table = Table {
         of(&[Kind::Backfill], key("alias", Shape::Text, "alias = \"u\"")),
         key("verify", Shape::Text, "verify = \"SELECT count(*) FROM users WHERE migrated_at IS NULL\""),
         of(&[Kind::Verify], key("expect", Shape::Answer, "expect = 0")),
-        later("undo", "the undo log", "remove the line to run without an undo log"),
-        later("undo_sql", "the undo log", "remove the line to run without an undo log"),
+        of(&[Kind::Backfill], key("undo", Shape::Text, "undo = \"auto\"")),
+        of(&[Kind::Backfill], key("undo_sql", Shape::Text, "undo_sql = \"UPDATE users u SET ... WHERE {batch}\"")),
         later("import", "imports of files", "load the file by `psql \\copy` first, and remove the step"),
         later("copy", "copies of tables", "use a `statement` or a `backfill` with `sql`, or remove the step"),
         later("transform", "row transforms", "use a `backfill` with SQL expressions, or remove the step"),
@@ -231,4 +363,22 @@ const fn of(kinds: &'static [Kind], key: Key) -> Key {
 
 const fn later(name: &'static str, with: &'static str, instead: &'static str) -> Key {
     Key { name, shape: Shape::Later { with, instead }, example: "", kinds: &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_is_built_has_an_example_that_names_it() {
+        for table in TABLES {
+            for key in table.keys.iter().filter(|key| key.is_built()) {
+                let found = key_of(&table.full_name(key.name)).map(|key| key.name);
+                assert_eq!(found, Some(key.name), "[{}]", table.path);
+                let header = format!("[{}]", table.full_name(key.name));
+                let names_it = key.example.starts_with(&format!("{} = ", key.name)) || key.example.contains(&header);
+                assert!(names_it, "{}: {}", key.name, key.example);
+            }
+        }
+    }
 }

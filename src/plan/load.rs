@@ -55,7 +55,7 @@ pub fn from_text(
         None => default_name(&source),
     };
     let database = options::database(&mut reader, raw.database.unwrap_or_default());
-    let limits = options::limits(&mut reader, raw.limits.unwrap_or_default());
+    let limits = options::limits(&mut reader, raw.limits.unwrap_or_default(), raw.allowed, database.pool_max);
     let retry = options::retry(&mut reader, raw.retry.unwrap_or_default());
     let breaker = options::breaker(&mut reader, raw.breaker.unwrap_or_default());
     let alerts = options::alerts(&mut reader, raw.alerts.unwrap_or_default());

@@ -9,9 +9,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::mistake::Mistake;
-use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, Retry};
-use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawRetry};
+use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, Retry, Vacuum};
+use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawRetry, Text};
+use super::raw_value::RawTexts;
+use super::signals;
 use super::values::{LONGEST, LONGEST_TIMEOUT, Reader};
+use super::window::Window;
 use crate::run::ByteSize;
 
 /// More rows than this in one transaction are never meant.
@@ -22,35 +25,53 @@ const COUNT: RangeInclusive<u64> = 1..=10_000;
 /// Connections: one at work, and enough beside it to watch, to write the ledger and to cancel what is at work.
 const POOL: RangeInclusive<u64> = 4..=10_000;
 
+/// More workers than this never made a database faster.
+const WORKERS: RangeInclusive<u64> = 1..=64;
+/// Connections of a worker: one for its batches, one that looks ahead.
+const PER_WORKER: u32 = 2;
+/// Connections beside those of the workers.
+const BESIDE_WORKERS: u32 = 4;
+/// More workers than this are only had by asking for them.
+const MOST_WORKERS_BY_DEFAULT: u32 = 8;
+
+/// Rows that may be set aside.
+const QUARANTINED: RangeInclusive<u64> = 0..=1_000_000_000;
+const NICE: RangeInclusive<f64> = 0.0..=100.0;
+
 /// A batch that aims at more than this is not gentle; and ten times this still fits PostgreSQL's timeouts.
 const LONGEST_TARGET: Duration = Duration::from_hours(1);
 
 pub(super) fn database(reader: &mut Reader<'_>, raw: RawDatabase) -> DatabaseOptions {
     let pool = raw.pool.unwrap_or_default();
     DatabaseOptions {
-        url: raw.url.and_then(|url| {
-            let url = reader.text("database.url", url)?;
-            let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.text.starts_with(scheme));
-            if !is_postgres {
-                reader.report(url.span, Mistake::NotPostgresUrl);
-                return None;
-            }
-            Some(SecretString::from(url.text))
-        }),
-        control: None,
-        slow: seconds(1),
+        url: raw.url.and_then(|url| address(reader, "database.url", url)),
+        control: raw.control.and_then(|control| address(reader, "database.control", control)),
+        slow: value(reader.duration("database.slow", raw.slow, LONGEST)).unwrap_or(seconds(1)),
         pool_max: small(reader.whole("database.pool.max", pool.max, &POOL)).unwrap_or(20),
         pool_idle: value(reader.duration("database.pool.idle", pool.idle, LONGEST)).unwrap_or(seconds(30)),
         pool_connect: value(reader.duration("database.pool.connect", pool.connect, LONGEST)).unwrap_or(seconds(2)),
     }
 }
 
-pub(super) fn limits(reader: &mut Reader<'_>, raw: RawLimits) -> Limits {
-    if let Some(workers) = reader.whole("limits.workers", raw.workers, &COUNT)
-        && workers.value > 1
-    {
-        reader.report(workers.span, Mistake::ParallelWorkers);
+fn address(reader: &mut Reader<'_>, key: &'static str, field: Text) -> Option<SecretString> {
+    let url = reader.text(key, field)?;
+    let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.text.starts_with(scheme));
+    if !is_postgres {
+        reader.report(url.span, Mistake::NotPostgresUrl { key });
+        return None;
     }
+    Some(SecretString::from(url.text))
+}
+
+/// `allowed` is that at the top of the plan; `pool_max` the connections that there are.
+pub(super) fn limits(
+    reader: &mut Reader<'_>,
+    mut raw: RawLimits,
+    allowed: Option<Located<RawTexts>>,
+    pool_max: u32,
+) -> Limits {
+    let signals = signals::signals(reader, &mut raw);
+    let workers = workers(reader, raw.workers, pool_max);
     let batch = batch(reader, raw.batch.unwrap_or_default());
     let mut timeout = |key: &str, field| reader.duration(key, field, LONGEST_TIMEOUT);
     let lock = timeout("limits.lock_timeout", raw.lock_timeout);
@@ -62,20 +83,101 @@ pub(super) fn limits(reader: &mut Reader<'_>, raw: RawLimits) -> Limits {
     {
         reader.report(statement.span.clone(), Mistake::TimeoutBelowTarget);
     }
+    let max_quarantined = reader.whole("limits.max_quarantined", raw.max_quarantined, &QUARANTINED);
+    let nice = reader.number("limits.nice", raw.nice, &NICE);
+    let waiters = waiters(reader, raw.waiters);
+    let vacuum = raw.vacuum.map(|vacuum| self::vacuum(reader, &vacuum)).unwrap_or_default();
+    let allowed = self::allowed(reader, allowed, raw.allowed);
     Limits {
-        workers: 1,
+        workers,
         batch,
         lock_timeout: value(lock).unwrap_or(seconds(2)),
         statement_timeout: value(statement).unwrap_or(batch.target * 10),
         idle_in_transaction_timeout: value(idle).unwrap_or(seconds(60)),
         count_timeout: value(count).unwrap_or(seconds(600)),
-        max_quarantined: 100,
-        nice: 0.0,
-        waiters: Some(Duration::from_millis(200)),
-        vacuum: super::model::Vacuum::Off,
-        allowed: Vec::new(),
-        signals: super::model::Signals::default(),
+        max_quarantined: value(max_quarantined).unwrap_or(100),
+        nice: value(nice).unwrap_or(0.0),
+        waiters,
+        vacuum,
+        allowed,
+        signals,
     }
+}
+
+/// A default gives way to the pool; what is asked for must fit into it.
+fn workers(reader: &mut Reader<'_>, field: Option<Located<i64>>, pool_max: u32) -> u32 {
+    let most = most_workers(pool_max);
+    let Some(Located { value, span }) = reader.whole("limits.workers", field, &WORKERS) else {
+        let cores =
+            std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+        return cores.min(MOST_WORKERS_BY_DEFAULT).min(most);
+    };
+    let workers = u32::try_from(value).unwrap_or(u32::MAX);
+    if workers > most {
+        let needed = workers.saturating_mul(PER_WORKER).saturating_add(BESIDE_WORKERS);
+        reader.report(span, Mistake::PoolTooSmall { workers, needed, pool: pool_max, most });
+    }
+    workers
+}
+
+/// One worker gets by with the smallest pool: it then looks ahead only where a connection is free.
+fn most_workers(pool_max: u32) -> u32 {
+    (pool_max.saturating_sub(BESIDE_WORKERS) / PER_WORKER).max(1)
+}
+
+fn waiters(reader: &mut Reader<'_>, field: Option<Text>) -> Option<Duration> {
+    if field.as_ref().is_some_and(|field| reader.is_off(field)) {
+        return None;
+    }
+    Some(value(reader.duration("limits.waiters", field, LONGEST)).unwrap_or(Duration::from_millis(200)))
+}
+
+fn vacuum(reader: &mut Reader<'_>, field: &Text) -> Vacuum {
+    match reader.word("limits.vacuum", field, &["off", "wait", "run"]) {
+        Some(1) => Vacuum::Wait,
+        Some(2) => Vacuum::Run,
+        _ => Vacuum::Off,
+    }
+}
+
+/// The windows, from the top of the plan or from `[limits]`.
+fn allowed(
+    reader: &mut Reader<'_>,
+    at_top: Option<Located<RawTexts>>,
+    in_limits: Option<Located<RawTexts>>,
+) -> Vec<Window> {
+    match (at_top, in_limits) {
+        (None, None) => Vec::new(),
+        (Some(at_top), None) => windows(reader, "allowed", at_top),
+        (None, Some(in_limits)) => windows(reader, "limits.allowed", in_limits),
+        (Some(at_top), Some(in_limits)) => {
+            reader.report_second(in_limits.span, at_top.span, Mistake::TwoAllowed);
+            Vec::new()
+        }
+    }
+}
+
+fn windows(reader: &mut Reader<'_>, key: &'static str, raw: Located<RawTexts>) -> Vec<Window> {
+    let span = raw.span.clone();
+    let texts = RawTexts::into_list(raw);
+    if texts.is_empty() {
+        let advice = "name a window, or remove it to run at any time".to_owned();
+        reader.report(span, Mistake::Empty { key: key.to_owned(), advice });
+    }
+    let mut windows = Vec::new();
+    for text in texts {
+        let Some(text) = reader.text(key, text) else { continue };
+        for window in text.text.split(';') {
+            match window.parse::<Window>() {
+                Ok(window) => windows.push(window),
+                Err(bad) => {
+                    let place = reader.part_of(text.span.clone(), bad.part(), 0);
+                    reader.report(place, Mistake::BadWindow { key, bad });
+                }
+            }
+        }
+    }
+    windows
 }
 
 fn batch(reader: &mut Reader<'_>, raw: RawBatch) -> BatchLimits {
@@ -86,20 +188,17 @@ fn batch(reader: &mut Reader<'_>, raw: RawBatch) -> BatchLimits {
     if let (Some(min), Some(max)) = (&min, &max)
         && min.value > max.value
     {
-        let mistake = Mistake::Contradiction { lower: "limits.batch.min", upper: "limits.batch.max" };
-        reader.report(min.span.clone(), mistake);
+        reader.report(min.span.clone(), Mistake::contradiction("limits.batch.min", "limits.batch.max"));
     }
     if let (Some(min), Some(start)) = (&min, &start)
         && min.value > start.value
     {
-        let mistake = Mistake::Contradiction { lower: "limits.batch.min", upper: "limits.batch.start" };
-        reader.report(min.span.clone(), mistake);
+        reader.report(min.span.clone(), Mistake::contradiction("limits.batch.min", "limits.batch.start"));
     }
     if let (Some(start), Some(max)) = (&start, &max)
         && start.value > max.value
     {
-        let mistake = Mistake::Contradiction { lower: "limits.batch.start", upper: "limits.batch.max" };
-        reader.report(start.span.clone(), mistake);
+        reader.report(start.span.clone(), Mistake::contradiction("limits.batch.start", "limits.batch.max"));
     }
     let [start, min, max] = [start, min, max].map(value);
     let (min, start, max) = completed(min, start, max);
@@ -122,8 +221,7 @@ pub(super) fn retry(reader: &mut Reader<'_>, raw: RawRetry) -> Retry {
     if let (Some(base), Some(max)) = (&base, &max)
         && base.value > max.value
     {
-        let mistake = Mistake::Contradiction { lower: "retry.base", upper: "retry.max" };
-        reader.report(base.span.clone(), mistake);
+        reader.report(base.span.clone(), Mistake::contradiction("retry.base", "retry.max"));
     }
     let (base, max) = match (value(base), value(max)) {
         (Some(base), Some(max)) => (base, max),

@@ -11,6 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::raw_value::{RawSignal, RawTexts};
+
 /// A value and its place in the text, in bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Located<T> {
@@ -57,8 +59,10 @@ pub(super) struct RawPlan {
     pub(super) name: Option<Text>,
     /// Where, and with how many connections.
     pub(super) database: Option<RawDatabase>,
-    /// How large a batch is, and how long anything may take.
+    /// How large a batch is, how many workers there are, how long anything may take, and what slows a run down.
     pub(super) limits: Option<RawLimits>,
+    /// The same as `allowed` in `[limits]`.
+    pub(super) allowed: Option<Located<RawTexts>>,
     /// How often a transient error is tried again.
     pub(super) retry: Option<RawRetry>,
     /// When to stop trying for a while.
@@ -77,6 +81,10 @@ pub(super) struct RawPlan {
 pub(super) struct RawDatabase {
     /// A `postgres://` URL. Default: `--database`, then `DATABASE_URL`, then libpq's own variables.
     pub(super) url: Option<Text>,
+    /// A `postgres://` URL that leads to the server itself, where `url` leads through a pooler in transaction mode.
+    pub(super) control: Option<Text>,
+    /// A statement of a batch that takes longer is logged with its plan, once per shape. Default: "1s".
+    pub(super) slow: Option<Text>,
     /// The pool of connections.
     pub(super) pool: Option<RawPool>,
 }
@@ -86,7 +94,7 @@ pub(super) struct RawDatabase {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct RawPool {
-    /// The most connections at once. Default: 20.
+    /// The most connections at once, at least 4: two for each of `limits.workers`, and four beside them. Default: 20.
     pub(super) max: Option<Located<i64>>,
     /// An idle connection is closed after this. Default: "30s".
     pub(super) idle: Option<Text>,
@@ -94,12 +102,13 @@ pub(super) struct RawPool {
     pub(super) connect: Option<Text>,
 }
 
-/// How large a batch is, and how long anything may take.
+/// How large a batch is, how many workers there are, how long anything may take, and what slows a run down.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct RawLimits {
-    /// Workers over the table. Only 1 is built yet.
+    /// The most workers over a table at once, 1 to 64. Default: the host's cores, at most 8, and no more than the pool has
+    /// connections for.
     pub(super) workers: Option<Located<i64>>,
     /// How large a batch is.
     pub(super) batch: Option<RawBatch>,
@@ -111,6 +120,53 @@ pub(super) struct RawLimits {
     pub(super) idle_in_transaction_timeout: Option<Text>,
     /// How long the count of what is left, and a `verify`, may take. Default: "10m".
     pub(super) count_timeout: Option<Text>,
+    /// Rows that may be set aside in a run; one more stops it, resumable. Default: 100.
+    pub(super) max_quarantined: Option<Located<i64>>,
+    /// After each batch a worker rests for this share of the batch's time, 0 to 100. Default: 0.
+    pub(super) nice: Option<Located<f64>>,
+    /// How long another session may wait for a lock of a batch before the batch gives way; or "off". Default: "200ms".
+    pub(super) waiters: Option<Text>,
+    /// What is done about dead rows of a step's table: "off", "wait" until autovacuum has cleared them, or "run" VACUUM
+    /// between batches. Default: "off".
+    pub(super) vacuum: Option<Text>,
+    /// When batches may run, such as "22:00-06:00 Europe/Berlin" or "sat,sun 00:00-24:00 UTC": several in a list, or with
+    /// `;` between them. Default: always.
+    pub(super) allowed: Option<Located<RawTexts>>,
+    /// How far the slowest standby is behind. Default: slow "5s", stop "60s".
+    pub(super) replay_lag: Option<Located<RawSignal<String>>>,
+    /// WAL that replication slots keep. Default: slow "16GiB", stop "64GiB".
+    pub(super) wal: Option<Located<RawSignal<String>>>,
+    /// WAL files that wait to be archived. Default: slow 256, stop 2048.
+    pub(super) archive: Option<Located<RawSignal<i64>>>,
+    /// Sessions of others that are active. Default: "off".
+    pub(super) sessions: Option<Located<RawSignal<i64>>>,
+    /// Age of the oldest snapshot in the database. Default: "off".
+    pub(super) snapshot_age: Option<Located<RawSignal<String>>>,
+    /// Free space of the data directory's file system, where howdah can read it. Default: slow "10%", stop "5%".
+    pub(super) free_disk: Option<Located<RawSignal<String>>>,
+    /// CPU of the host, when the server is on it. Default: "off".
+    pub(super) host_cpu: Option<Located<RawSignal<String>>>,
+    /// Free memory of the host, when the server is on it. Default: "off".
+    pub(super) free_memory: Option<Located<RawSignal<String>>>,
+    /// Questions of one's own, whose answers slow a run down.
+    pub(super) probe: Option<Vec<Located<RawProbe>>>,
+}
+
+/// A question of one's own, whose answer slows a run down.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawProbe {
+    /// Shown; unique in the plan. Default: "probe 1", by its place.
+    pub(super) name: Option<Text>,
+    /// A query; the first column of its first row is a number.
+    #[schemars(required)]
+    pub(super) sql: Option<Text>,
+    /// Past this, batches wait.
+    #[schemars(required)]
+    pub(super) slow: Option<Located<f64>>,
+    /// Past this, the run is paused. Default: it never is.
+    pub(super) stop: Option<Located<f64>>,
 }
 
 /// How large a batch is.
@@ -163,7 +219,7 @@ pub(super) struct RawAlerts {
     pub(super) memory: Option<Text>,
     /// Free memory of the host below this. Default: "10%".
     pub(super) free_memory: Option<Text>,
-    /// Failed batches of all batches. Default: "10%".
+    /// Rows set aside of the rows walked, once 1,000 are walked; past it the run stops. Default: "10%".
     pub(super) error_rate: Option<Text>,
 }
 
@@ -195,6 +251,10 @@ pub(super) struct RawStep {
     pub(super) sql: Option<Text>,
     /// With `sql`: the name of the table in it. Default: the table itself.
     pub(super) alias: Option<Text>,
+    /// With `set`: "auto" keeps the old values of its columns, so that the step can be undone.
+    pub(super) undo: Option<Text>,
+    /// With `sql`: what takes it back, in the same form, with `{batch}`.
+    pub(super) undo_sql: Option<Text>,
     /// A query; the first column of its first row is compared with `expect`.
     pub(super) verify: Option<Text>,
     /// With `verify`: a whole number, a text or a truth value.

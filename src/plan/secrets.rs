@@ -5,11 +5,14 @@ use std::ops::Range;
 /// What stands in the place of a password.
 pub(super) const MASK: &str = "***";
 
+/// The keys that hold the address of a database.
+const ADDRESSES: [&str; 2] = ["url", "control"];
+
 /// The places of all passwords in `text`: sorted, disjoint, never empty.
 ///
 /// A password is what stands between `:` and `@` in a URL, and what follows `password=` in a URL's parameters. The
-/// value of a key `url` is searched more widely, because a password that is written there may hold any character. A
-/// mere reference such as `${PGPASSWORD}` is no secret.
+/// value of a key `url` or `control` is searched more widely, because a password that is written there may hold any
+/// character. A mere reference such as `${PGPASSWORD}` is no secret.
 pub(super) fn ranges(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (at, separator) in text.match_indices("://") {
@@ -19,7 +22,7 @@ pub(super) fn ranges(text: &str) -> Vec<Range<usize>> {
         found.extend(in_userinfo(text, start..authority_end));
         found.extend(in_parameters(text, start..end));
     }
-    for value in values_of_url(text) {
+    for value in ADDRESSES.into_iter().flat_map(|key| values_of(key, text)) {
         match text[value.clone()].find("://") {
             Some(at) => {
                 let rest = value.start + at + "://".len()..value.end;
@@ -78,8 +81,8 @@ fn in_conninfo(text: &str, value: Range<usize>) -> Option<Range<usize>> {
     Some(start..value.end)
 }
 
-/// The insides of the strings that a key `url` is given.
-fn values_of_url(text: &str) -> Vec<Range<usize>> {
+/// The insides of the strings that `key` is given.
+fn values_of(key: &str, text: &str) -> Vec<Range<usize>> {
     let value_after = |at: usize| {
         let rest = &text[at..];
         let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
@@ -89,7 +92,7 @@ fn values_of_url(text: &str) -> Vec<Range<usize>> {
         let start = text.len() - body.len();
         Some(start..start + closing(body, quote))
     };
-    text.match_indices("url").filter_map(|(at, word)| value_after(at + word.len())).collect()
+    text.match_indices(key).filter_map(|(at, word)| value_after(at + word.len())).collect()
 }
 
 /// Where the string that `quote` opened ends: an escaped quote does not end it.
@@ -114,6 +117,8 @@ mod tests {
         let table = [
             ("url = \"postgres://u:secret@db/x\"", "url = \"postgres://u:***@db/x\""),
             ("url = 'postgres://u:p@ss/w#o?r\"d@db/x'", "url = 'postgres://u:***@db/x'"),
+            ("control = 'postgres://u:p@ss/w#o?r\"d@db/x'", "control = 'postgres://u:***@db/x'"),
+            ("control = \"host=db password = secret word\"", "control = \"host=db password =***\""),
             ("url = \"postgres://u:a\\\"b@db/x\"", "url = \"postgres://u:***@db/x\""),
             ("database = { url = \"postgres://u:it's@db\" }", "database = { url = \"postgres://u:***@db\" }"),
             ("url = \"postgres://db/x?user=u&password=s&a=b\"", "url = \"postgres://db/x?user=u&password=***&a=b\""),
@@ -132,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_sorted_disjoint_and_inside(text in "(url|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
+        fn ranges_are_sorted_disjoint_and_inside(text in "(url|control|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
             let mut end = 0;
             for range in ranges(&text) {
                 prop_assert!(range.start >= end && range.start < range.end);

@@ -30,13 +30,16 @@ fn table(format: &'static Table, entries: &DeTable<'_>, found: &mut Vec<Problem>
 }
 
 fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<'_>>, found: &mut Vec<Problem>) {
-    let wrong =
-        |wanted| Problem::new(value.span(), wrong_type(format.full_name(key.name), wanted, value.get_ref(), key));
     match (key.shape, value.get_ref()) {
-        (Shape::Text, DeValue::String(_))
+        (Shape::Later { with, instead }, _) => {
+            let mistake = Mistake::NotBuilt { key: format.full_name(key.name), with, instead };
+            found.push(Problem::new(name, mistake));
+        }
+        (Shape::Text | Shape::TextOrOff | Shape::Texts | Shape::Signal(_), DeValue::String(_))
+        | (Shape::Number, DeValue::Float(_))
         | (Shape::Truth, DeValue::Boolean(_))
         | (Shape::Answer, DeValue::String(_) | DeValue::Boolean(_)) => {}
-        (Shape::Whole | Shape::Answer, DeValue::Integer(number)) => {
+        (shape, DeValue::Integer(number)) if shape.takes_integers() => {
             if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
                 found.push(Problem::new(value.span(), too_large(format.full_name(key.name), number.to_string())));
             }
@@ -45,32 +48,31 @@ fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<
             found.push(Problem::new(value.span(), Mistake::InexactExpectation(number.to_string())));
         }
         (Shape::Columns, DeValue::Table(entries)) => columns(key, entries, found),
-        (Shape::Table(inner), DeValue::Table(entries)) => table(inner, entries, found),
+        (Shape::Table(inner) | Shape::Signal(inner), DeValue::Table(entries)) => table(inner, entries, found),
         (Shape::Steps(_), DeValue::Array(items)) if items.is_empty() => {
             found.push(Problem::new(value.span(), Mistake::NoSteps));
         }
-        (Shape::Steps(inner), DeValue::Array(items)) => {
+        (Shape::Texts | Shape::Tables(_) | Shape::Steps(_), DeValue::Array(items)) => {
             for item in items {
-                match item.get_ref() {
-                    DeValue::Table(entries) => step(inner, item.span(), entries, found),
-                    other => {
-                        found.push(Problem::new(item.span(), wrong_type("step".to_owned(), "a table", other, key)));
-                    }
-                }
+                one_of_list(format, key, item, found);
             }
         }
-        (Shape::Later { with, instead }, _) => {
-            let mistake = Mistake::NotBuilt { key: format.full_name(key.name), with, instead };
-            found.push(Problem::new(name, mistake));
+        (shape, other) => {
+            let mistake = wrong_type(format.full_name(key.name), shape.wanted(), other, key);
+            found.push(Problem::new(value.span(), mistake));
         }
-        (Shape::Text, _) => found.push(wrong("a string")),
-        (Shape::Whole, _) => found.push(wrong("a whole number")),
-        (Shape::Truth, _) => found.push(wrong("true or false")),
-        (Shape::Answer, _) => found.push(wrong("a whole number, a string or a boolean")),
-        (Shape::Columns, _) => found.push(wrong("a table of columns")),
-        (Shape::Table(_), _) => found.push(wrong("a table")),
-        (Shape::Steps(_), _) => found.push(wrong("a list of tables")),
     }
+}
+
+fn one_of_list(format: &Table, key: &Key, item: &Spanned<DeValue<'_>>, found: &mut Vec<Problem>) {
+    let wanted = match (key.shape, item.get_ref()) {
+        (Shape::Steps(inner), DeValue::Table(entries)) => return step(inner, item.span(), entries, found),
+        (Shape::Tables(inner), DeValue::Table(entries)) => return table(inner, entries, found),
+        (Shape::Texts, DeValue::String(_)) => return,
+        (Shape::Texts, _) => "a list of strings",
+        _ => "a table",
+    };
+    found.push(Problem::new(item.span(), wrong_type(format.full_name(key.name), wanted, item.get_ref(), key)));
 }
 
 fn columns(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
@@ -153,7 +155,7 @@ fn advice(format: &Table, name: &str) -> String {
         return match home.path {
             "" => format!("`{name}` belongs at the top of the plan, before the first `[table]`"),
             path if path == STEP.path => format!("`{name}` belongs in a `[[step]]`"),
-            path => format!("`{name}` belongs in `[{path}]`"),
+            _ => format!("`{name}` belongs in `{}`", home.header()),
         };
     }
     let known: Vec<String> = known().map(|key| format!("`{key}`")).collect();

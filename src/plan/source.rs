@@ -45,7 +45,8 @@ impl PlanSource {
         self.framed(line, column, " (this SQL, as it was sent)", &draw(&sql.text, at..at + length))
     }
 
-    /// The text with `***` in the place of each password: of `database.url`, and of any other URL.
+    /// The text with `***` in the place of each password: of `database.url` and `database.control`, and of any
+    /// other URL.
     #[must_use]
     pub fn redacted(&self) -> String {
         secrets::masked(&self.text)

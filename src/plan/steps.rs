@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::mistake::Mistake;
-use super::model::{Backfill, Change, Expected, Sql, Statement, Step, StepKind, Verify};
+use super::model::{Backfill, Change, Expected, Sql, Statement, Step, StepKind, Undo, Verify};
 use super::raw::{Located, RawExpected, RawStep, Text};
 use super::values::{LONGEST_TIMEOUT, Reader};
 
@@ -86,7 +86,29 @@ fn backfill(reader: &mut Reader<'_>, table: Text, raw: RawStep) -> Option<Backfi
             None
         }
     };
-    Some(Backfill { table: table?, change: change?, undo: super::model::Undo::None })
+    let (table, change) = (table?, change?);
+    let undo = match &change {
+        Change::Set { .. } => undo_of_set(reader, raw.undo, raw.undo_sql),
+        Change::Raw { .. } => undo_of_sql(reader, raw.undo, raw.undo_sql),
+    };
+    Some(Backfill { table, change, undo })
+}
+
+fn undo_of_set(reader: &mut Reader<'_>, undo: Option<Text>, undo_sql: Option<Text>) -> Undo {
+    if let Some(sql) = undo_sql {
+        reader.report(sql.span, Mistake::UndoSqlWithSet);
+    }
+    match undo.and_then(|undo| reader.word("undo", &undo, &["auto"])) {
+        Some(_) => Undo::Auto,
+        None => Undo::None,
+    }
+}
+
+fn undo_of_sql(reader: &mut Reader<'_>, undo: Option<Text>, undo_sql: Option<Text>) -> Undo {
+    if let Some(undo) = undo {
+        reader.report(undo.span, Mistake::UndoWithSql);
+    }
+    undo_sql.and_then(|sql| batch_sql(reader, "undo_sql", sql)).map_or(Undo::None, Undo::Sql)
 }
 
 fn set_change(
@@ -113,11 +135,17 @@ fn set_change(
 
 fn raw_change(reader: &mut Reader<'_>, sql: Text, alias: Option<Text>, filter: Option<Sql>) -> Option<Change> {
     let alias = alias.and_then(|alias| reader.text("alias", alias));
-    let sql = reader.text("sql", sql)?;
+    let sql = batch_sql(reader, "sql", sql)?;
+    Some(Change::Raw { sql, alias, filter })
+}
+
+/// A statement that is run once a batch: it holds `{batch}` exactly once.
+fn batch_sql(reader: &mut Reader<'_>, key: &'static str, sql: Text) -> Option<Sql> {
+    let sql = reader.text(key, sql)?;
     match sql.text.matches(BATCH).count() {
-        1 => return Some(Change::Raw { sql, alias, filter }),
-        0 => reader.report(sql.span, Mistake::NoBatch),
-        _ => reader.report(reader.part_of(sql.span, BATCH, 1), Mistake::SecondBatch),
+        1 => return Some(sql),
+        0 => reader.report(sql.span, Mistake::NoBatch { key }),
+        _ => reader.report(reader.part_of(sql.span, BATCH, 1), Mistake::SecondBatch { key }),
     }
     None
 }

@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::error::Problem;
-use super::format::{Key, TABLES};
+use super::format;
 use super::interpolate;
 use super::mistake::Mistake;
 use super::model::Sql;
@@ -49,7 +49,8 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, key: &str, field: Text) -> Option<Sql> {
         let text = self.filled(&field)?;
         if text.trim().is_empty() {
-            let advice = format!("write it like `{}`, or remove it", example(key));
+            let example = format::key_of(key).map_or("", |key| key.example);
+            let advice = format!("write it like `{example}`, or remove it");
             self.report(field.span, Mistake::Empty { key: key.to_owned(), advice });
             return None;
         }
@@ -90,6 +91,46 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number in a range.
+    pub(super) fn number(
+        &mut self,
+        key: &str,
+        field: Option<Located<f64>>,
+        range: &RangeInclusive<f64>,
+    ) -> Option<Located<f64>> {
+        let Located { value, span } = field?;
+        if range.contains(&value) {
+            return Some(Located { value, span });
+        }
+        let [value, least, most] = [&value, range.start(), range.end()].map(f64::to_string);
+        self.report(span, Mistake::OutOfRange { key: key.to_owned(), value, least, most });
+        None
+    }
+
+    /// A number, not infinite.
+    pub(super) fn finite(&mut self, key: &str, field: Located<f64>) -> Option<f64> {
+        if !field.value.is_finite() {
+            self.report(field.span, Mistake::NotFinite { key: key.to_owned() });
+            return None;
+        }
+        Some(field.value)
+    }
+
+    /// One of the words, by its place among them.
+    pub(super) fn word(&mut self, key: &'static str, field: &Text, words: &'static [&'static str]) -> Option<usize> {
+        let text = self.filled(field)?;
+        let place = words.iter().position(|word| *word == text.trim());
+        if place.is_none() {
+            self.report(field.span.clone(), Mistake::NotOneOf { key, words });
+        }
+        place
+    }
+
+    /// Whether it says "off". What cannot be filled in does not, and is told where its value is read.
+    pub(super) fn is_off(&self, field: &Text) -> bool {
+        interpolate::fill(&field.value, self.env).is_ok_and(|text| text.trim() == "off")
+    }
+
     /// A number of bytes, not zero.
     pub(super) fn size(&mut self, key: &str, field: Option<Text>) -> Option<ByteSize> {
         let field = field?;
@@ -114,8 +155,8 @@ impl<'a> Reader<'a> {
     pub(super) fn part_of(&self, span: Range<usize>, part: &str, nth: usize) -> Range<usize> {
         let inside = self.text.get(span.clone()).unwrap_or_default();
         match inside.match_indices(part).nth(nth) {
-            Some((at, part)) => span.start + at..span.start + at + part.len(),
-            None => span,
+            Some((at, part)) if !part.is_empty() => span.start + at..span.start + at + part.len(),
+            _ => span,
         }
     }
 
@@ -134,16 +175,6 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
-
-/// How a key is written, by the format's table.
-fn example(full_name: &str) -> &'static str {
-    let named = |key: &&Key, path: &str| match path {
-        "" | "step" => key.name == full_name,
-        path => full_name.strip_prefix(path).and_then(|rest| rest.strip_prefix('.')) == Some(key.name),
-    };
-    let mut tables = TABLES.iter();
-    tables.find_map(|table| table.keys.iter().find(|key| named(key, table.path))).map_or("", |key| key.example)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
@@ -175,16 +206,6 @@ mod tests {
         }
         for bad in ["10", "101%", "-1%", "NaN%", "inf%", "1e1%", "%", "", "ten%", "1.2.3%"] {
             assert_eq!(parse_percentage(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn every_key_that_is_built_has_an_example_that_names_it() {
-        for table in TABLES {
-            for key in table.keys.iter().filter(|key| key.is_built()) {
-                let example = example(&table.full_name(key.name));
-                assert!(example.trim_start_matches('[').starts_with(key.name), "{}: {example}", key.name);
-            }
         }
     }
 
