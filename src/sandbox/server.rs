@@ -44,7 +44,7 @@ pub struct Server {
     listen: Listen,
     port: u16,
     settings: Vec<(String, String)>,
-    /// `None` while no server runs: before the first start, and after [`Server::kill`].
+    /// `None` while no server runs: before the first start, and after [`Server::kill`] or [`Server::stop_immediate`].
     postmaster: Option<Child>,
     /// `None` once the sandbox is kept.
     guard: Option<Guard>,
@@ -209,7 +209,7 @@ impl Server {
         &self.installation.version.text
     }
 
-    /// The postmaster's pid; `None` after [`Server::kill`].
+    /// The postmaster's pid; `None` while no server runs.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.postmaster.as_ref().and_then(|child| i32::try_from(child.id()).ok())
@@ -229,6 +229,24 @@ impl Server {
             self.wait_for_exit().await?;
         }
         // Its children notice by themselves, a moment later. Until then they hold the data directory.
+        self.wait_until_cleared().await
+    }
+
+    /// Stops the server as `pg_ctl stop -m immediate` does, and waits until it and all its children are gone: sessions are
+    /// told and cut off, nothing is written down, and the next start recovers.
+    ///
+    /// # Errors
+    /// A process is still there after 10 s.
+    pub async fn stop_immediate(&mut self) -> Result<(), SandboxError> {
+        if let Some(pid) = self.pid() {
+            // It may have ended by itself: then there is nobody to signal.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+            self.wait_for_exit().await?;
+        }
+        self.wait_until_cleared().await
+    }
+
+    async fn wait_until_cleared(&self) -> Result<(), SandboxError> {
         let (data, name) = (self.directory.join("data"), name_of(&self.directory));
         let deadline = Instant::now() + VANISH;
         while process::any_of_cluster(&data, &name) {

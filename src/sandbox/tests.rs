@@ -81,7 +81,7 @@ async fn a_server_on_a_port_asks_for_the_password() {
 }
 
 #[tokio::test]
-async fn a_killed_server_restarts_with_its_data() {
+async fn a_killed_or_stopped_server_restarts_with_its_data() {
     let mut server = start(Options::default()).await;
     let url = server.url("postgres");
     let pool = pool(&url).await;
@@ -98,6 +98,14 @@ async fn a_killed_server_restarts_with_its_data() {
     assert_ne!(server.pid(), Some(first));
     assert_eq!(ask(&url, "SELECT answer::text FROM kept").await.unwrap(), "42");
     // A restart of one that runs is a fast shutdown first.
+    server.restart().await.unwrap();
+    assert_eq!(ask(&url, "SELECT answer::text FROM kept").await.unwrap(), "42");
+
+    let before = server.pid().unwrap();
+    server.stop_immediate().await.unwrap();
+    assert_eq!((server.pid(), life(before)), (None, Life::Gone));
+    assert!(!any_process_of(&directory));
+    server.stop_immediate().await.unwrap();
     server.restart().await.unwrap();
     assert_eq!(ask(&url, "SELECT answer::text FROM kept").await.unwrap(), "42");
 

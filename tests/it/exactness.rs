@@ -4,84 +4,114 @@ use std::time::Duration;
 
 use howdah::engine::failpoint;
 use nix::libc::SIGKILL;
+use nix::sys::signal::Signal;
 
-use crate::support::{Dice, Ended, Lab};
+use crate::support::{Dice, Lab};
 
-const PLAN: &str = r#"
+/// A change that is not idempotent, in small batches.
+fn plan_with(workers: u32) -> String {
+    format!(
+        r#"
 name = "credit"
 [limits]
-batch = { start = 100, min = 50, max = 100, target = "500ms" }
+workers = {workers}
+batch = {{ start = 100, min = 50, max = 100, target = "500ms" }}
 [[step]]
 name = "balances"
 backfill = "accounts"
-set = { balance = "balance + 1" }
-"#;
+set = {{ balance = "balance + 1" }}
+"#
+    )
+}
 
+/// Accounts that all differ, so that a row which was changed in another's place shows.
 async fn accounts(lab: &Lab, rows: u32) {
     lab.sql(&format!(
         "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);
-         INSERT INTO accounts SELECT i * 7, 0 FROM generate_series(1, {rows}) AS i;
+         INSERT INTO accounts SELECT i * 7, i * 1000 FROM generate_series(1, {rows}) AS i;
+         DROP TABLE IF EXISTS before; CREATE TABLE before AS TABLE accounts;
          ANALYZE accounts"
     ))
     .await;
 }
 
+/// Row by row: the table is what it was, with every balance raised by `times`.
 async fn expect_each_row_changed(lab: &Lab, times: i64) {
-    let wrong = lab.number(&format!("SELECT count(*) FROM accounts WHERE balance <> {times}")).await;
-    let sum = lab.number("SELECT coalesce(sum(balance), 0)::bigint FROM accounts").await;
+    let wrong = lab
+        .text(&format!(
+            "SELECT coalesce(string_agg(format('%s: %s became %s', id, was, now), ', '), 'none') FROM (
+                 SELECT id, b.balance AS was, a.balance AS now FROM before b FULL JOIN accounts a USING (id)
+                 WHERE a.balance IS DISTINCT FROM b.balance + {times} ORDER BY id LIMIT 20) wrong"
+        ))
+        .await;
+    assert_eq!(wrong, "none", "rows changed other than {times} times");
+}
+
+/// The ledger's account of `runs` whole runs: each row counted once, and segments that leave no gap and never overlap.
+async fn expect_whole_ledger(lab: &Lab, runs: i64) {
     let rows = lab.number("SELECT count(*) FROM accounts").await;
-    assert_eq!((wrong, sum), (0, rows * times), "rows changed other than {times} times, and the sum of all changes");
+    let (walked, changed) = (
+        lab.number("SELECT coalesce(sum(rows_walked), 0)::bigint FROM howdah.segment").await,
+        lab.number("SELECT coalesce(sum(rows_changed), 0)::bigint FROM howdah.segment").await,
+    );
+    assert_eq!((walked, changed), (runs * rows, runs * rows), "the ledger counts each row once as well");
+    let most = lab
+        .number("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM howdah.segment GROUP BY run, step) s")
+        .await;
+    assert!(most <= 4096, "{most} segments in one step");
+    let torn = lab
+        .number(
+            "SELECT count(*) FROM (
+                 SELECT lower_key, lag(upper_key) OVER w AS before, row_number() OVER w AS place FROM howdah.segment
+                 WINDOW w AS (PARTITION BY run, step, sweep ORDER BY lower_key[1]::bigint NULLS FIRST, upper_key[1]::bigint NULLS LAST)
+             ) s WHERE place > 1 AND lower_key IS DISTINCT FROM before",
+        )
+        .await;
+    assert_eq!(torn, 0, "segments that do not begin where the one before ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_killed_thirty_times_at_random_instants_changes_each_row_once() {
+async fn a_run_of_four_workers_killed_a_hundred_times_at_random_instants_changes_each_row_once() {
     let lab = Lab::open().await;
-    accounts(&lab, 200_000).await;
-    let plan = lab.plan("credit.toml", PLAN);
+    accounts(&lab, 250_000).await;
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let plan = plan.to_str().expect("a path");
-    let seed = 20_261_123;
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice::of_test(20_261_123);
     let mut kills = 0;
     let mut fresh = true;
-    while kills < 30 {
+    while kills < 100 {
         let arguments: &[&str] = if fresh { &["run", plan, "--headless"] } else { &["resume", "--headless"] };
         let mut running = lab.howdah(arguments).start();
         // The instant of the kill is the point of this test.
-        std::thread::sleep(Duration::from_millis(20 + dice.below(400)));
+        std::thread::sleep(Duration::from_millis(20 + dice.below(300)));
         running.kill_hard();
         let ended = running.wait();
         match (ended.signal(), ended.code()) {
             (Some(SIGKILL), _) => {
                 kills += 1;
-                // A kill may come before the run was made.
-                fresh = unfinished(&lab).await == 0;
+                lab.until_undriven().await;
+                // A kill may come before the run was made, or after its end was written down.
+                fresh = lab.unfinished().await == 0;
             }
             (_, Some(0)) => fresh = true,
-            other => panic!("seed {seed}, after {kills} kills: {other:?}\n{}", ended.stderr()),
+            other => panic!("after {kills} kills: {other:?}\n{}", ended.stderr()),
         }
     }
-    if unfinished(&lab).await > 0 {
+    if lab.unfinished().await > 0 {
         lab.howdah(&["resume", "--headless"]).run().expect_code(0);
     }
     // Of a run that was killed after its end only the ledger knows that it ended.
     let finished = lab.number("SELECT count(*) FROM howdah.run WHERE state = 'done'").await;
     assert!(finished >= 1);
     expect_each_row_changed(&lab, finished).await;
-    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
-    assert_eq!(walked, finished * 200_000, "the ledger counts each row once as well");
-}
-
-async fn unfinished(lab: &Lab) -> i64 {
-    if lab.number("SELECT (to_regclass('howdah.run') IS NOT NULL)::int::bigint").await == 0 {
-        return 0;
-    }
-    lab.number("SELECT count(*) FROM howdah.run WHERE state NOT IN ('done', 'superseded')").await
+    expect_whole_ledger(&lab, finished).await;
 }
 
 /// Steps of every kind, so that every failpoint is on the way.
 const EVERY_KIND: &str = r#"
 name = "every-kind"
 [limits]
+workers = WORKERS
 batch = { start = 500, min = 500, max = 500, target = "500ms" }
 [[step]]
 name = "column"
@@ -106,9 +136,18 @@ expect = 0
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_killed_at_any_failpoint_changes_each_row_once() {
+async fn a_run_of_one_worker_killed_at_any_failpoint_changes_each_row_once() {
+    walk_the_failpoints(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_four_workers_killed_at_any_failpoint_changes_each_row_once() {
+    walk_the_failpoints(4).await;
+}
+
+async fn walk_the_failpoints(workers: u32) {
     let lab = Lab::open().await;
-    let plan = lab.plan("every-kind.toml", EVERY_KIND);
+    let plan = lab.plan("every-kind.toml", &EVERY_KIND.replace("WORKERS", &workers.to_string()));
     let plan = plan.to_str().expect("a path");
     for name in failpoint::ALL {
         let per_batch = name.starts_with("batch.");
@@ -118,10 +157,14 @@ async fn a_run_killed_at_any_failpoint_changes_each_row_once() {
             let armed = format!("{name}=kill@{occurrence}");
             let killed = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", &armed).run();
             assert_eq!(killed.signal(), Some(SIGKILL), "{armed} was not reached:\n{}", killed.stderr());
+            lab.until_undriven().await;
             let resumed = lab.howdah(&["resume", "--headless"]).run();
             assert_eq!(resumed.code(), Some(0), "{armed}:\n{}", resumed.stderr());
             let wrong = lab
-                .number("SELECT count(*) FROM accounts WHERE marks <> 1 OR balance <> 1 + (CASE WHEN id <= 700 THEN 1000 ELSE 0 END)")
+                .number(
+                    "SELECT count(*) FROM accounts a FULL JOIN before b USING (id) WHERE a.marks IS DISTINCT FROM 1
+                     OR a.balance IS DISTINCT FROM b.balance + 1 + (CASE WHEN id <= 700 THEN 1000 ELSE 0 END)",
+                )
                 .await;
             assert_eq!(wrong, 0, "{armed}: rows changed other than once");
             let index = lab.number("SELECT count(*) FROM pg_class WHERE relname = 'accounts_marks'").await;
@@ -134,7 +177,7 @@ async fn a_run_killed_at_any_failpoint_changes_each_row_once() {
 async fn a_panic_in_the_engine_ends_the_run_as_failed_and_it_can_be_resumed() {
     let lab = Lab::open().await;
     accounts(&lab, 3000).await;
-    let plan = lab.plan("credit.toml", PLAN);
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let plan = plan.to_str().expect("a path");
     let armed = "batch.recorded=panic@7";
     lab.howdah(&["run", plan, "--headless"])
@@ -147,44 +190,19 @@ async fn a_panic_in_the_engine_ends_the_run_as_failed_and_it_can_be_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_and_restarted_changes_each_row_once() {
-    let mut lab = Lab::open().await;
-    accounts(&lab, 200_000).await;
-    let plan = lab.plan("credit.toml", PLAN);
-    let plan = plan.to_str().expect("a path").to_owned();
-    let mut dice = Dice::new(42);
-    let mut arguments = vec!["run", plan.as_str(), "--headless"];
-    for crash in 0..6_u32 {
-        let running = lab.howdah(&arguments).start();
-        let from = i64::from(crash) * 15_000;
-        lab.until(&format!(
-            "SELECT to_regclass('howdah.segment') IS NOT NULL AND coalesce((SELECT sum(rows_walked) FROM howdah.segment), 0) > {from}"
-        ))
-        .await;
-        std::thread::sleep(Duration::from_millis(dice.below(150)));
-        lab.server.kill().await.expect("the server dies");
-        let ended: Ended = running.wait();
-        ended.expect_code(1).expect_words(&["lost the connection to the server", "howdah resume"]);
-        lab.server.restart().await.expect("the server comes back");
-        arguments = vec!["resume", "--headless"];
-    }
-    lab.howdah(&["resume", "--headless"]).run().expect_code(0);
-    expect_each_row_changed(&lab, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_was_replaced_but_lives_is_refused_its_next_commit() {
     let lab = Lab::open().await;
     accounts(&lab, 20_000).await;
-    let plan = lab.plan("credit.toml", PLAN);
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let running = lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).start();
-    lab.until("SELECT coalesce((SELECT sum(rows_walked) FROM howdah.segment), 0) > 500").await;
+    lab.until_walked(500).await;
     // What another driver does first when it takes a run over.
     lab.sql("BEGIN; UPDATE howdah.run SET epoch = epoch + 1; UPDATE howdah.step SET epoch = epoch + 1; UPDATE howdah.segment SET epoch = epoch + 1; COMMIT")
         .await;
     let then = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
     running.wait().expect_code(1).expect_words(&["another driver has taken this run over"]);
-    let changed = lab.number("SELECT count(*) FROM accounts WHERE balance = 1").await;
+    let changed =
+        lab.number("SELECT sum(a.balance - b.balance)::bigint FROM accounts a JOIN before b USING (id)").await;
     assert_eq!(changed, then, "the replaced driver changed no row more");
     lab.howdah(&["resume", "--headless"]).run().expect_code(0);
     expect_each_row_changed(&lab, 1).await;
@@ -194,22 +212,30 @@ async fn a_driver_that_was_replaced_but_lives_is_refused_its_next_commit() {
 async fn a_new_run_fences_a_driver_that_has_lost_its_lock() {
     let lab = Lab::open().await;
     accounts(&lab, 20_000).await;
-    let plan = lab.plan("credit.toml", PLAN);
+    let plan = lab.plan("credit.toml", &plan_with(1));
     let plan = plan.to_str().expect("a path");
-    let old = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", "batch.recorded=sleep@20").start();
-    lab.until("SELECT coalesce((SELECT sum(rows_walked) FROM howdah.segment), 0) >= 1900").await;
-    // The lock goes with its session; the batch that is open stays open, and holds its segment's row.
+    let mut old = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", "batch.recorded=sleep@20").start();
+    // The twentieth batch is open, and holds its segment's row.
+    lab.until(
+        "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'howdah/%/balances'
+             AND state = 'idle in transaction' AND now() - state_change > interval '300 ms')",
+    )
+    .await;
+    // The lock goes with its session, and the process cannot take it again.
+    old.signal(Signal::SIGSTOP);
     lab.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'").await;
-    lab.until("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory')").await;
+    lab.until_undriven().await;
     let new = lab.howdah(&["run", plan, "--headless", "--new"]).start();
     lab.until("SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock')").await;
-    let mut old = old;
     old.kill_hard();
     old.wait();
     new.wait().expect_code(0);
-    let (once, twice) = (
-        lab.number("SELECT count(*) FROM accounts WHERE balance = 1").await,
-        lab.number("SELECT count(*) FROM accounts WHERE balance = 2").await,
-    );
+    let raised = async |times: i64| {
+        lab.number(&format!(
+            "SELECT count(*) FROM accounts a JOIN before b USING (id) WHERE a.balance = b.balance + {times}"
+        ))
+        .await
+    };
+    let (once, twice) = (raised(1).await, raised(2).await);
     assert_eq!((once, twice), (18_100, 1900), "nineteen batches of the old run, then all of the new one");
 }

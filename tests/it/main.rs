@@ -3,12 +3,21 @@
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 mod architecture;
+mod bouncer;
 mod commands;
 mod console;
 mod exactness;
+mod governor;
 mod keys;
+mod live;
+mod locks;
 mod mistakes;
+mod outages;
 mod plans;
+mod proxy;
+mod quarantine;
+mod slow;
 mod statements;
 mod support;
 mod sweeps;
+mod undo;

@@ -1,14 +1,18 @@
 //! A private server, plans on disk, and the binary.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use howdah::sandbox::{Listen, Options, Server};
-use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor};
+use serde_json::Value;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// Nothing here takes longer, on a machine that is busy as well.
 pub const DEADLINE: Duration = Duration::from_mins(2);
@@ -28,6 +32,12 @@ impl Lab {
 
     pub async fn over_tcp(password: &str) -> Self {
         Self::with(Options { listen: Listen::Tcp { password: password.to_owned().into() }, ..Options::default() }).await
+    }
+
+    /// With server settings of its own.
+    pub async fn tuned(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::with(Options { settings, ..Options::default() }).await
     }
 
     async fn with(options: Options) -> Self {
@@ -55,7 +65,40 @@ impl Lab {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
-    /// Waits until `sql` answers true.
+    /// A session of its own, for what another person or an application does.
+    pub async fn session(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.expect("a session")
+    }
+
+    /// The newest run's short id.
+    pub async fn run_id(&self) -> String {
+        self.text("SELECT right(id::text, 8) FROM howdah.run ORDER BY created_at DESC LIMIT 1").await
+    }
+
+    /// How many runs there are that fulfil a condition; none where there is no ledger yet.
+    pub async fn runs(&self, condition: &str) -> i64 {
+        if self.number("SELECT (to_regclass('howdah.run') IS NOT NULL)::int::bigint").await == 0 {
+            return 0;
+        }
+        self.number(&format!("SELECT count(*) FROM howdah.run WHERE {condition}")).await
+    }
+
+    /// How many runs have not come to their end.
+    pub async fn unfinished(&self) -> i64 {
+        self.runs("state NOT IN ('done', 'superseded')").await
+    }
+
+    /// Waits until more than `rows` rows are walked, over all runs and sweeps.
+    pub async fn until_walked(&self, rows: i64) {
+        self.until(&format!("SELECT coalesce(sum(rows_walked), 0) > {rows} FROM howdah.segment")).await;
+    }
+
+    /// Waits until nobody drives a run: the server has noticed that a killed driver is gone.
+    pub async fn until_undriven(&self) {
+        self.until("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory')").await;
+    }
+
+    /// Waits until `sql` answers true; what cannot be asked yet is not true.
     pub async fn until(&self, sql: &str) {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -111,11 +154,20 @@ impl Howdah {
         self
     }
 
+    /// With another `DATABASE_URL`.
+    pub fn at(mut self, url: &str) -> Self {
+        self.url = Some(url.to_owned());
+        self
+    }
+
     pub fn start(mut self) -> Running {
         if let Some(url) = &self.url {
             self.command.env("DATABASE_URL", url);
         }
-        Running { child: self.command.spawn().expect("howdah starts") }
+        let mut child = self.command.spawn().expect("howdah starts");
+        let stdout = Said::listen(child.stdout.take().expect("a pipe"));
+        let stderr = Said::listen(child.stderr.take().expect("a pipe"));
+        Running { child, stdout, stderr }
     }
 
     pub fn run(self) -> Ended {
@@ -123,8 +175,41 @@ impl Howdah {
     }
 }
 
+/// What a process has said so far.
+struct Said {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Said {
+    fn listen(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&bytes);
+        let listener = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = from.read(&mut buffer) {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { bytes, listener: Some(listener) }
+    }
+
+    fn so_far(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything; the process has ended.
+    fn all(&mut self) -> Vec<u8> {
+        self.listener.take().map(JoinHandle::join).transpose().expect("all of the output");
+        self.so_far()
+    }
+}
+
+/// howdah at work. Dropping it kills it: no test that fails leaves it behind.
 pub struct Running {
     pub child: Child,
+    stdout: Said,
+    stderr: Said,
 }
 
 impl Running {
@@ -138,10 +223,27 @@ impl Running {
         nix::sys::signal::kill(pid, signal).expect("a signal");
     }
 
+    /// What it has said so far, on both outputs.
+    pub fn said(&self) -> String {
+        [&self.stdout, &self.stderr].map(|said| String::from_utf8_lossy(&said.so_far()).into_owned()).concat()
+    }
+
+    /// Waits until it has said this.
+    pub async fn until_said(&mut self, words: &str) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            // Whether it has ended is asked first: what it said last is heard then.
+            let ended = self.child.try_wait().expect("a status");
+            let said = self.said();
+            if said.contains(words) {
+                return;
+            }
+            assert!(ended.is_none() && Instant::now() < end, "never said `{words}` ({ended:?}):\n{said}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub fn wait(mut self) -> Ended {
-        let (mut stdout, mut stderr) = (self.child.stdout.take(), self.child.stderr.take());
-        let out = std::thread::spawn(move || all(stdout.as_mut()));
-        let err = std::thread::spawn(move || all(stderr.as_mut()));
         let end = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a status") {
@@ -152,16 +254,16 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        Ended { output: Output { status, stdout: out.join().expect("stdout"), stderr: err.join().expect("stderr") } }
+        Ended { output: Output { status, stdout: self.stdout.all(), stderr: self.stderr.all() } }
     }
 }
 
-fn all(from: Option<&mut impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        from.read_to_end(&mut bytes).expect("output");
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nearly always it has ended, and both are told so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
-    bytes
 }
 
 #[derive(Debug)]
@@ -186,6 +288,22 @@ impl Ended {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
+    /// The facts of a run with `--json`: kind and text, in order.
+    pub fn events(&self) -> Vec<(String, String)> {
+        let words = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        self.stdout()
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["type"] == "event")
+            .map(|line| (words(&line, "kind"), words(&line, "text")))
+            .collect()
+    }
+
+    /// The texts of the facts of one kind.
+    pub fn events_of(&self, kind: &str) -> Vec<String> {
+        self.events().into_iter().filter(|(of, _)| of == kind).map(|(_, text)| text).collect()
+    }
+
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code(), Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
@@ -202,7 +320,7 @@ impl Ended {
     }
 }
 
-/// A small generator of numbers, seeded: the same "random" instants every time, printed where they matter.
+/// A small generator of numbers, seeded: the same "random" instants every time.
 pub struct Dice(u64);
 
 impl Dice {
@@ -210,9 +328,27 @@ impl Dice {
         Self(seed)
     }
 
+    /// The dice of a test: by `HOWDAH_SEED` where it is set, else by the test's own seed, which a failure shows.
+    #[expect(clippy::print_stderr, reason = "the seed is shown where a test fails")]
+    pub fn of_test(seed: u64) -> Self {
+        let given = std::env::var("HOWDAH_SEED").ok().map(|text| text.parse().expect("HOWDAH_SEED is a number"));
+        let seed = given.unwrap_or(seed);
+        eprintln!("seed: HOWDAH_SEED={seed}");
+        Self(seed)
+    }
+
     /// Knuth's MMIX constants.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
+    }
+
+    /// So many different numbers below `limit`, in their order.
+    pub fn distinct(&mut self, many: usize, limit: u64) -> Vec<u64> {
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < many {
+            drawn.insert(self.below(limit));
+        }
+        drawn.into_iter().collect()
     }
 }

@@ -1,0 +1,226 @@
+//! Servers that die and networks that fail: a run waits them out, in one and the same process, and each row changes once.
+
+use std::time::{Duration, Instant};
+
+use crate::proxy::Proxy;
+use crate::support::{Ended, Lab, Running};
+
+/// Short deadlines and a breaker that is quick, so that the tests are.
+const PLAN: &str = r#"
+name = "credit"
+[limits]
+workers = 4
+batch = { start = 100, min = 50, max = 100, target = "500ms" }
+lock_timeout = "1s"
+statement_timeout = "2s"
+idle_in_transaction_timeout = "5s"
+[retry]
+base = "50ms"
+max = "500ms"
+[breaker]
+failures = 3
+reset = "2s"
+[[step]]
+name = "balances"
+backfill = "accounts"
+set = { balance = "balance + 1" }
+"#;
+
+const ROWS: i64 = 150_000;
+
+async fn accounts(lab: &Lab) {
+    lab.sql(&format!(
+        "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);
+         INSERT INTO accounts SELECT i * 7, i * 1000 FROM generate_series(1, {ROWS}) AS i;
+         CREATE TABLE before AS TABLE accounts; ANALYZE accounts"
+    ))
+    .await;
+}
+
+/// A run that is under way, in the plan's name, at a URL.
+async fn begin(lab: &Lab, url: &str) -> Running {
+    accounts(lab).await;
+    let plan = lab.plan("credit.toml", PLAN);
+    let running = lab.howdah(&["run", plan.to_str().expect("a path"), "--json"]).at(url).start();
+    lab.until_walked(5000).await;
+    running
+}
+
+async fn expect_rows_once(lab: &Lab) {
+    let wrong = lab
+        .number(
+            "SELECT count(*) FROM before b FULL JOIN accounts a USING (id) WHERE a.balance IS DISTINCT FROM b.balance + 1",
+        )
+        .await;
+    assert_eq!(wrong, 0, "rows changed other than once");
+}
+
+/// In the table and in the ledger, by one and the same process.
+async fn expect_each_row_once(lab: &Lab) {
+    expect_rows_once(lab).await;
+    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    assert_eq!(walked, ROWS, "the ledger counts each row once as well");
+    assert_eq!(
+        lab.number("SELECT count(*) FROM howdah.event WHERE kind = 'run_resumed'").await,
+        0,
+        "one process did it"
+    );
+}
+
+/// Waits until the outage is over for howdah, and it goes on.
+async fn until_it_goes_on(lab: &Lab) {
+    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    lab.until_walked(walked + 2000).await;
+}
+
+/// The run has come through, and its facts tell of failures that were tried again.
+fn expect_survived(running: Running) -> Ended {
+    let ended = running.wait().expect_code(0);
+    let told = ended.events_of("retried").len() + ended.events_of("breaker").len();
+    assert!(told > 0, "nothing tells of the outage: {:?}", ended.events());
+    ended
+}
+
+fn expect_breaker(ended: &Ended) {
+    let told = ended.events_of("breaker");
+    assert!(told.len() >= 2, "the breaker opened and closed again: {:?}", ended.events());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_stopped_and_restarted_is_waited_out_and_each_row_changes_once() {
+    let mut lab = Lab::open().await;
+    let url = lab.url.clone();
+    let running = begin(&lab, &url).await;
+
+    lab.server.kill().await.expect("the server dies");
+    // Long enough for three failures in a row, which open the breaker.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    lab.server.restart().await.expect("the server comes back");
+    until_it_goes_on(&lab).await;
+
+    lab.server.stop_immediate().await.expect("the server stops");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    lab.server.restart().await.expect("the server comes back");
+    until_it_goes_on(&lab).await;
+
+    // A fast stop, and at once a start.
+    lab.server.restart().await.expect("the server comes back");
+
+    expect_breaker(&expect_survived(running));
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_an_administrator_ends_are_opened_again_and_each_row_changes_once() {
+    let lab = Lab::open().await;
+    let url = lab.url.clone();
+    let running = begin(&lab, &url).await;
+    for _ in 0..5 {
+        // All of them: workers', the lock's, the heartbeat's.
+        lab.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%'").await;
+        until_it_goes_on(&lab).await;
+    }
+    expect_survived(running);
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_the_network_cuts_are_opened_again_and_each_row_changes_once() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let running = begin(&lab, &url).await;
+    for _ in 0..5 {
+        proxy.cut().await;
+        until_it_goes_on(&lab).await;
+    }
+    expect_survived(running);
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_for_some_seconds_is_waited_out_and_each_row_changes_once() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let running = begin(&lab, &url).await;
+    proxy.refuse().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    proxy.pass().await;
+    until_it_goes_on(&lab).await;
+    expect_breaker(&expect_survived(running));
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_freezes_and_then_passes_new_connections_only_hangs_no_worker() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let running = begin(&lab, &url).await;
+    let began = Instant::now();
+    // Longer than any deadline of the plan: connections that are opened meanwhile freeze as well.
+    proxy.freeze().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // The sessions behind the old connections live on at the server, with their locks, and nobody will ever end them
+    // from this side.
+    proxy.forget().await;
+    until_it_goes_on(&lab).await;
+    // And once more, without a warning.
+    proxy.forget().await;
+    expect_survived(running);
+    assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_freezes_for_a_moment_and_thaws_changes_each_row_once() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let running = begin(&lab, &url).await;
+    for millis in [300, 1500, 4000] {
+        proxy.freeze().await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        proxy.pass().await;
+        until_it_goes_on(&lab).await;
+    }
+    running.wait().expect_code(0);
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_was_cut_off_while_another_took_its_run_over_says_so_and_changes_nothing_more() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let first = begin(&lab, &url).await;
+    // The first driver hears nothing any more, and its sessions end, the one with the lock among them.
+    proxy.freeze().await;
+    lab.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%'").await;
+    lab.until_undriven().await;
+    let second = lab.howdah(&["resume", "--headless"]).start();
+    let pid = second.child.id();
+    lab.until(&format!("SELECT driver_pid = {pid} FROM howdah.run")).await;
+    until_it_goes_on(&lab).await;
+    // Now the first one hears again, and comes back.
+    proxy.pass().await;
+    first.wait().expect_code(1).expect_words(&["another driver has taken this run over"]);
+    second.wait().expect_code(0);
+    expect_rows_once(&lab).await;
+    assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, ROWS);
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_told_to_stop_while_the_server_is_away_stops_and_can_be_resumed() {
+    let mut lab = Lab::open().await;
+    let url = lab.url.clone();
+    let running = begin(&lab, &url).await;
+    lab.server.kill().await.expect("the server dies");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = Instant::now();
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    // Where it stands cannot be written down: either code is honest, hanging is not.
+    let ended = running.wait();
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert!(matches!(ended.code(), Some(1 | 3)), "{:?}\n{}", ended.code(), ended.stderr());
+    lab.server.restart().await.expect("the server comes back");
+    lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+    expect_rows_once(&lab).await;
+}
