@@ -17,6 +17,7 @@ pub mod state;
 pub mod text;
 pub mod timer;
 pub mod vitals;
+pub mod why;
 
 pub use cause::Cause;
 pub use command::{Asker, Command};
