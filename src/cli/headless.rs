@@ -1,22 +1,19 @@
 //! A run without the console: a progress bar, plain lines, or JSON lines. A reader that went away disturbs nothing.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use crate::run::progress::Total;
+use super::progress_json::{self, harmless, typed};
+use super::progress_line::{bar_line, event_line, line, status};
 use crate::run::report::Report;
-use crate::run::snapshot::{Activity, BatchActivity};
-use crate::run::text::clean;
-use crate::run::{Eta, Event, EventKind, RunState, Snapshot, human};
+use crate::run::{Event, EventKind, Snapshot, human};
 
 /// How a run is shown without the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +26,6 @@ pub enum Style {
     Json,
 }
 
-/// The bar's cells.
-const CELLS: u16 = 12;
 /// Lines that may wait for a slow reader. Beyond that the newest snapshot replaces older ones, and events are skipped.
 const WAITING: usize = 64;
 /// The last event may come this long after the last snapshot.
@@ -146,7 +141,7 @@ impl Printer {
             Style::Bar | Style::Lines if said == self.said => return,
             Style::Bar => Output::Status(bar_line(snapshot)),
             Style::Lines => Output::Line(line(snapshot)),
-            Style::Json => Output::Line(harmless(&json(snapshot))),
+            Style::Json => Output::Line(harmless(&progress_json::progress(snapshot))),
         };
         self.said = said;
         self.send(output).await;
@@ -226,249 +221,11 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// `███████████░░░░░ emails 71.3% ...`
-fn bar_line(snapshot: &Snapshot) -> String {
-    let gauge = fraction(snapshot).map_or_else(String::new, gauge);
-    [gauge, status(snapshot)].iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
-}
-
-fn gauge(fraction: f64) -> String {
-    let full = (0..CELLS).filter(|cell| f64::from(cell + 1) <= fraction * f64::from(CELLS)).count();
-    "█".repeat(full) + &"░".repeat(usize::from(CELLS) - full)
-}
-
-fn fraction(snapshot: &Snapshot) -> Option<f64> {
-    match &snapshot.activity {
-        Activity::Idle => None,
-        Activity::Batches(batches) => batches.estimate.fraction(),
-        Activity::Statement { fraction, .. } => *fraction,
-    }
-}
-
-/// `14:03:22 emails 71.3% ETA 11–13s 48,210 rows/s 1,426,000 / ~2,000,000 rows`. Times are UTC, as in the events.
-fn line(snapshot: &Snapshot) -> String {
-    format!("{} {}", snapshot.now.format("%H:%M:%S"), status(snapshot))
-}
-
-/// `14:03:22 WARN free memory of the host 8.2% (limit 10%)`
-fn event_line(event: &Event) -> String {
-    format!("{} {} {}", event.at.format("%H:%M:%S"), event.level.word(), clean(&event.text))
-}
-
-/// What the run does, in words: step, state where it is not simply running, share, ETA, rate, rows.
-fn status(snapshot: &Snapshot) -> String {
-    let mut parts = Vec::new();
-    if let Some((_, step)) = snapshot.current_step() {
-        parts.push(clean(&step.name).into_owned());
-    }
-    if snapshot.state != RunState::Running || parts.is_empty() {
-        parts.push(snapshot.state.word().to_owned());
-    }
-    match &snapshot.activity {
-        Activity::Idle => {}
-        Activity::Batches(batches) => {
-            if batches.sweep > 1 {
-                parts.push(format!("sweep {}", batches.sweep));
-            }
-            parts.extend(batches.estimate.fraction().map(human::percent));
-            // What matters most comes first: a narrow terminal cuts the end off.
-            if snapshot.state.is_working() {
-                parts.push(format!("ETA {}", human::eta(batches.eta)));
-                parts.extend(batches.rate.map(|rate| format!("{} rows/s", human::rate(rate))));
-            }
-            parts.push(human::estimate(&batches.estimate));
-        }
-        Activity::Statement { what, fraction, since } => {
-            parts.push(clean(what).into_owned());
-            parts.extend(fraction.map(human::percent));
-            if snapshot.state.is_working() {
-                let open = (snapshot.now - *since).to_std().unwrap_or_default();
-                parts.push(format!("for {}", human::rough_duration(open)));
-            }
-        }
-    }
-    parts.join(" ")
-}
-
-/// The progress as JSON. Durations are seconds and say so; what is not known is `null`.
-fn json(snapshot: &Snapshot) -> Value {
-    let step = snapshot.current_step();
-    let batches = match &snapshot.activity {
-        Activity::Batches(batches) => Some(batches),
-        Activity::Idle | Activity::Statement { .. } => None,
-    };
-    let what = match &snapshot.activity {
-        Activity::Statement { what, .. } => Some(what),
-        Activity::Idle | Activity::Batches(_) => None,
-    };
-    json!({
-        "type": "progress",
-        "at": snapshot.now,
-        "run": snapshot.run,
-        "state": snapshot.state.word(),
-        "step": step.map(|(_, step)| &step.name),
-        "step_number": step.map(|(index, _)| index + 1),
-        "steps": snapshot.steps.len(),
-        "statement": what,
-        "fraction": fraction(snapshot),
-        "walked": batches.map(|batches| batches.estimate.walked),
-        "total": batches.map(|batches| total(batches.estimate.total)),
-        "sweep": batches.map(|batches| batches.sweep),
-        "rows_per_second": batches.and_then(|batches| batches.rate),
-        "eta_seconds": batches.and_then(|batches| eta(batches.eta)),
-        "batch": batches.map(batch),
-        "rows_changed": snapshot.rows_changed(),
-        "worked_seconds": snapshot.spent.worked.as_secs_f64(),
-        "paused_seconds": snapshot.spent.paused.as_secs_f64(),
-    })
-}
-
-fn total(total: Total) -> Value {
-    match total {
-        Total::Unknown => json!({ "kind": "unknown", "rows": null }),
-        Total::About(rows) => json!({ "kind": "about", "rows": rows }),
-        Total::Exactly(rows) => json!({ "kind": "exactly", "rows": rows }),
-    }
-}
-
-fn eta(eta: Eta) -> Option<Value> {
-    match eta {
-        Eta::Unknown => None,
-        Eta::Within { least, most } => Some(json!({ "least": least.as_secs_f64(), "most": most.as_secs_f64() })),
-    }
-}
-
-fn batch(batches: &BatchActivity) -> Value {
-    json!({
-        "rows": batches.last.map(|last| last.rows),
-        "seconds": batches.last.map(|last| last.took.as_secs_f64()),
-        "next_rows": batches.next_size,
-        "target_seconds": batches.target.as_secs_f64(),
-    })
-}
-
-/// An object whose first key is its `type`.
-fn typed(kind: &str, content: &impl Serialize) -> Value {
-    let mut object = Map::new();
-    object.insert("type".to_owned(), Value::from(kind));
-    if let Ok(Value::Object(fields)) = serde_json::to_value(content) {
-        object.extend(fields);
-    }
-    Value::Object(object)
-}
-
-/// The JSON text with everything that could steer a terminal as `\u` escapes: harmless to look at, and nothing is lost.
-fn harmless(value: &Value) -> String {
-    let text = value.to_string();
-    if matches!(clean(&text), Cow::Borrowed(_)) {
-        return text;
-    }
-    let escaped = text.chars().map(|c| match clean(c.encode_utf8(&mut [0; 4])) {
-        Cow::Borrowed(_) => c.to_string(),
-        Cow::Owned(_) => format!("\\u{:04x}", u32::from(c)),
-    });
-    escaped.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::timer::Spent;
-    use crate::run::{Asker, Estimate, Level, StepState, StepView};
-    use chrono::{DateTime, Utc};
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_772_373_802, 0).unwrap()
-    }
-
-    fn snapshot(state: RunState, name: &str, activity: Activity) -> Snapshot {
-        let mut snapshot = Snapshot::starting(now(), "7f3a09c2".into(), "p".into(), "h".into());
-        snapshot.state = state;
-        snapshot.activity = activity;
-        snapshot.steps.push(StepView {
-            name: name.to_owned(),
-            kind: "backfill".to_owned(),
-            state: StepState::Running,
-            spent: Spent::default(),
-            ended_after: None,
-            rows_walked: 0,
-            rows_changed: 5,
-            batches: 0,
-            retries: 0,
-            quarantined: 0,
-            waited: Duration::ZERO,
-            churn: None,
-            outcome: None,
-        });
-        snapshot
-    }
-
-    fn batches() -> Activity {
-        let (least, most) = (Duration::from_secs(11), Duration::from_secs(13));
-        Activity::Batches(BatchActivity {
-            estimate: Estimate { walked: 1_426_000, total: Total::About(2_000_000) },
-            sweep: 1,
-            eta: Eta::Within { least, most },
-            rate: Some(48_210.0),
-            mean_rate: None,
-            last: None,
-            next_size: 7000,
-            target: Duration::from_millis(500),
-            at_floor: false,
-            segments: crate::run::snapshot::Parts::default(),
-        })
-    }
-
-    #[test]
-    fn a_line_says_time_step_share_rows_rate_and_eta() {
-        let paused = RunState::Paused { since: now(), by: Asker::Signal };
-        let what = "building index".to_owned();
-        let since = now() - Duration::from_secs(12);
-        let statement = Activity::Statement { what, fraction: Some(0.43), since };
-        let rows = "1,426,000 / ~2,000,000 rows";
-        let table = [
-            (RunState::Running, batches(), format!("14:03:22 st\u{fffd}ep 71.3% ETA 11–13s 48,210 rows/s {rows}")),
-            (paused, batches(), format!("14:03:22 st\u{fffd}ep paused 71.3% {rows}")),
-            (RunState::Running, statement, "14:03:22 st\u{fffd}ep building index 43.0% for 12s".to_owned()),
-        ];
-        for (state, activity, expected) in table {
-            assert_eq!(line(&snapshot(state, "st\x1bep", activity)), expected);
-        }
-        let starting = Snapshot::starting(now(), "r".into(), "p".into(), "h".into());
-        assert_eq!(line(&starting), "14:03:22 starting");
-    }
-
-    #[test]
-    fn the_gauge_is_full_only_at_the_end() {
-        for (fraction, full) in [(0.0, 0), (0.5, 6), (0.999, 11), (1.0, 12), (7.0, 12), (f64::NAN, 0)] {
-            let cells: Vec<char> = gauge(fraction).chars().collect();
-            assert_eq!((cells.len(), cells.iter().filter(|cell| **cell == '█').count()), (12, full), "{fraction}");
-        }
-    }
-
-    #[test]
-    fn progress_in_json_names_its_units_and_says_null_where_nothing_is_known() {
-        let progress = json(&snapshot(RunState::Running, "emails", batches()));
-        assert_eq!(progress["type"], json!("progress"));
-        assert_eq!((&progress["step"], &progress["step_number"]), (&json!("emails"), &json!(1)));
-        assert_eq!(progress["walked"], json!(1_426_000));
-        assert_eq!(progress["total"], json!({ "kind": "about", "rows": 2_000_000 }));
-        assert_eq!(progress["eta_seconds"], json!({ "least": 11.0, "most": 13.0 }));
-        assert_eq!(progress["batch"]["rows"], json!(null));
-        let idle = json(&snapshot(RunState::Running, "emails", Activity::Idle));
-        assert_eq!((&idle["total"], &idle["batch"], &idle["fraction"]), (&json!(null), &json!(null), &json!(null)));
-    }
-
-    #[test]
-    fn json_cannot_steer_a_terminal_and_loses_nothing() {
-        let text = "a\x1b[2J\u{9b}\u{202e}é\n".to_owned();
-        let event = Event { at: now(), level: Level::Warning, kind: EventKind::Notice, text: text.clone() };
-        let line = harmless(&typed("event", &event));
-        assert!(line.starts_with(r#"{"type":"event","at":"2026-03-01T14:03:22Z","level":"warning","kind":"notice""#));
-        assert!(line.contains("\\u009b\\u202eé\\n") && !line.chars().any(char::is_control), "{line}");
-        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["text"], Value::from(text));
-        assert_eq!(event_line(&event), "14:03:22 WARN a\u{fffd}[2J\u{fffd}\u{fffd}é ");
-    }
+    use crate::cli::headless_samples::{batches, now, snapshot};
+    use crate::run::RunState;
 
     #[tokio::test]
     async fn following_ends_with_the_run_or_with_its_last_publisher() {

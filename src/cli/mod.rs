@@ -5,10 +5,14 @@ pub mod demo;
 pub mod drive;
 pub mod environment;
 pub mod headless;
+#[cfg(test)]
+mod headless_samples;
 pub mod keys;
 pub mod log;
 pub mod opening;
 pub mod probe;
+mod progress_json;
+mod progress_line;
 pub mod report;
 pub mod resume;
 pub mod run;

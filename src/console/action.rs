@@ -14,6 +14,12 @@ pub enum Action {
     LongerBatches,
     /// Aim at shorter batches.
     ShorterBatches,
+    /// One more worker.
+    MoreWorkers,
+    /// One worker less.
+    FewerWorkers,
+    /// Close the circuit breaker: try again now.
+    CloseBreaker,
     /// Show or hide the keys.
     Help,
     /// Ask how to leave, or leave if the run is over.

@@ -9,7 +9,7 @@ use super::Leave;
 use super::action::{Action, Effect, Haste};
 use super::keymap::{BINDABLE_COUNT, Context};
 use super::ui::{Choice, Overlay, Ui};
-use crate::run::{Asker, Command, RunState, Snapshot};
+use crate::run::{self, Asker, BreakerView, Command, Pace, RunState, Snapshot, why};
 
 /// How often a run that stands still is shown anew: it costs bytes on a slow line, and says little.
 const STILL: TimeDelta = TimeDelta::seconds(10);
@@ -77,6 +77,9 @@ impl App {
             Action::TogglePause => self.toggle_pause(),
             Action::LongerBatches => self.ask(Command::LongerBatches(Asker::Console)),
             Action::ShorterBatches => self.ask(Command::ShorterBatches(Asker::Console)),
+            Action::MoreWorkers => self.ask(Command::MoreWorkers(Asker::Console)),
+            Action::FewerWorkers => self.ask(Command::FewerWorkers(Asker::Console)),
+            Action::CloseBreaker => self.close_breaker(),
             Action::Help => {
                 self.ui.overlay = match self.ui.overlay {
                     Overlay::None | Overlay::Quit { .. } => Overlay::Help { scroll: 0 },
@@ -144,6 +147,14 @@ impl App {
         }
         self.ui.notice = None;
         vec![Effect::Send(command), Effect::Redraw(Haste::Quick)]
+    }
+
+    fn close_breaker(&mut self) -> Vec<Effect> {
+        if self.is_over() || !why::is_closed(&self.newest.pace.breaker) {
+            return self.ask(Command::CloseBreaker(Asker::Console));
+        }
+        self.ui.notice = Some("the breaker is closed: there is nothing to close");
+        redraw()
     }
 
     fn quit(&mut self) -> Vec<Effect> {
@@ -249,8 +260,10 @@ impl App {
             Overlay::Help { .. } | Overlay::Quit { selected: Choice::Stay } => self.close(),
             Overlay::Quit { selected: Choice::KeepRunning } => {
                 let mut effects = Vec::new();
-                // Without a console nobody could end the pause.
-                if matches!(self.newest.state, RunState::Pausing { .. } | RunState::Paused { .. }) {
+                // Without a console nobody could end the pause; the governor ends its own.
+                if let RunState::Pausing { by, .. } | RunState::Paused { by, .. } = self.newest.state
+                    && by != Asker::Governor
+                {
                     effects.push(Effect::Send(Command::Continue(Asker::Console)));
                 }
                 effects.push(Effect::Leave(Leave::KeepRunning));
@@ -320,7 +333,15 @@ impl App {
         newest.now - shown.now >= STILL
             || newest.events.back() != shown.events.back()
             || alerts(newest) != alerts(shown)
+            || pace_news(&newest.pace) != pace_news(&shown.pace)
     }
+}
+
+/// What of the pace is news: what is waited for, what each signal does, the workers, the breaker. Values are not.
+fn pace_news(pace: &Pace) -> (Option<&str>, Vec<run::Effect>, [u32; 2], std::mem::Discriminant<BreakerView>) {
+    let hold = pace.hold.as_ref().map(|hold| hold.key.as_str());
+    let effects = pace.signals.iter().map(|signal| signal.effect).collect();
+    (hold, effects, [pace.wanted, pace.most], std::mem::discriminant(&pace.breaker))
 }
 
 fn redraw() -> Vec<Effect> {

@@ -66,6 +66,54 @@ fn each_key_asks_for_what_the_state_allows() {
 }
 
 #[test]
+fn workers_come_and_go_by_keys_while_the_run_is_not_over() {
+    for state in states() {
+        let over = state.is_over();
+        for (key, command) in [("]", Command::MoreWorkers(BY)), ("[", Command::FewerWorkers(BY))] {
+            let expected = if over { vec![] } else { vec![Effect::Send(command), QUICK] };
+            assert_eq!(press(&mut app(state.clone()), key), expected, "{key} while {}", state.word());
+        }
+    }
+}
+
+#[test]
+fn the_breaker_is_closed_by_a_key_only_where_it_is_not_closed() {
+    let mut closed = app(RunState::Running);
+    assert_eq!(press(&mut closed, "b"), [QUICK]);
+    assert!(closed.ui.notice.is_some());
+    for snapshot in [samples::breaker_open(), samples::breaker_half_open()] {
+        let mut app = App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Vec::new()));
+        assert_eq!(press(&mut app, "b"), [Effect::Send(Command::CloseBreaker(BY)), QUICK]);
+    }
+    assert_eq!(press(&mut app(states()[8].clone()), "b"), []);
+}
+
+#[test]
+fn going_on_without_a_console_ends_a_pause_of_the_operators_and_not_one_of_the_governors() {
+    let since = samples::running().now;
+    for (by, continues) in [(Asker::Console, true), (Asker::Signal, true), (Asker::Governor, false)] {
+        let mut app = app(RunState::Paused { since, by });
+        press(&mut app, "q");
+        let effects = press(&mut app, "enter");
+        let sent = effects.contains(&Effect::Send(Command::Continue(BY)));
+        assert_eq!((sent, effects.last()), (continues, Some(&Effect::Leave(Leave::KeepRunning))), "{}", by.name());
+    }
+}
+
+#[test]
+fn a_paused_run_is_shown_anew_when_the_governor_changes_its_mind_and_not_for_a_new_value() {
+    let governed = samples::paused_by_governor();
+    let mut app = App::new(Arc::new(governed.clone()), Ui::new(Keymap::defaults(), Vec::new()));
+    let mut newer = governed;
+    newer.pace.signals[0].value = "64s".to_owned();
+    assert!(app.update(Action::Snapshot(Arc::new(newer.clone()))).is_empty());
+    newer.pace.signals[0].effect = run::Effect::Free;
+    assert_eq!(app.update(Action::Snapshot(Arc::new(newer.clone()))), [Effect::Redraw(Haste::Calm)]);
+    newer.pace.hold = None;
+    assert_eq!(app.update(Action::Snapshot(Arc::new(newer))), [Effect::Redraw(Haste::Calm)]);
+}
+
+#[test]
 fn a_run_that_is_over_is_left_with_any_of_three_keys() {
     for state in states().into_iter().filter(RunState::is_over) {
         for key in ["q", "enter", "esc", "ctrl-c"] {

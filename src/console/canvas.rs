@@ -37,7 +37,7 @@ impl<'a> Canvas<'a> {
 
     /// Draws a pane's frame with its title, where there is room for one, and returns the place inside.
     pub(crate) fn pane(&mut self, area: Rect, title: &str) -> Rect {
-        if area.height < MIN_FRAMED_HEIGHT || area.width < MIN_FRAMED_WIDTH {
+        if !is_framed(area) {
             return area;
         }
         let room = usize::from(area.width) - 6;
@@ -52,6 +52,20 @@ impl<'a> Canvas<'a> {
         let inside = block.inner(area);
         block.render(area, self.buffer);
         Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside }
+    }
+
+    /// Writes into the lower edge of a pane's frame, where it has one: what is worth knowing, and not worth a line.
+    pub(crate) fn footer(&mut self, area: Rect, role: Role, text: &str) {
+        if is_framed(area) {
+            let text = format!(" {} ", fit(text, Self::footer_room(area)));
+            let inside = Rect { x: area.x + 1, y: area.bottom() - 1, width: area.width - 2, height: 1 };
+            self.line(inside, 0, &Line::from(self.span(role, text)));
+        }
+    }
+
+    /// The cells that a [`Canvas::footer`] of `area` has.
+    pub(crate) fn footer_room(area: Rect) -> usize {
+        usize::from(area.width).saturating_sub(6)
     }
 
     /// A box over what is already drawn.
@@ -133,6 +147,10 @@ impl<'a> Canvas<'a> {
             self.buffer.set_style(Rect { y: area.y + y, height: 1, ..area }, style);
         }
     }
+}
+
+fn is_framed(area: Rect) -> bool {
+    area.height >= MIN_FRAMED_HEIGHT && area.width >= MIN_FRAMED_WIDTH
 }
 
 /// A number of cells as a coordinate.

@@ -2,7 +2,7 @@
 
 use ratatui::symbols::border;
 
-use crate::run::{Level, RunState, StepState};
+use crate::run::{Effect, Level, RunState, StepState};
 
 /// One set of signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Glyphs {
     pub arrow: &'static str,
     starting: &'static str,
     running: &'static str,
+    /// Of a run that could go on, and waits.
+    pub holding: &'static str,
     pausing: &'static str,
     paused: &'static str,
     resuming: &'static str,
@@ -51,6 +53,7 @@ pub(crate) const UNICODE: Glyphs = Glyphs {
     arrow: "→",
     starting: "◌",
     running: "●",
+    holding: "◔",
     pausing: "◐",
     paused: "‖",
     resuming: "◑",
@@ -86,6 +89,7 @@ pub(crate) const ASCII: Glyphs = Glyphs {
     arrow: ">",
     starting: "o",
     running: "*",
+    holding: ":",
     pausing: "~",
     paused: "=",
     resuming: "~",
@@ -128,6 +132,17 @@ impl Glyphs {
         }
     }
 
+    /// The sign of what one of the governor's signals does.
+    #[must_use]
+    pub fn effect(&self, effect: Effect) -> &'static str {
+        match effect {
+            Effect::Shown | Effect::Free => self.waiting,
+            Effect::Holds => self.info,
+            Effect::Sheds | Effect::Waits | Effect::Unread => self.warning,
+            Effect::Pauses => self.critical,
+        }
+    }
+
     /// The sign of an event or an alert.
     #[must_use]
     pub fn level(&self, level: Level) -> &'static str {
@@ -162,7 +177,7 @@ mod tests {
 
     fn all(glyphs: &Glyphs) -> Vec<&'static str> {
         let mut all = vec![glyphs.full, glyphs.empty, glyphs.none, glyphs.arrow, glyphs.waiting, glyphs.current];
-        all.extend([glyphs.starting, glyphs.running, glyphs.pausing, glyphs.paused, glyphs.resuming]);
+        all.extend([glyphs.starting, glyphs.running, glyphs.holding, glyphs.pausing, glyphs.paused, glyphs.resuming]);
         all.extend([glyphs.stopping, glyphs.stopped, glyphs.failed, glyphs.done]);
         all.extend([glyphs.info, glyphs.warning, glyphs.critical]);
         all.extend([glyphs.border.top_left, glyphs.border.vertical_left, glyphs.border.horizontal_top]);

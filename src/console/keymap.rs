@@ -72,7 +72,7 @@ const fn bindable(context: Context, name: &'static str, action: Action, about: &
 }
 
 /// How many actions keys can be bound to.
-pub const BINDABLE_COUNT: usize = 14;
+pub const BINDABLE_COUNT: usize = 17;
 
 /// Every action that keys can be bound to, in the order of the help.
 pub static BINDABLE: [Bindable; BINDABLE_COUNT] = [
@@ -83,6 +83,9 @@ pub static BINDABLE: [Bindable; BINDABLE_COUNT] = [
     bindable(Context::View, "pause", Action::TogglePause, "pause at the batch's edge, or continue"),
     bindable(Context::View, "longer-batches", Action::LongerBatches, "longer batches: faster, longer locks"),
     bindable(Context::View, "shorter-batches", Action::ShorterBatches, "shorter batches: gentler"),
+    bindable(Context::View, "more-workers", Action::MoreWorkers, "one more worker: faster, more load"),
+    bindable(Context::View, "fewer-workers", Action::FewerWorkers, "one worker less, at its batch's edge"),
+    bindable(Context::View, "close-breaker", Action::CloseBreaker, "close the open circuit breaker: try again now"),
     bindable(Context::View, "quit", Action::Quit, "ask how to leave"),
     bindable(Context::Dialogue, "next", Action::Next, "next line or choice"),
     bindable(Context::Dialogue, "previous", Action::Previous, "previous line or choice"),
@@ -426,6 +429,18 @@ mod tests {
         let expected =
             "mine.toml:2:10: `spce` is not a key that a terminal can send\n2 | pause = [\"spce\"]\n  |          ^^^^^^";
         assert!(error.to_string().starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn brackets_are_written_read_and_pressed_as_they_are() {
+        let keymap = Keymap::defaults();
+        for (sign, action) in [(']', Action::MoreWorkers), ('[', Action::FewerWorkers)] {
+            let pressed = KeyCombination::from(crossterm::event::KeyCode::Char(sign));
+            assert_eq!(keymap.action(Context::View, pressed), Some(&action));
+            assert_eq!(keymap.first_key(&action), Some(sign.to_string()));
+        }
+        let traded = Keymap::merged("mine", "[view]\nmore-workers = \"[\"\nfewer-workers = [\"]\"]\n").unwrap();
+        assert_eq!(Keymap::merged("printed", &traded.to_toml()).unwrap(), traded);
     }
 
     #[test]

@@ -7,10 +7,14 @@ const WIDE: u16 = 110;
 /// From this width on, progress and checkpoints do.
 const MEDIUM: u16 = 70;
 /// The height of the progress pane, frame included, that holds all of its lines.
-const PROGRESS: u16 = 8;
+const PROGRESS: u16 = 9;
 /// From this height of the body on, the progress pane has room for a chart of so many more lines.
 const TALL: u16 = 30;
-const CHART: u16 = 4;
+const CHART: u16 = 3;
+/// The height that the tables have at least where there is room.
+const TABLES: u16 = 8;
+/// The lowest frame that the governor's signals are worth.
+const GOVERNOR: u16 = 6;
 /// Below this height of the body there is only the progress pane.
 const BODY: u16 = 12;
 /// The lowest frame that holds a heading and a line.
@@ -24,6 +28,7 @@ pub(crate) struct Panes {
     pub checkpoints: Option<Rect>,
     pub tables: Option<Rect>,
     pub resources: Option<Rect>,
+    pub governor: Option<Rect>,
     pub alerts: Option<Rect>,
     pub hints: Option<Rect>,
 }
@@ -33,6 +38,7 @@ pub(crate) struct Panes {
 pub(crate) struct Needs {
     pub steps: usize,
     pub tables: usize,
+    pub signals: usize,
 }
 
 /// Divides the screen.
@@ -44,10 +50,19 @@ pub(crate) fn arrange(area: Rect, needs: Needs) -> Panes {
     } else {
         (None, rest)
     };
-    let alone = Panes { header, progress: body, checkpoints: None, tables: None, resources: None, alerts: None, hints };
+    let alone = Panes {
+        header,
+        progress: body,
+        checkpoints: None,
+        tables: None,
+        resources: None,
+        governor: None,
+        alerts: None,
+        hints,
+    };
     if area.width >= WIDE && body.height >= BODY {
         wide(body, needs, alone)
-    } else if area.width >= MEDIUM && body.height >= PROGRESS {
+    } else if area.width >= MEDIUM && body.height >= TABLES {
         medium(body, needs, alone)
     } else if body.height >= BODY {
         narrow(body, needs, alone)
@@ -56,7 +71,7 @@ pub(crate) fn arrange(area: Rect, needs: Needs) -> Panes {
     }
 }
 
-/// Two columns, and the alerts below.
+/// Two columns, and the alerts below, beside the governor's signals.
 fn wide(body: Rect, needs: Needs, panes: Panes) -> Panes {
     let least = if body.height >= TALL { PROGRESS + CHART } else { PROGRESS };
     let top = framed(needs.steps + 2).clamp(least, least.max(body.height / 3));
@@ -66,10 +81,16 @@ fn wide(body: Rect, needs: Needs, panes: Panes) -> Panes {
     if rest.height <= LOWEST {
         return Panes { alerts: Some(rest), ..panes };
     }
-    let below = framed(needs.tables + 1).clamp(PROGRESS, PROGRESS.max(rest.height / 2)).min(rest.height - 1);
+    let below = framed(needs.tables + 1).clamp(TABLES, TABLES.max(rest.height / 2)).min(rest.height - 1);
     let (below, alerts) = cut(rest, below);
     let (tables, resources) = columns(below);
-    Panes { tables: Some(tables), resources: Some(resources), alerts: Some(alerts), ..panes }
+    let (alerts, governor) = if needs.signals > 0 && alerts.height >= GOVERNOR {
+        let (alerts, governor) = columns(alerts);
+        (alerts, Some(governor))
+    } else {
+        (alerts, None)
+    };
+    Panes { tables: Some(tables), resources: Some(resources), governor, alerts: Some(alerts), ..panes }
 }
 
 /// Progress beside checkpoints, then tables, resources and alerts below each other.
@@ -96,13 +117,16 @@ fn below(rest: Rect, needs: Needs, panes: Panes) -> Panes {
     let room = rest.height.saturating_sub(1);
     let resources = if room >= RESOURCES + LOWEST { RESOURCES } else { 0 };
     let tables = match room - resources {
-        room @ LOWEST.. => room.min(framed(needs.tables + 1).max(PROGRESS)),
+        room @ LOWEST.. => room.min(framed(needs.tables + 1).max(TABLES)),
         _ => 0,
     };
     let (tables, rest) = cut(rest, tables);
-    let (resources, alerts) = cut(rest, resources);
+    let (resources, rest) = cut(rest, resources);
+    let governor = framed(needs.signals + 1).max(GOVERNOR);
+    let has_room = needs.signals > 0 && rest.height >= governor.saturating_add(LOWEST);
+    let (governor, alerts) = cut(rest, if has_room { governor } else { 0 });
     let some = |area: Rect| (!area.is_empty()).then_some(area);
-    Panes { tables: some(tables), resources: some(resources), alerts: some(alerts), ..panes }
+    Panes { tables: some(tables), resources: some(resources), governor: some(governor), alerts: some(alerts), ..panes }
 }
 
 /// The height of a frame around so many lines.
@@ -119,7 +143,7 @@ fn cut(area: Rect, height: u16) -> (Rect, Rect) {
 /// A little more than half, and a little less.
 fn columns(area: Rect) -> (Rect, Rect) {
     // A wide screen gives the left enough for every column of the tables.
-    let right = if area.width >= WIDE { area.width * 17 / 40 } else { area.width * 9 / 20 };
+    let right = if area.width >= WIDE { area.width * 2 / 5 } else { area.width * 9 / 20 };
     let left = area.width - right;
     (Rect { width: left, ..area }, Rect { x: area.x + left, width: area.width - left, ..area })
 }
@@ -130,11 +154,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(width: u16, height: u16) -> String {
-        let panes = arrange(Rect::new(0, 0, width, height), Needs { steps: 3, tables: 4 });
+        let panes = arrange(Rect::new(0, 0, width, height), Needs { steps: 3, tables: 4, signals: 11 });
         let all = [
             ("checkpoints", panes.checkpoints),
             ("tables", panes.tables),
             ("resources", panes.resources),
+            ("governor", panes.governor),
             ("alerts", panes.alerts),
             ("hints", panes.hints),
         ];
@@ -144,7 +169,9 @@ mod tests {
     #[test]
     fn panes_go_by_priority_when_room_is_short() {
         let table = [
-            (140, 40, "checkpoints tables resources alerts hints"),
+            (140, 40, "checkpoints tables resources governor alerts hints"),
+            (110, 24, "checkpoints tables resources alerts hints"),
+            (80, 48, "checkpoints tables resources governor alerts hints"),
             (80, 24, "checkpoints tables resources alerts hints"),
             (80, 16, "checkpoints tables alerts hints"),
             (80, 10, "checkpoints hints"),
@@ -160,18 +187,19 @@ mod tests {
 
     #[test]
     fn at_80x24_every_pane_has_its_lines() {
-        let panes = arrange(Rect::new(0, 0, 80, 24), Needs { steps: 3, tables: 4 });
+        let panes = arrange(Rect::new(0, 0, 80, 24), Needs { steps: 3, tables: 4, signals: 11 });
         let heights = [Some(panes.progress), panes.checkpoints, panes.tables, panes.resources, panes.alerts];
-        assert_eq!(heights.map(|area| area.map_or(0, |area| area.height)), [8, 8, 8, 5, 1]);
+        assert_eq!(heights.map(|area| area.map_or(0, |area| area.height)), [9, 9, 7, 5, 1]);
     }
 
     proptest! {
         #[test]
-        fn panes_lie_inside_the_screen_and_never_over_each_other(width in 0_u16..400, height in 0_u16..120, steps in 0_usize..60, tables in 0_usize..60) {
+        fn panes_lie_inside_the_screen_and_never_over_each_other(width in 0_u16..400, height in 0_u16..120, steps in 0_usize..60, tables in 0_usize..60, signals in 0_usize..60) {
             let screen = Rect::new(0, 0, width, height);
-            let panes = arrange(screen, Needs { steps, tables });
+            let panes = arrange(screen, Needs { steps, tables, signals });
             let mut areas = vec![panes.header, panes.progress];
-            areas.extend([panes.checkpoints, panes.tables, panes.resources, panes.alerts, panes.hints].into_iter().flatten());
+            let more = [panes.checkpoints, panes.tables, panes.resources, panes.governor, panes.alerts, panes.hints];
+            areas.extend(more.into_iter().flatten());
             areas.retain(|area| !area.is_empty());
             for (index, area) in areas.iter().enumerate() {
                 prop_assert_eq!(area.intersection(screen), *area);

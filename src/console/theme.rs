@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::colour::{self, Depth, Environment};
 use super::config_error::{Located, Problem, did_you_mean};
 use super::glyphs::{self, Glyphs};
-use crate::run::{Level, RunState, StepState};
+use crate::run::{Effect, Level, RunState, StepState};
 
 /// What a piece of text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,17 @@ impl Role {
             StepState::Running => Self::Accent,
             StepState::Done => Self::Ok,
             StepState::Failed => Self::Critical,
+        }
+    }
+
+    /// The role of what one of the governor's signals does.
+    #[must_use]
+    pub fn of_effect(effect: Effect) -> Self {
+        match effect {
+            Effect::Shown => Self::Dim,
+            Effect::Free | Effect::Holds => Self::Text,
+            Effect::Sheds | Effect::Waits | Effect::Unread => Self::Warning,
+            Effect::Pauses => Self::Critical,
         }
     }
 

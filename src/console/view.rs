@@ -5,7 +5,9 @@ use ratatui::layout::Rect;
 
 use super::canvas::Canvas;
 use super::layout::{Needs, arrange};
-use super::panes::{alerts, checkpoints, dialogue, header, help, hints, outcome, progress, resources, tables};
+use super::panes::{
+    alerts, checkpoints, dialogue, governor, header, help, hints, outcome, progress, resources, tables,
+};
 use super::theme::Theme;
 use super::ui::{Overlay, Ui};
 use crate::run::Snapshot;
@@ -17,10 +19,14 @@ pub fn render(snapshot: &Snapshot, ui: &Ui, theme: &Theme, frame: &mut Frame<'_>
         return;
     }
     let tables = snapshot.vitals.database.value().map_or(1, |database| database.tables.len());
-    let panes = arrange(area, Needs { steps: snapshot.steps.len(), tables });
+    let signals = snapshot.pace.signals.len();
+    let panes = arrange(area, Needs { steps: snapshot.steps.len(), tables, signals });
     let mut canvas = Canvas::new(frame.buffer_mut(), theme);
     header::render(&mut canvas, panes.header, snapshot);
-    progress::render(&mut canvas, panes.progress, snapshot);
+    progress::render(&mut canvas, panes.progress, snapshot, ui);
+    if panes.governor.is_none() {
+        governor::worst(&mut canvas, panes.progress, snapshot);
+    }
     if let Some(area) = panes.checkpoints {
         checkpoints::render(&mut canvas, area, snapshot);
     }
@@ -29,6 +35,9 @@ pub fn render(snapshot: &Snapshot, ui: &Ui, theme: &Theme, frame: &mut Frame<'_>
     }
     if let Some(area) = panes.resources {
         resources::render(&mut canvas, area, &snapshot.vitals);
+    }
+    if let Some(area) = panes.governor {
+        governor::render(&mut canvas, area, &snapshot.pace.signals);
     }
     if let Some(area) = panes.alerts {
         alerts::render(&mut canvas, area, snapshot);
@@ -130,10 +139,46 @@ mod tests {
     }
 
     #[test]
+    fn why_it_goes_no_faster_can_be_read_at_every_usual_size() {
+        let table = [
+            ("waiting", samples::waiting(), "waiting 12s: replay lag 7.2s (slow"),
+            ("breaker open", samples::breaker_open(), "breaker OPEN, trial in 42s"),
+            ("half open", samples::breaker_half_open(), "breaker HALF-OPEN, one trial under"),
+            ("governed", samples::governed(), "2 of 4 workers"),
+            ("governed", samples::governed(), "sheds"),
+            ("quarantined", samples::quarantined(), "quarantined 37"),
+            ("paused", samples::paused_by_governor(), "paused: replay lag 65s (stop 60s)"),
+        ];
+        for (name, snapshot, words) in table {
+            for size in SIZES {
+                let drawn = draw(&snapshot, Overlay::None, size);
+                assert!(drawn.contains(words), "{name} at {size:?} does not say {words}:\n{drawn}");
+            }
+        }
+        let drawn = draw(&samples::governed(), Overlay::None, (140, 40));
+        for words in ["archive backlog", "20s", "sheds", "holds", "16 GiB"] {
+            assert!(drawn.contains(words), "the governor's pane does not say {words}:\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn a_breaker_that_no_key_closes_offers_none() {
+        let keymap = Keymap::merged("mine", "[view]\nclose-breaker = []\n").unwrap();
+        let ui = Ui::new(keymap, Vec::new());
+        let drawn = terminal(&samples::breaker_open(), &ui, &theme("C.UTF-8"), (80, 24)).backend().to_string();
+        assert!(drawn.contains("trial in 42s") && !drawn.contains("closes it"), "{drawn}");
+    }
+
+    #[test]
     fn states_are_said_in_words() {
         for (name, snapshot) in samples::all() {
             let drawn = draw(&snapshot, Overlay::Help { scroll: 0 }, (80, 24));
-            let word = snapshot.state.word().to_uppercase();
+            let word = match name {
+                "waiting" | "breaker_open" | "hostile" => "WAITING".to_owned(),
+                "paused_by_governor" | "outside_window" => "PAUSED by the governor".to_owned(),
+                "done_quarantined" => "DONE, 37 quarantined".to_owned(),
+                _ => snapshot.state.word().to_uppercase(),
+            };
             assert!(drawn.contains(&word), "{name} does not say {word}:\n{drawn}");
         }
     }
@@ -155,6 +200,20 @@ mod tests {
     }
 
     #[test]
+    fn a_second_of_waiting_costs_less_than_a_second_of_work() {
+        let waiting = samples::waiting();
+        let now = waiting.now + chrono::TimeDelta::seconds(1);
+        let mut pace = waiting.pace.clone();
+        pace.waited[0].time += std::time::Duration::from_secs(1);
+        pace.signals[0].value = "7.4s".to_owned();
+        if let Some(hold) = &mut pace.hold {
+            hold.reason = "replay lag 7.4s (slow 5s)".to_owned();
+        }
+        let later = Snapshot { now, pace, vitals: samples::a_second_later().vitals, ..waiting.clone() };
+        assert!(bytes_between(&waiting, &later) < 700);
+    }
+
+    #[test]
     fn ten_seconds_of_a_pause_cost_less_than_three_hundred_bytes() {
         let paused = samples::paused();
         let now = paused.now + chrono::TimeDelta::seconds(10);
@@ -163,7 +222,8 @@ mod tests {
         // The host is as busy as ever; a paused run changes no rows.
         let mut vitals = (*samples::a_second_later().vitals).clone();
         vitals.database = paused.vitals.database.clone();
-        let later = Snapshot { now, spent, vitals: std::sync::Arc::new(vitals), ..paused.clone() };
+        let pace = samples::a_second_later().pace;
+        let later = Snapshot { now, spent, pace, vitals: std::sync::Arc::new(vitals), ..paused.clone() };
         assert!(bytes_between(&paused, &later) < 300);
     }
 
@@ -186,7 +246,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn any_size_will_do(width in 1_u16..=200, height in 1_u16..=60, which in 0_usize..20, opened in 0_usize..4, ascii in any::<bool>()) {
+        fn any_size_will_do(width in 1_u16..=200, height in 1_u16..=60, which in 0_usize..40, opened in 0_usize..4, ascii in any::<bool>()) {
             let samples = samples::all();
             let (_, snapshot) = &samples[which % samples.len()];
             let overlay = match opened {

@@ -78,6 +78,12 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// A count with its noun: `1 row`, `37 rows`.
+#[must_use]
+pub fn rows(n: u64) -> String {
+    format!("{} {}", count(n), if n == 1 { "row" } else { "rows" })
+}
+
 /// A rate, rounded to whole rows: `48,210`.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]

@@ -18,6 +18,7 @@ pub mod text;
 pub mod timer;
 pub mod trouble;
 pub mod vitals;
+pub mod why;
 
 pub use cause::Cause;
 pub use command::{Asker, Command};

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::text::{clean, clean_lines};
 use super::timer::Spent;
-use super::{Cause, RunState, Snapshot, StepState, StepView, human};
+use super::{Cause, Churn, RunState, Snapshot, StepState, StepView, Waited, human, why};
 
 /// What a run did, by its newest snapshot. In JSON every duration is a number of seconds and says so in its name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,9 +28,12 @@ pub struct Report {
     /// Time at work and in pause, over all drivers: `worked_seconds` and `paused_seconds` in JSON.
     #[serde(flatten, serialize_with = "spent_seconds")]
     pub spent: Spent,
-    /// Time lost to waiting for the server's sake. Nothing waits before there is a governor.
+    /// Time lost to waiting, for all reasons. Part of the time at work.
     #[serde(rename = "waited_seconds", serialize_with = "seconds")]
     pub waited: Duration,
+    /// The same by reason, the most first. In JSON an object of seconds.
+    #[serde(serialize_with = "seconds_by_reason")]
+    pub waited_by_reason: Vec<Waited>,
     /// The steps, in the plan's order.
     pub steps: Vec<StepReport>,
     /// Rows whose keys were walked, over all steps.
@@ -41,6 +44,12 @@ pub struct Report {
     pub batches: u64,
     /// Rows walked a second of work, over the steps that walk. `None` where nothing was walked.
     pub rows_per_second: Option<f64>,
+    /// Batches that were tried again, over all steps.
+    pub retries: u64,
+    /// Rows set aside because the data is wrong, over all steps.
+    pub quarantined: u64,
+    /// The command that lists them, where there are any.
+    pub quarantine_command: Option<String>,
     /// Why it failed, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
@@ -71,6 +80,16 @@ pub struct StepReport {
     pub batches: u64,
     /// Rows walked a second of work. `None` where nothing was walked.
     pub rows_per_second: Option<f64>,
+    /// Batches that were tried again.
+    pub retries: u64,
+    /// Rows set aside because the data is wrong.
+    pub quarantined: u64,
+    /// Time lost to waiting. Part of the time at work.
+    #[serde(rename = "waited_seconds", serialize_with = "seconds")]
+    pub waited: Duration,
+    /// What the step did to its table, where statistics tell. In JSON with `hot_percent`.
+    #[serde(serialize_with = "churn")]
+    pub churn: Option<Churn>,
     /// What the step said at its end. Not cleaned.
     pub outcome: Option<String>,
 }
@@ -101,11 +120,15 @@ impl Report {
             started_at: snapshot.started_at,
             finished_at,
             spent: snapshot.spent,
-            waited: Duration::ZERO,
+            waited: snapshot.pace.waited_in_all(),
+            waited_by_reason: snapshot.pace.waited.clone(),
             rows_walked: walked,
             rows_changed: snapshot.rows_changed(),
             batches: steps.iter().map(|step| step.batches).sum(),
             rows_per_second: per_second(walked, walk_time),
+            retries: steps.iter().map(|step| step.retries).sum(),
+            quarantined: snapshot.quarantined(),
+            quarantine_command: why::quarantine_command(snapshot),
             cause,
             resume_command: Some(&snapshot.resume_command).filter(|line| resumable && !line.is_empty()).cloned(),
             steps,
@@ -115,7 +138,12 @@ impl Report {
     /// The report for a person: lines that end with a line break, without control characters from outside.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut lines = vec![format!("run {}  {}  {}", clean(&self.run), clean(&self.plan), self.state)];
+        let quarantined = match self.quarantined {
+            0 => String::new(),
+            n => format!(", {} quarantined", human::rows(n)),
+        };
+        let (run, plan) = (clean(&self.run), clean(&self.plan));
+        let mut lines = vec![format!("run {run}  {plan}  {}{quarantined}", self.state)];
         if !self.server.is_empty() {
             lines.push(format!("server    {}", clean(&self.server)));
         }
@@ -129,8 +157,15 @@ impl Report {
             lines.push(String::new());
             lines.extend(self.table());
         }
+        let remarks: Vec<String> = self.steps.iter().flat_map(StepReport::remarks).collect();
+        if !remarks.is_empty() {
+            lines.push(String::new());
+            lines.extend(remarks);
+        }
         lines.push(String::new());
-        lines.push(format!("paused {}, waited {}", time(self.spent.paused), time(self.waited)));
+        let reasons = Some(why::reasons(&self.waited_by_reason)).filter(|reasons| !reasons.is_empty());
+        let reasons = reasons.map_or_else(String::new, |reasons| format!(": {reasons}"));
+        lines.push(format!("paused {}, waited {}{reasons}", time(self.spent.paused), time(self.waited)));
         if let Some(cause) = &self.cause {
             lines.push(String::new());
             lines.push(format!("failed: {}", clean(&cause.headline())));
@@ -138,6 +173,9 @@ impl Report {
                 lines.extend(clean_lines(detail).lines().map(|line| format!("  {line}").trim_end().to_owned()));
             }
             lines.extend(cause.hints.iter().map(|hint| format!("hint: {}", clean(hint))));
+        }
+        if let Some(command) = &self.quarantine_command {
+            lines.push(format!("{} quarantined, and why: {}", human::rows(self.quarantined), clean(command)));
         }
         if let Some(command) = &self.resume_command {
             lines.push(format!("to go on: {}", clean(command)));
@@ -175,8 +213,32 @@ impl StepReport {
             rows_changed: step.rows_changed,
             batches: step.batches,
             rows_per_second: per_second(step.rows_walked, step.spent.worked),
+            retries: step.retries,
+            quarantined: step.quarantined,
+            waited: step.waited,
+            churn: step.churn,
             outcome: step.outcome.clone(),
         }
+    }
+
+    /// What has no column, because most steps have nothing to say of it.
+    fn remarks(&self) -> Vec<String> {
+        let name = clean(&self.name);
+        let mut trouble = Vec::new();
+        match self.retries {
+            0 => {}
+            1 => trouble.push("1 batch tried again".to_owned()),
+            n => trouble.push(format!("{} batches tried again", human::count(n))),
+        }
+        if self.quarantined > 0 {
+            trouble.push(format!("{} quarantined", human::rows(self.quarantined)));
+        }
+        if !self.waited.is_zero() {
+            trouble.push(format!("waited {}", human::duration(self.waited)));
+        }
+        let churn = self.churn.map(|churn| churned(&churn)).filter(|churn| !churn.is_empty());
+        let trouble = Some(trouble.join(", ")).filter(|trouble| !trouble.is_empty());
+        trouble.into_iter().chain(churn).map(|text| format!("{name}: {text}")).collect()
     }
 
     fn cells(&self) -> [String; COLUMNS] {
@@ -194,6 +256,16 @@ impl StepReport {
             self.outcome.as_deref().map(clean).unwrap_or_default().into_owned(),
         ]
     }
+}
+
+/// `71% of updates HOT; 2,000,000 dead rows made, 1,200,000 cleared`, as far as there were any.
+fn churned(churn: &Churn) -> String {
+    let hot = churn.hot_percent().map(|percent| format!("{:.0}% of updates HOT", percent.floor()));
+    let dead = (churn.dead_made > 0).then(|| {
+        let (made, cleared) = (human::count(churn.dead_made), human::count(churn.cleared));
+        format!("{made} dead {} made, {cleared} cleared", if churn.dead_made == 1 { "row" } else { "rows" })
+    });
+    hot.into_iter().chain(dead).collect::<Vec<_>>().join("; ")
 }
 
 const COLUMNS: usize = 8;
@@ -244,154 +316,27 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+fn seconds_by_reason<S: Serializer>(waited: &[Waited], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(waited.iter().map(|waited| (&waited.reason, waited.time.as_secs_f64())))
+}
+
+#[derive(Serialize)]
+struct ChurnWithPercent {
+    #[serde(flatten)]
+    churn: Churn,
+    hot_percent: Option<f64>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn churn<S: Serializer>(churn: &Option<Churn>, serializer: S) -> Result<S::Ok, S::Error> {
+    churn.map(|churn| ChurnWithPercent { churn, hot_percent: churn.hot_percent() }).serialize(serializer)
+}
+
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 fn maybe_seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(|d| d.as_secs_f64()).serialize(serializer)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::run::Asker;
-    use serde_json::json;
-
-    fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_772_373_700 + second, 0).unwrap()
-    }
-
-    fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    fn step(name: &str, kind: &str, state: StepState, worked: u64, ended: Option<u64>, rows: u64) -> StepView {
-        StepView {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            state,
-            spent: Spent { worked: ms(worked), paused: Duration::ZERO },
-            ended_after: ended.map(ms),
-            rows_walked: rows,
-            rows_changed: rows,
-            batches: rows.div_ceil(6000),
-            retries: 0,
-            quarantined: 0,
-            waited: Duration::ZERO,
-            churn: None,
-            outcome: None,
-        }
-    }
-
-    fn snapshot(state: RunState, steps: Vec<StepView>) -> Snapshot {
-        let mut snapshot = Snapshot::starting(at(200), "7f3a09c2".into(), "normalise-emails".into(), "ops1".into());
-        snapshot.server = "axisor@db1:5432".to_owned();
-        snapshot.state = state;
-        snapshot.started_at = Some(at(0));
-        snapshot.spent = Spent { worked: ms(101_400), paused: ms(3100) };
-        snapshot.steps = steps;
-        snapshot.resume_command = "howdah resume 7f3a09c2".to_owned();
-        snapshot
-    }
-
-    fn done() -> Snapshot {
-        let mut steps = vec![
-            step("index", "statement", StepState::Done, 12_400, Some(12_400), 0),
-            step("emails", "backfill", StepState::Done, 87_800, Some(103_300), 2_000_000),
-            step("nothing left", "verify", StepState::Done, 1200, Some(104_500), 0),
-        ];
-        steps[1].outcome = Some("0 left".to_owned());
-        steps[2].outcome = Some("0, as expected".to_owned());
-        snapshot(RunState::Done { at: at(104) }, steps)
-    }
-
-    #[test]
-    fn the_text_of_a_run_that_is_done_is_an_aligned_table() {
-        let expected = "\
-run 7f3a09c2  normalise-emails  done
-server    axisor@db1:5432
-started   2026-03-01 14:01:40 UTC
-finished  2026-03-01 14:03:24 UTC
-
-step          state     time       at    changed  rows/s  batches  outcome
-index         done     12.4s    12.4s          -       -        -
-emails        done   1m27.8s  1m43.3s  2,000,000  22,779      334  0 left
-nothing left  done      1.2s  1m44.5s          -       -        -  0, as expected
-total                1m41.4s  1m44.5s  2,000,000  22,779      334
-
-paused 3.1s, waited 0s
-";
-        assert_eq!(Report::of(&done()).to_text(), expected);
-    }
-
-    #[test]
-    fn a_failure_tells_cause_details_hints_and_how_to_go_on_and_cannot_steer_the_terminal() {
-        let cause = Cause::new("step `emails`: batch failed\x1b[2J")
-            .sqlstate("23505")
-            .detail("keys 101 to 200\n\tsecond line")
-            .hint("drop the unique index");
-        let steps = vec![
-            step("表 1", "backfill", StepState::Failed, 2000, None, 100),
-            step("later", "verify", StepState::Waiting, 0, None, 0),
-        ];
-        let mut snapshot = snapshot(RunState::Failed { at: at(2), cause, resumable: true }, steps);
-        snapshot.spent = Spent { worked: ms(2000), paused: Duration::ZERO };
-        let expected = "\
-run 7f3a09c2  normalise-emails  failed
-server    axisor@db1:5432
-started   2026-03-01 14:01:40 UTC
-finished  2026-03-01 14:01:42 UTC
-
-step   state    time    at  changed  rows/s  batches  outcome
-表 1   failed   2.0s     -      100      50        1
-later  waiting     -     -        -       -        -
-total           2.0s  2.0s      100      50        1
-
-paused 0s, waited 0s
-
-failed: step `emails`: batch failed\u{fffd}[2J (SQLSTATE 23505)
-  keys 101 to 200
-   second line
-hint: drop the unique index
-to go on: howdah resume 7f3a09c2
-";
-        assert_eq!(Report::of(&snapshot).to_text(), expected);
-    }
-
-    #[test]
-    fn the_command_to_go_on_is_told_only_where_one_can() {
-        let cause = Cause::new("x");
-        let table = [
-            (RunState::Running, false),
-            (RunState::Paused { since: at(1), by: Asker::Console }, true),
-            (RunState::Stopped { at: at(1), by: Asker::Signal }, true),
-            (RunState::Failed { at: at(1), cause: cause.clone(), resumable: true }, true),
-            (RunState::Failed { at: at(1), cause, resumable: false }, false),
-            (RunState::Done { at: at(1) }, false),
-        ];
-        for (state, expected) in table {
-            let word = state.word();
-            let report = Report::of(&snapshot(state, Vec::new()));
-            assert_eq!(report.resume_command.is_some(), expected, "{word}");
-        }
-    }
-
-    #[test]
-    fn in_json_durations_are_seconds_and_say_so() {
-        let json = serde_json::to_value(Report::of(&done())).unwrap();
-        assert_eq!(json["state"], json!("done"));
-        assert_eq!(json["worked_seconds"], json!(101.4));
-        assert_eq!(json["paused_seconds"], json!(3.1));
-        assert_eq!(json["waited_seconds"], json!(0.0));
-        assert_eq!(json["resume_command"], json!(null));
-        assert_eq!(json.get("cause"), None);
-        assert_eq!(json["steps"][1]["ended_after_seconds"], json!(103.3));
-        assert_eq!(json["steps"][1]["worked_seconds"], json!(87.8));
-        assert_eq!(json["steps"][1]["state"], json!("done"));
-        assert_eq!(json["steps"][0]["rows_per_second"], json!(null));
-    }
-
-    #[test]
-    fn a_run_that_has_not_begun_has_a_report_too() {
-        let starting = Snapshot::starting(at(0), "7f3a09c2".into(), "p".into(), "h".into());
-        assert_eq!(Report::of(&starting).to_text(), "run 7f3a09c2  p  starting\n\npaused 0s, waited 0s\n");
-    }
-}
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,4 +1,5 @@
-//! The steps of the plan: where each stands, its own time, and when it ended, counted from the start of the run.
+//! The steps of the plan: where each stands, its own time, and when it ended, counted from the start of the run; below
+//! them the totals, and the time lost to waiting.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::Canvas;
-use super::super::measure::{left, right, width};
+use super::super::measure::{fit, left, right, width};
 use super::super::theme::Role;
 use crate::run::text::clean;
-use crate::run::{Snapshot, StepState, StepView, human};
+use crate::run::{Snapshot, StepState, StepView, human, why};
 
 /// `12m27.8s` and a gap.
 const TIME: usize = 9;
@@ -17,6 +18,7 @@ const TIME: usize = 9;
 const NAME: usize = 24;
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
+    let waited = why::waited(&snapshot.pace).map(|waited| format!("waited {waited}"));
     let inside = canvas.pane(area, &title(canvas, snapshot));
     let columns = Columns::of(usize::from(inside.width), snapshot);
     let height = usize::from(inside.height);
@@ -37,7 +39,18 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         let [worked, all] = [snapshot.spent.worked, snapshot.spent.total()].map(|spent| right(&time(spent), TIME));
         let text = format!("  {}{worked}{all}", left("total", columns.name));
         let row = heading + room.min(snapshot.steps.len());
-        canvas.line(inside, row, &Line::from(canvas.span(Role::Text, text)));
+        let mut spans = vec![canvas.span(Role::Text, text)];
+        if let Some(waited) = waited {
+            // Beside the total, or below it. Where neither has room, it is still in the report.
+            let waited = canvas.span(Role::Dim, format!("  {waited}"));
+            if waited.width() <= columns.outcome {
+                spans.push(waited);
+            } else {
+                let cut = fit(&waited.content, usize::from(inside.width)).into_owned();
+                canvas.line(inside, row + 1, &Line::from(canvas.span(Role::Dim, cut)));
+            }
+        }
+        canvas.line(inside, row, &Line::from(spans));
     }
 }
 
@@ -84,10 +97,18 @@ fn line(canvas: &Canvas<'_>, step: &StepView, columns: Columns) -> Line<'static>
         canvas.span(name_role, left(&clean(&step.name), columns.name)),
         canvas.span(Role::Text, format!("{}{}", right(&own, TIME), right(&at, TIME))),
     ];
+    let mut room = columns.outcome;
+    if step.quarantined > 0 {
+        let text = format!("  {} quarantined", human::count(step.quarantined));
+        if width(&text) <= room {
+            room -= width(&text);
+            spans.push(canvas.span(Role::Warning, text));
+        }
+    }
     if let Some(outcome) = &step.outcome
-        && columns.outcome > 4
+        && room > 4
     {
-        spans.push(canvas.span(Role::Dim, format!("  {}", left(&clean(outcome), columns.outcome - 2).trim_end())));
+        spans.push(canvas.span(Role::Dim, format!("  {}", left(&clean(outcome), room - 2).trim_end())));
     }
     Line::from(spans)
 }

@@ -8,7 +8,7 @@ use super::super::measure::fit;
 use super::super::theme::Role;
 use super::clock;
 use crate::run::text::clean;
-use crate::run::{RunState, Snapshot};
+use crate::run::{Asker, Level, RunState, Snapshot, human, why};
 
 /// A part of the row, with what it is worth: the least is left out first.
 struct Part<'a> {
@@ -27,7 +27,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         part(3, canvas.span(Role::Accent, "howdah")),
         part(PLAN, canvas.span(Role::Text, plan)),
         part(6, canvas.span(Role::Dim, snapshot.run.as_str())),
-        part(STATE, chip(canvas, &snapshot.state)),
+        part(STATE, chip(canvas, snapshot)),
     ];
     left.extend(since(&snapshot.state).map(|text| part(4, canvas.span(Role::Text, text))));
     let mut right = Vec::new();
@@ -75,15 +75,37 @@ fn joined(parts: Vec<Part<'_>>) -> Line<'_> {
     line
 }
 
-/// The state: a sign, a word, and a style.
-fn chip(canvas: &Canvas<'_>, state: &RunState) -> Span<'static> {
-    let text = format!("{} {}", canvas.theme().glyphs.state(state), state.word().to_uppercase());
-    canvas.span(Role::of_state(state), text)
+/// The state: a sign, a word, and a style; with what an operator must not overlook about it.
+fn chip(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Span<'static> {
+    let glyphs = &canvas.theme().glyphs;
+    let state = &snapshot.state;
+    let word = || state.word().to_uppercase();
+    let (role, sign, text) = match state {
+        RunState::Running if why::is_waiting(snapshot) => (Role::Warning, glyphs.holding, "WAITING".to_owned()),
+        RunState::Paused { by: by @ Asker::Governor, .. } => {
+            (Role::of_state(state), glyphs.state(state), format!("{} by {}", word(), by.name()))
+        }
+        RunState::Done { .. } if snapshot.quarantined() > 0 => {
+            let text = format!("{}, {} quarantined", word(), human::count(snapshot.quarantined()));
+            (Role::Warning, glyphs.level(Level::Warning), text)
+        }
+        RunState::Starting
+        | RunState::Running
+        | RunState::Pausing { .. }
+        | RunState::Paused { .. }
+        | RunState::Resuming { .. }
+        | RunState::Stopping { .. }
+        | RunState::Stopped { .. }
+        | RunState::Failed { .. }
+        | RunState::Done { .. } => (Role::of_state(state), glyphs.state(state), word()),
+    };
+    canvas.span(role, format!("{sign} {text}"))
 }
 
 /// Since when, and who asked. A fixed time, and not how long ago: a paused screen stands still.
 fn since(state: &RunState) -> Option<String> {
     match state {
+        RunState::Paused { since, by: Asker::Governor } => Some(format!("since {}", since.format("%H:%M"))),
         RunState::Paused { since, by } => Some(format!("since {} by {}", since.format("%H:%M"), by.name())),
         RunState::Stopped { at, by } => Some(format!("at {} by {}", at.format("%H:%M"), by.name())),
         RunState::Failed { at, .. } | RunState::Done { at } => Some(format!("at {}", at.format("%H:%M"))),

@@ -7,7 +7,7 @@ use super::super::action::Action;
 use super::super::canvas::Canvas;
 use super::super::theme::Role;
 use super::super::ui::{Overlay, Ui};
-use crate::run::{RunState, Snapshot};
+use crate::run::{RunState, Snapshot, why};
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, ui: &Ui) {
     let mut line = Line::default();
@@ -58,8 +58,8 @@ fn offered(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
             (vec![Action::Dismiss], "close"),
         ],
         Overlay::None => match &snapshot.state {
-            RunState::Running | RunState::Resuming { .. } => working("pause"),
-            RunState::Pausing { .. } | RunState::Paused { .. } => working("continue"),
+            RunState::Running | RunState::Resuming { .. } => working("pause", snapshot),
+            RunState::Pausing { .. } | RunState::Paused { .. } => working("continue", snapshot),
             RunState::Starting => vec![help(), (vec![Action::Quit], "quit")],
             RunState::Stopping { .. } => vec![help(), (vec![Action::Interrupt], "leave at once")],
             RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => {
@@ -69,11 +69,16 @@ fn offered(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     }
 }
 
-fn working(toggle: &'static str) -> Vec<Offer> {
-    vec![
-        (vec![Action::TogglePause], toggle),
+fn working(toggle: &'static str, snapshot: &Snapshot) -> Vec<Offer> {
+    let mut offers = vec![(vec![Action::TogglePause], toggle)];
+    if !why::is_closed(&snapshot.pace.breaker) {
+        offers.push((vec![Action::CloseBreaker], "close breaker"));
+    }
+    offers.extend([
         (vec![Action::LongerBatches, Action::ShorterBatches], "batch"),
+        (vec![Action::FewerWorkers, Action::MoreWorkers], "workers"),
         (vec![Action::Help], "help"),
         (vec![Action::Quit], "quit"),
-    ]
+    ]);
+    offers
 }

@@ -3,9 +3,11 @@
 pub(crate) mod alerts;
 pub(crate) mod checkpoints;
 pub(crate) mod dialogue;
+pub(crate) mod governor;
 pub(crate) mod header;
 pub(crate) mod help;
 pub(crate) mod hints;
+mod hold;
 pub(crate) mod outcome;
 pub(crate) mod progress;
 pub(crate) mod resources;

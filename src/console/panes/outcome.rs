@@ -9,7 +9,7 @@ use super::super::theme::Role;
 use super::super::ui::Ui;
 use crate::run::report::Report;
 use crate::run::text::clean;
-use crate::run::{Cause, RunState, Snapshot, human};
+use crate::run::{Cause, Level, RunState, Snapshot, human, why};
 
 /// Lines longer than this are hard to read.
 const WIDTH: usize = 96;
@@ -17,10 +17,10 @@ const WIDTH: usize = 96;
 pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, snapshot: &Snapshot, ui: &Ui) {
     let width = (WIDTH + 4).min(usize::from(over.width));
     let room = usize::from(over.height.saturating_sub(2));
-    let mut lines = lines(canvas, &paragraphs(snapshot, ui, true), width);
+    let mut lines = lines(canvas, &paragraphs(canvas, snapshot, ui, true), width);
     if lines.len() > room {
         // What to do next must be seen; details are in the report as well.
-        lines = self::lines(canvas, &paragraphs(snapshot, ui, false), width);
+        lines = self::lines(canvas, &paragraphs(canvas, snapshot, ui, false), width);
     }
     // At the lower edge: the checkpoints above stay in sight.
     let height = cells(lines.len() + 2).min(over.height);
@@ -43,10 +43,18 @@ fn lines(canvas: &Canvas<'_>, paragraphs: &[(Role, String)], width: usize) -> Ve
     lines
 }
 
-fn paragraphs(snapshot: &Snapshot, ui: &Ui, with_details: bool) -> Vec<(Role, String)> {
+fn paragraphs(canvas: &Canvas<'_>, snapshot: &Snapshot, ui: &Ui, with_details: bool) -> Vec<(Role, String)> {
     let role = Role::of_state(&snapshot.state);
     let mut text = Vec::new();
     match &snapshot.state {
+        RunState::Done { .. } if snapshot.quarantined() > 0 => {
+            let sign = canvas.theme().glyphs.level(Level::Warning);
+            let rows = human::rows(snapshot.quarantined());
+            let end = format!("{sign} DONE, {rows} quarantined: set aside unchanged. The rest is done and checked.");
+            text.push((Role::Warning, end));
+            text.extend(quarantine(snapshot));
+            text.push((Role::Text, totals(snapshot)));
+        }
         RunState::Done { .. } => {
             text.push((role, "DONE: every step is done and checked.".to_owned()));
             text.push((Role::Text, totals(snapshot)));
@@ -54,6 +62,7 @@ fn paragraphs(snapshot: &Snapshot, ui: &Ui, with_details: bool) -> Vec<(Role, St
         RunState::Stopped { by, .. } => {
             text.push((role, format!("STOPPED by {}. What was committed stays; nothing is open.", by.name())));
             text.push((Role::Text, totals(snapshot)));
+            text.extend(quarantine(snapshot));
             text.extend(resume(snapshot));
         }
         RunState::Failed { cause, resumable, .. } => {
@@ -62,6 +71,7 @@ fn paragraphs(snapshot: &Snapshot, ui: &Ui, with_details: bool) -> Vec<(Role, St
                 text.extend(resume(snapshot));
             }
             text.push((Role::Text, totals(snapshot)));
+            text.extend(quarantine(snapshot));
         }
         RunState::Starting
         | RunState::Running
@@ -93,7 +103,14 @@ fn resume(snapshot: &Snapshot) -> Option<(Role, String)> {
     Some((Role::Accent, format!("To go on: {command}")))
 }
 
-/// `2,000,000 rows changed in 402 batches, 48,543 rows/s; 41.2s of work, 12.0s paused.`
+/// Where to look at the rows that were set aside, and why.
+fn quarantine(snapshot: &Snapshot) -> Option<(Role, String)> {
+    let command = why::quarantine_command(snapshot)?;
+    let rows = human::rows(snapshot.quarantined());
+    Some((Role::Accent, format!("{rows} quarantined, and why: {}", clean(&command))))
+}
+
+/// `2,000,000 rows changed in 402 batches, 48,543 rows/s; 41.2s of work (3.1s of it waiting), 12.0s paused.`
 fn totals(snapshot: &Snapshot) -> String {
     let report = Report::of(snapshot);
     let mut text =
@@ -102,6 +119,9 @@ fn totals(snapshot: &Snapshot) -> String {
         text = format!("{text}, {} rows/s", human::rate(rate));
     }
     text = format!("{text}; {} of work", human::duration(report.spent.worked));
+    if !report.waited.is_zero() {
+        text = format!("{text} ({} of it waiting)", human::duration(report.waited));
+    }
     if !report.spent.paused.is_zero() {
         text = format!("{text}, {} paused", human::duration(report.spent.paused));
     }

@@ -1,18 +1,19 @@
-//! How far the running step is, how fast, and how long yet.
+//! How far the running step is, how fast, how long yet, and why no faster.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::Canvas;
-use super::super::measure::{left, right};
+use super::super::measure::{left, right, width as cells};
 use super::super::theme::Role;
-use super::clock;
+use super::super::ui::Ui;
+use super::{clock, hold};
 use crate::run::human;
 use crate::run::progress::Eta;
 use crate::run::snapshot::{Activity, BatchActivity};
 use crate::run::text::clean;
-use crate::run::{RunState, Snapshot};
+use crate::run::{RunState, Snapshot, why};
 
 /// The widest sparkline. All of its cells change once a second, and each costs up to three bytes.
 const SPARK: usize = 40;
@@ -22,24 +23,60 @@ const CHART: usize = 5;
 const RATE: usize = 9;
 /// ` 100.0%`
 const PERCENT: usize = 7;
+const GAP: &str = "   ";
 
-pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
+/// A line, with what it is worth: where room is short, the least goes first.
+struct Row {
+    worth: u8,
+    line: Line<'static>,
+}
+
+const GAUGE: u8 = 9;
+const WHY: u8 = 8;
+const ROWS: u8 = 7;
+const COUNTS: u8 = 6;
+const WHY_ON: u8 = 5;
+const ETA: u8 = 4;
+const BATCH: u8 = 3;
+const SPEED: u8 = 2;
+
+pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, ui: &Ui) {
     let inside = canvas.pane(area, &title(canvas, snapshot));
     let width = usize::from(inside.width);
-    let lines = match &snapshot.activity {
-        Activity::Batches(batches) => of_batches(canvas, snapshot, batches, width, usize::from(inside.height)),
+    let height = usize::from(inside.height);
+    let plain = |role, text: String| Line::from(canvas.span(role, text));
+    let mut rows = match &snapshot.activity {
+        Activity::Batches(batches) => of_batches(canvas, snapshot, batches, width),
         Activity::Statement { what, fraction, since } => {
-            let mut lines = vec![gauge(canvas, *fraction, width)];
             let elapsed = (snapshot.now - *since).to_std().unwrap_or_default();
-            lines.push(Line::from(canvas.span(Role::Text, clean(what))));
-            lines.push(Line::from(canvas.span(Role::Text, format!("for {}", human::rough_duration(elapsed)))));
-            lines
+            let elapsed = format!("for {}", human::rough_duration(elapsed));
+            vec![
+                Row { worth: GAUGE, line: gauge(canvas, *fraction, width) },
+                Row { worth: ROWS, line: plain(Role::Text, clean(what).into_owned()) },
+                Row { worth: ETA, line: plain(Role::Text, elapsed) },
+            ]
         }
-        Activity::Idle => vec![
-            gauge(canvas, matches!(snapshot.state, RunState::Done { .. }).then_some(1.0), width),
-            Line::from(canvas.span(Role::Dim, idle(&snapshot.state))),
-        ],
+        Activity::Idle => {
+            let fraction = matches!(snapshot.state, RunState::Done { .. }).then_some(1.0);
+            vec![
+                Row { worth: GAUGE, line: gauge(canvas, fraction, width) },
+                Row { worth: ROWS, line: plain(Role::Dim, idle(snapshot)) },
+            ]
+        }
     };
+    rows.extend(counts(canvas, snapshot, width).map(|line| Row { worth: COUNTS, line }));
+    let why = hold::lines(canvas, snapshot, ui, width).into_iter();
+    rows.extend(why.map(|(first, line)| Row { worth: if first { WHY } else { WHY_ON }, line }));
+    while rows.len() > height {
+        // Of lines that are worth the same, the last one goes.
+        let Some((least, _)) = rows.iter().enumerate().rev().min_by_key(|(_, row)| row.worth) else { break };
+        rows.remove(least);
+    }
+    let mut lines: Vec<Line<'static>> = rows.into_iter().map(|row| row.line).collect();
+    if matches!(snapshot.activity, Activity::Batches(_)) {
+        let room = height - lines.len();
+        lines.extend(chart(canvas, snapshot, width, room.min(CHART)));
+    }
     for (row, line) in lines.iter().enumerate() {
         canvas.line(inside, row, line);
     }
@@ -57,60 +94,109 @@ fn title(canvas: &Canvas<'_>, snapshot: &Snapshot) -> String {
     }
 }
 
-fn idle(state: &RunState) -> &'static str {
-    match state {
+fn idle(snapshot: &Snapshot) -> String {
+    let text = match &snapshot.state {
         RunState::Starting => "connecting, and checking the plan against the database",
         RunState::Running | RunState::Resuming { .. } => "between two steps",
         RunState::Pausing { .. } | RunState::Stopping { .. } => "finishing what is open",
         RunState::Paused { .. } => "holding still; nothing is open",
         RunState::Stopped { .. } => "stopped; nothing is open",
         RunState::Failed { .. } => "failed; nothing is open",
+        RunState::Done { .. } if snapshot.quarantined() > 0 => "done, but for the quarantined rows",
         RunState::Done { .. } => "every step is done and checked",
-    }
+    };
+    text.to_owned()
 }
 
-fn of_batches(
-    canvas: &Canvas<'_>,
-    snapshot: &Snapshot,
-    batches: &BatchActivity,
-    width: usize,
-    height: usize,
-) -> Vec<Line<'static>> {
-    let text = |text: String| Line::from(canvas.span(Role::Text, text));
-    let mut lines = vec![gauge(canvas, batches.estimate.fraction(), width)];
+fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity, width: usize) -> Vec<Row> {
+    let text = |worth, text: String| Row { worth, line: Line::from(canvas.span(Role::Text, text)) };
+    let mut rows = vec![Row { worth: GAUGE, line: gauge(canvas, batches.estimate.fraction(), width) }];
 
     // Side by side where both fit, so that a wide pane leaves its last lines to the sparkline.
-    let rows = human::estimate(&batches.estimate);
-    let eta = format!("ETA {}{}", human::eta(batches.eta), at_most(snapshot.now, batches.eta));
-    if rows.chars().count() + eta.chars().count() + 3 <= width {
-        let room = width - eta.chars().count();
-        lines.push(text(format!("{}{eta}", left(&rows, room))));
+    let walked = human::estimate(&batches.estimate);
+    let eta = format!("ETA {}{}", human::eta(batches.eta), at_most(snapshot, batches.eta));
+    if cells(&walked) + cells(&eta) + 3 <= width {
+        let room = width - cells(&eta);
+        rows.push(text(ROWS, format!("{}{eta}", left(&walked, room))));
     } else {
-        lines.push(text(rows));
-        lines.push(text(eta));
+        rows.push(text(ROWS, walked));
+        rows.push(text(ETA, eta));
     }
 
     let none = canvas.theme().glyphs.none;
     let rate = |rate: Option<f64>| rate.map_or_else(|| none.to_owned(), human::rate);
-    lines.push(text(format!("{} rows/s   mean {}", right(&rate(batches.rate), RATE), rate(batches.mean_rate))));
-    lines.push(batch(canvas, batches, width));
+    let speed = format!("{} rows/s   mean {}", right(&rate(batches.rate), RATE), rate(batches.mean_rate));
+    rows.push(text(SPEED, speed));
+    rows.push(Row { worth: BATCH, line: batch(canvas, batches, width) });
+    rows
+}
 
+/// Workers, segments, retries, failures and the quarantine, as far as there is room. What is nought is said only beside
+/// a running backfill.
+fn counts(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line<'static>> {
+    let pace = &snapshot.pace;
+    let mut items: Vec<(u8, Role, String)> = Vec::new();
+    let mut add = |worth, role, text: Option<String>| items.extend(text.map(|text| (worth, role, text)));
+    let batches = match &snapshot.activity {
+        Activity::Batches(batches) => Some(batches),
+        Activity::Idle | Activity::Statement { .. } => None,
+    };
+    if let Some(batches) = batches {
+        let role = if why::is_governed(pace) { Role::Warning } else { Role::Text };
+        add(6, role, why::workers(pace));
+        let parts = batches.segments;
+        add(3, Role::Text, (parts.all > 1).then(|| format!("segments {}/{}", parts.done, parts.all)));
+    }
+    let retries: u64 = snapshot.steps.iter().map(|step| step.retries).sum();
+    let told = |n: u64| batches.is_some() || n > 0;
+    let worth = |n: u64, worth| if n > 0 { worth } else { 1 };
+    add(worth(retries, 4), Role::Text, told(retries).then(|| format!("retries {}", human::count(retries))));
+    add(5, Role::Warning, why::failures(&pace.breaker));
+    let quarantined = snapshot.quarantined();
+    let role = if quarantined > 0 { Role::Warning } else { Role::Text };
+    let text = told(quarantined).then(|| format!("quarantined {}", human::count(quarantined)));
+    add(worth(quarantined, 7), role, text);
+
+    // Those worth most first, as far as there is room; they stand in their own order.
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(items[*index].0));
+    let mut taken = 0;
+    order.retain(|index| {
+        let gap = if taken > 0 { GAP.len() } else { 0 };
+        let with = taken + gap + cells(&items[*index].2);
+        let fits = taken == 0 || with <= width;
+        if fits {
+            taken = with;
+        }
+        fits
+    });
+    order.sort_unstable();
+    let mut line = Line::default();
+    for (_, role, text) in order.iter().map(|index| &items[*index]) {
+        if !line.spans.is_empty() {
+            line.push_span(canvas.span(Role::Text, GAP));
+        }
+        line.push_span(canvas.span(*role, text.clone()));
+    }
+    (!line.spans.is_empty()).then_some(line)
+}
+
+/// Rows a second over the last seconds: a sparkline, and in more lines a chart with its highest value beside its top.
+fn chart(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize, rows: usize) -> Vec<Line<'static>> {
     let room = width.saturating_sub(" 1,000,000".len()).min(SPARK);
     let skipped = snapshot.rate_series.len().saturating_sub(room);
     let points = || snapshot.rate_series.iter().skip(skipped).copied();
     let most = points().fold(0.0, f64::max);
-    // What height is left makes the sparkline a chart, its highest value beside its top.
-    let rows = height.saturating_sub(lines.len()).clamp(1, CHART);
-    for row in (0..rows).rev() {
+    let line = |row| {
         let label = match row {
             0 => " rows/s".to_owned(),
             _ if row == rows - 1 && most > 0.0 => format!(" {}", human::rate(most)),
             _ => String::new(),
         };
         let bars = canvas.chart_row(points(), most, rows, row);
-        lines.push(Line::from(vec![bars, canvas.span(Role::Dim, label)]));
-    }
-    lines
+        Line::from(vec![bars, canvas.span(Role::Dim, label)])
+    };
+    (0..rows).rev().map(line).collect()
 }
 
 fn gauge(canvas: &Canvas<'_>, fraction: Option<f64>, width: usize) -> Line<'static> {
@@ -120,10 +206,12 @@ fn gauge(canvas: &Canvas<'_>, fraction: Option<f64>, width: usize) -> Line<'stat
     Line::from(spans)
 }
 
-/// The clock time when the end will have been reached at the latest.
-fn at_most(now: DateTime<Utc>, eta: Eta) -> String {
+/// The clock time when the end will have been reached at the latest. None while nobody knows when the work goes on.
+fn at_most(snapshot: &Snapshot, eta: Eta) -> String {
+    let now = snapshot.now;
     match eta {
         Eta::Unknown => String::new(),
+        Eta::Within { .. } if !why::goes_on(snapshot) => " once it goes on".to_owned(),
         Eta::Within { most, .. } => TimeDelta::from_std(most)
             .ok()
             .and_then(|most| now.checked_add_signed(most).map(|at| (most, at)))
@@ -143,12 +231,9 @@ fn batch(canvas: &Canvas<'_>, batches: &BatchActivity, width: usize) -> Line<'st
         Some(last) => format!("batch {} in {} {arrow} {next}", human::count(last.rows), human::duration(last.took)),
         None => format!("first batch {next} rows"),
     };
-    let workers = String::new();
-    let _ = batches;
-    for more in [format!("   target {target}"), workers] {
-        if text.chars().count() + more.chars().count() <= width {
-            text.push_str(&more);
-        }
+    let target = format!("   target {target}");
+    if cells(&text) + cells(&target) <= width {
+        text.push_str(&target);
     }
     let mut spans = vec![canvas.span(Role::Text, text)];
     if batches.at_floor {

@@ -1,6 +1,5 @@
 //! What `pg_stat_user_tables` says of the plan's tables and of the busiest others.
 
-use chrono::{DateTime, Utc};
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
@@ -10,10 +9,10 @@ use super::super::theme::Role;
 use super::missing;
 use crate::run::text::clean;
 use crate::run::vitals::TableVitals;
-use crate::run::{Snapshot, human};
+use crate::run::{Churn, Snapshot, human};
 
 /// The name's column is never narrower than this.
-const NAME: usize = 12;
+const NAME: usize = 11;
 const NAME_AT_MOST: usize = 40;
 
 /// A column of numbers, its width with the gap before it, and what it is worth: the least is left out first.
@@ -21,17 +20,18 @@ struct Column {
     title: &'static str,
     width: usize,
     worth: u8,
-    value: fn(&TableVitals, DateTime<Utc>) -> Option<String>,
+    value: fn(&TableVitals, &Snapshot) -> Option<String>,
 }
 
-static COLUMNS: [Column; 7] = [
-    Column { title: "live", width: 13, worth: 7, value: |table, _| Some(human::count(table.live)) },
-    Column { title: "dead", width: 11, worth: 6, value: |table, _| Some(human::count(table.dead)) },
-    Column { title: "dead%", width: 7, worth: 4, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
-    Column { title: "ins/s", width: 8, worth: 3, value: |table, _| table.inserts_per_second.map(human::rate) },
-    Column { title: "upd/s", width: 8, worth: 5, value: |table, _| table.updates_per_second.map(human::rate) },
-    Column { title: "del/s", width: 8, worth: 2, value: |table, _| table.deletes_per_second.map(human::rate) },
-    Column { title: "vacuumed", width: 9, worth: 1, value: last_vacuum },
+static COLUMNS: [Column; 8] = [
+    Column { title: "live", width: 13, worth: 8, value: |table, _| Some(human::count(table.live)) },
+    Column { title: "dead", width: 11, worth: 7, value: |table, _| Some(human::count(table.dead)) },
+    Column { title: "dead%", width: 7, worth: 5, value: |table, _| Some(format!("{:.1}", table.dead_percent())) },
+    Column { title: "HOT%", width: 5, worth: 1, value: hot },
+    Column { title: "ins/s", width: 8, worth: 4, value: |table, _| table.inserts_per_second.map(human::rate) },
+    Column { title: "upd/s", width: 8, worth: 6, value: |table, _| table.updates_per_second.map(human::rate) },
+    Column { title: "del/s", width: 8, worth: 3, value: |table, _| table.deletes_per_second.map(human::rate) },
+    Column { title: "vacuumed", width: 9, worth: 2, value: last_vacuum },
 ];
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
@@ -52,7 +52,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         let role = if table.in_plan { Role::Text } else { Role::Dim };
         let mut text = left(&clean(&table.name), name);
         for column in &columns {
-            let value = (column.value)(table, snapshot.now);
+            let value = (column.value)(table, snapshot);
             text.push_str(&right(value.as_deref().unwrap_or(canvas.theme().glyphs.none), column.width));
         }
         canvas.line(inside, row + 1, &Line::from(canvas.span(role, text)));
@@ -69,9 +69,20 @@ fn fitting(width: usize) -> Vec<&'static Column> {
     columns
 }
 
+/// Of a hundred updates, those that touched no index: of the newest step's that tells, where that can only be this
+/// table's, else of all since the statistics were reset.
+fn hot(table: &TableVitals, snapshot: &Snapshot) -> Option<String> {
+    let database = snapshot.vitals.database.value()?;
+    let alone = table.in_plan && database.tables.iter().filter(|table| table.in_plan).count() == 1;
+    let of_steps = || snapshot.steps.iter().rev().find_map(|step| step.churn?.hot_percent());
+    let since_reset = || Churn { updated: table.updated, hot: table.hot, ..Churn::default() }.hot_percent();
+    let percent = alone.then(of_steps).flatten().or_else(since_reset)?;
+    Some(format!("{:.0}", percent.floor()))
+}
+
 /// How long ago, in steps so large that the column seldom changes.
-fn last_vacuum(table: &TableVitals, now: DateTime<Utc>) -> Option<String> {
-    let minutes = (now - table.last_vacuum?).num_minutes().max(0);
+fn last_vacuum(table: &TableVitals, snapshot: &Snapshot) -> Option<String> {
+    let minutes = (snapshot.now - table.last_vacuum?).num_minutes().max(0);
     let ago = match minutes {
         0 => "<1m".to_owned(),
         1..60 => format!("{minutes}m"),

@@ -1,5 +1,7 @@
 //! Snapshots of one run at telling moments, for tests of how they look.
 
+mod pace;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,14 @@ use crate::run::progress::{Estimate, Eta, Total};
 use crate::run::snapshot::{Activity, BatchActivity, BatchView};
 use crate::run::timer::Spent;
 use crate::run::vitals::{Alert, DatabaseVitals, HostVitals, ProcessVitals, Reading, TableVitals};
-use crate::run::{Asker, ByteSize, Cause, Level, RunState, Snapshot, StepState, StepView, Vitals};
+use crate::run::{
+    Asker, BreakerView, ByteSize, Cause, Churn, Effect, Hold, Level, RunState, Snapshot, StepState, StepView, Vitals,
+    Waited,
+};
+pub(crate) use pace::{
+    breaker_half_open, breaker_open, done_quarantined, governed, outside_window, paused_by_governor, quarantined,
+    waiting,
+};
 
 /// 14:03:22 on a day in November.
 fn now() -> DateTime<Utc> {
@@ -39,6 +48,14 @@ pub(crate) fn all() -> Vec<(&'static str, Snapshot)> {
         ("stopped", stopped()),
         ("failed", failed()),
         ("done", done()),
+        ("waiting", waiting()),
+        ("governed", governed()),
+        ("breaker_open", breaker_open()),
+        ("breaker_half_open", breaker_half_open()),
+        ("quarantined", quarantined()),
+        ("paused_by_governor", paused_by_governor()),
+        ("outside_window", outside_window()),
+        ("done_quarantined", done_quarantined()),
     ]
 }
 
@@ -73,6 +90,7 @@ pub(crate) fn running() -> Snapshot {
                 rows_walked: 1_426_000,
                 rows_changed: 1_425_100,
                 batches: 287,
+                churn: Some(Churn { updated: 1_425_100, hot: 1_025_300, dead_made: 1_425_100, cleared: 1_113_896 }),
                 ..step("emails", "backfill", StepState::Running, ms(87_800), None, None)
             },
             step("nothing left", "verify", StepState::Waiting, Duration::ZERO, None, None),
@@ -86,6 +104,7 @@ pub(crate) fn running() -> Snapshot {
             event(88, Level::Info, EventKind::StepStarted, "step 2 emails began"),
             event(71, Level::Warning, EventKind::AlertRaised, "free memory 8.9% (limit 10%)"),
         ]),
+        pace: pace::fast(),
         vitals: Arc::new(vitals()),
         resume_command: "howdah resume 7f3a09c2".to_owned(),
         ..starting()
@@ -107,6 +126,10 @@ pub(crate) fn a_second_later() -> Snapshot {
         batches.last = Some(BatchView { rows: 7000, took: ms(487) });
         batches.next_size = 7190;
     }
+    later.pace.signals[0].value = "1.1s".to_owned();
+    later.pace.signals[4].value = "8".to_owned();
+    later.pace.signals[6].value = "13.6%".to_owned();
+    later.pace.signals[8].value = "58%".to_owned();
     let mut vitals = vitals();
     if let Reading::Value(host) = &mut vitals.host {
         host.cpu_percent = Some(57.9);
@@ -187,6 +210,27 @@ pub(crate) fn hostile() -> Snapshot {
         batches.mean_rate = Some(f64::NAN);
         batches.next_size = u64::MAX;
     }
+    let pace = &mut snapshot.pace;
+    (pace.workers, pace.wanted, pace.most) = (u32::MAX, 0, u32::MAX);
+    pace.hold = Some(Hold {
+        key: "x\u{1b}[2J".to_owned(),
+        reason: "because\n表".repeat(50),
+        since: DateTime::<Utc>::MAX_UTC,
+        until: Some(DateTime::<Utc>::MAX_UTC),
+    });
+    pace.breaker = BreakerView::Open { until: DateTime::<Utc>::MAX_UTC, cause: "no\u{1b}]0;title\u{7} 表".repeat(50) };
+    for (index, signal) in pace.signals.iter_mut().enumerate() {
+        signal.name = "表\u{1b}[2J".repeat(9);
+        signal.value = "\u{202e}9表".repeat(9);
+        (signal.slow, signal.stop) = (Some("y\n".repeat(30)), None);
+        signal.load = Some(f64::NAN);
+        signal.age = Duration::MAX;
+        signal.effect = if index % 2 == 0 { Effect::Unread } else { Effect::Pauses };
+    }
+    pace.waited = vec![Waited { reason: "z\u{7}".repeat(60), time: Duration::from_hours(867_240) }];
+    for step in &mut snapshot.steps {
+        (step.retries, step.quarantined) = (u64::MAX / 4, u64::MAX / 4);
+    }
     snapshot.rate_series = VecDeque::from([f64::NAN, f64::INFINITY, 0.0, -1.0, 1e300]);
     let mut vitals = vitals();
     if let Reading::Value(host) = &mut vitals.host {
@@ -234,6 +278,7 @@ pub(crate) fn done() -> Snapshot {
         rows_walked: 2_000_000,
         rows_changed: 1_998_750,
         batches: 402,
+        churn: Some(Churn { updated: 1_998_750, hot: 1_439_100, dead_made: 1_998_750, cleared: 1_200_000 }),
         ..step("emails", "backfill", StepState::Done, ms(100_100), Some(ms(124_500)), Some("0 left"))
     };
     snapshot.steps[2] =
@@ -288,8 +333,8 @@ fn vitals() -> Vitals {
         cpu_series: VecDeque::new(),
     };
     let table = |name: &str, in_plan, live, dead, rates: [f64; 3]| TableVitals {
-        updated: 0,
-        hot: 0,
+        updated: dead * 3,
+        hot: dead * 2,
         deleted: 0,
         name: name.to_owned(),
         in_plan,
