@@ -5,11 +5,13 @@
 
 pub mod batch_size;
 pub mod board;
+pub mod breaker;
 pub mod clock;
 pub mod failpoint;
 pub mod handle;
 pub mod news;
 pub mod ports;
+pub mod retry;
 pub mod runner;
 pub mod worker;
 
