@@ -8,6 +8,8 @@ pub mod board;
 pub mod breaker;
 pub mod clock;
 pub mod failpoint;
+pub mod gauge;
+pub mod governor;
 pub mod handle;
 pub mod news;
 pub mod ports;
