@@ -12,6 +12,8 @@ use crate::run::StepIndex;
 
 pub mod backfill;
 pub mod change;
+pub mod gauges;
+mod host_gauges;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;

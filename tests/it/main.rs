@@ -9,6 +9,7 @@ mod exactness;
 mod keys;
 mod mistakes;
 mod plans;
+mod signals;
 mod statements;
 mod support;
 mod sweeps;
