@@ -1,6 +1,7 @@
 //! `howdah demo`: a real migration on a private, throwaway PostgreSQL.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -52,11 +53,13 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(Some(&url), None, &variable)?;
     let (slot, _) = watch::channel(None);
     let (alerts, _) = watch::channel(None);
+    let (vitals, measured) = watch::channel(Arc::default());
     let resume_flags = args.keep.then(|| format!(" --database '{url}'"));
-    let opening = Opening { target, driver: this_process(), slot: slot.clone(), alerts: alerts.clone(), resume_flags };
+    let opening = Opening { target, driver: this_process(), slot: slot.clone(), alerts: alerts.clone(), vitals: measured, resume_flags };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
         alerts,
+        vitals,
         farewell: farewell(),
         opener: Box::pin(opening::begin(opening, plan, run, false)),
         slot,

@@ -33,6 +33,8 @@ pub struct Job {
     pub slot: SourceSlot,
     /// The plan's thresholds, once the plan is known.
     pub alerts: AlertSlot,
+    /// Where what the monitor measures is put.
+    pub vitals: watch::Sender<Arc<Vitals>>,
     /// Lines that the console shows at the end.
     pub farewell: Vec<String>,
 }
@@ -62,7 +64,7 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
         Some(_) => None,
     };
     let clock = Arc::new(SystemClock::start());
-    let (vitals_in, vitals) = watch::channel(Arc::new(Vitals::default()));
+    let (vitals_in, vitals) = (job.vitals.clone(), job.vitals.subscribe());
     let handle = engine::spawn(job.start, job.opener, vitals, clock.clone());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

@@ -11,14 +11,13 @@ use tokio::sync::watch;
 
 use super::environment::of_plan;
 use super::probe::PoolSource;
-use crate::engine::gauge::{Gauge, Gauges};
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Driver, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
-use crate::monitor::{AlertLimits, DatabaseSource};
+use crate::monitor::{AlertLimits, DatabaseSource, free_percent};
 use crate::plan::load;
 use crate::plan::model::{Limits, Plan, StepKind};
 use crate::postgres::catalog::Table;
@@ -27,7 +26,9 @@ use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
 use crate::postgres::session::{Session, application_name};
 use crate::run::id::RunRef;
-use crate::run::{Cause, Level, RunId, StepState};
+use crate::run::vitals::Reading;
+use crate::run::{Cause, Level, RunId, StepState, Vitals};
+use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
 use crate::steps::{self, Workbench, preflight};
 
 /// Where the monitor's view of the database goes once there is one.
@@ -49,6 +50,8 @@ pub struct Opening {
     pub slot: SourceSlot,
     /// Where the plan's thresholds go.
     pub alerts: AlertSlot,
+    /// What the monitor measures, for the governor.
+    pub vitals: watch::Receiver<Arc<Vitals>>,
     /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
     /// `None`: nobody can resume it, the server goes with the run.
     pub resume_flags: Option<String>,
@@ -213,6 +216,24 @@ fn most_workers(pool_max: u32) -> u32 {
     (pool_max.saturating_sub(4) / 2).clamp(1, 64)
 }
 
+/// What the monitor measures of this host, for the governor.
+fn host_readings(vitals: watch::Receiver<Arc<Vitals>>) -> HostSource {
+    Arc::new(move || {
+        let vitals = Arc::clone(&vitals.borrow());
+        let host = match &vitals.host {
+            Reading::Value(host) => Ok(host),
+            Reading::Pending => Err("nothing has been measured yet".to_owned()),
+            Reading::Unavailable(why) => Err(why.clone()),
+        };
+        let cpu_percent = host.clone().and_then(|host| {
+            host.cpu_percent.map(f64::from).ok_or_else(|| "it takes two samples, a moment apart".to_owned())
+        });
+        let free_memory_percent =
+            host.and_then(|host| free_percent(host).ok_or_else(|| "the host does not tell".to_owned()));
+        HostReading { cpu_percent, free_memory_percent }
+    })
+}
+
 fn assemble(
     opening: &Opening,
     plan: Plan,
@@ -256,8 +277,12 @@ fn assemble(
     };
     let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
     opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
+    let current_table = CurrentTable::default();
+    let host = host_readings(opening.vitals.clone());
+    let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
     let bench = Workbench {
         pool: pool.clone(),
+        current_table,
         connector: Arc::new(connector),
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
@@ -320,15 +345,7 @@ fn assemble(
             breaker: plan.breaker,
             error_rate_percent: plan.alerts.error_rate_percent,
             allowed: plan.limits.allowed,
-            gauges: Arc::new(NoGauges),
+            gauges: Arc::new(gauges),
         },
-    }
-}
-
-struct NoGauges;
-#[async_trait::async_trait]
-impl Gauges for NoGauges {
-    async fn read(&self) -> Vec<Gauge> {
-        Vec::new()
     }
 }

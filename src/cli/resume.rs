@@ -28,11 +28,13 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
     let (slot, _) = watch::channel(None);
     let (alerts, _) = watch::channel(None);
+    let (vitals, measured) = watch::channel(Arc::default());
     let opening = Opening {
         target,
         driver: this_process(),
         slot: slot.clone(),
         alerts: alerts.clone(),
+        vitals: measured,
         resume_flags: Some(resume_flags(global, plan.as_ref())),
     };
     let name = match &args.run {
@@ -54,6 +56,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         opener: Box::pin(opening::take_over(opening, wanted, learn)),
         slot,
         alerts,
+        vitals,
         farewell: Vec::new(),
     };
     Ok(drive::drive(job, &args.show).await?.exit)

@@ -1,5 +1,7 @@
 //! `howdah run`: a plan from its file, on one's own database.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::drive::{self, Job};
@@ -25,16 +27,19 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     log.of_run(run)?;
     let (slot, _) = watch::channel(None);
     let (alerts, _) = watch::channel(None);
+    let (vitals, measured) = watch::channel(Arc::default());
     let opening = Opening {
         target,
         driver: this_process(),
         slot: slot.clone(),
         alerts: alerts.clone(),
+        vitals: measured,
         resume_flags: Some(resume_flags(global, Some(&plan))),
     };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
         alerts,
+        vitals,
         farewell: Vec::new(),
         opener: Box::pin(opening::begin(opening, plan, run, args.new)),
         slot,

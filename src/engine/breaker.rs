@@ -425,7 +425,9 @@ mod tests {
                         prop_assert_eq!(breaker.force_close().is_some(), !was_closed);
                         // Whoever is still under way decides nothing any more.
                         if !was_closed {
-                            open.iter_mut().for_each(|(_, trial)| *trial = false);
+                            for (_, trial) in &mut open {
+                                *trial = false;
+                            }
                         }
                     }
                     Deed::Sleep(seconds) => now += at(seconds),

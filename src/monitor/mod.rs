@@ -172,8 +172,10 @@ fn failed_percent(snapshot: &Snapshot) -> f64 {
     }
 }
 
+/// Free memory of the host, in percent of all.
+#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-fn free_percent(host: &HostVitals) -> Option<f64> {
+pub fn free_percent(host: &HostVitals) -> Option<f64> {
     let (used, total) = (host.memory_used.0, host.memory_total.0);
     (total > 0).then(|| total.saturating_sub(used) as f64 * 100.0 / total as f64)
 }

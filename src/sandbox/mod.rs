@@ -20,6 +20,7 @@ mod mirror;
 mod package;
 mod process;
 mod server;
+mod standby;
 mod sweep;
 #[cfg(test)]
 mod tests;

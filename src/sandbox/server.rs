@@ -19,7 +19,7 @@ use super::directory::{self, Owner};
 use super::error::{SandboxError, last_lines};
 use super::find::{Installation, Places};
 use super::guard::{self, Guard};
-use super::{Listen, Options, SUPERUSER, Stage, initdb, locate, process, sweep};
+use super::{Listen, Options, SUPERUSER, Stage, initdb, locate, process, standby, sweep};
 
 /// How long a server may take to let the first client in; one that was killed recovers first.
 const READY: Duration = Duration::from_secs(30);
@@ -85,6 +85,39 @@ impl Server {
         if options.keep {
             server.keep();
         }
+        Ok(server)
+    }
+
+    /// A standby of this server, in a sandbox of its own, which streams from here; read-only connections are welcome. It
+    /// has this server's settings and then `settings`. This server stops for a moment while it is copied.
+    ///
+    /// Clear the standby away first: a server that stops waits for the standbys that are connected.
+    ///
+    /// # Errors
+    /// One of the steps failed. What was made of the standby is gone again; this server runs again, unless it is the one
+    /// that failed.
+    pub async fn standby(&mut self, settings: Vec<(String, String)>) -> Result<Self, SandboxError> {
+        let directory = directory::make(self.account.as_ref())?;
+        let mut guard = Guard::watch(directory.path()).map_err(SandboxError::io("watch", directory.path()))?;
+        let directory = directory.keep();
+        self.shut_down().await?;
+        let copied = standby::copy_cluster(&self.directory, &directory, self.account.as_ref(), &mut guard).await;
+        self.launch().await?;
+        copied?;
+        let socket = self.directory.to_string_lossy().replace('\\', r"\\").replace('\'', r"\'");
+        let primary = format!("host='{socket}' port={} user={SUPERUSER}", self.port);
+        let own = self.settings.iter().cloned().chain([("primary_conninfo".to_owned(), primary)]);
+        let mut server = Self {
+            directory,
+            installation: self.installation.clone(),
+            account: self.account.clone(),
+            port: SOCKET_PORT,
+            listen: self.listen.clone(),
+            settings: own.chain(settings).collect(),
+            postmaster: None,
+            guard: Some(guard),
+        };
+        server.start_on_a_free_port().await?;
         Ok(server)
     }
 
@@ -263,12 +296,16 @@ impl Server {
     /// # Errors
     /// It does not stop, or does not start.
     pub async fn restart(&mut self) -> Result<(), SandboxError> {
-        if let Some(pid) = self.pid() {
-            // PostgreSQL's fast shutdown. It may have ended by itself: then there is nobody to signal.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
-            self.wait_for_exit().await?;
-        }
+        self.shut_down().await?;
         self.launch().await
+    }
+
+    /// PostgreSQL's fast shutdown, where a server runs.
+    async fn shut_down(&mut self) -> Result<(), SandboxError> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        // It may have ended by itself: then there is nobody to signal.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        self.wait_for_exit().await
     }
 
     async fn wait_for_exit(&mut self) -> Result<(), SandboxError> {

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Limits, PlanSource, Step, StepKind};
+use self::gauges::CurrentTable;
 use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
@@ -17,11 +18,14 @@ pub mod backends;
 pub mod backfill;
 pub mod change;
 pub mod giveway;
+pub mod gauges;
+mod host_gauges;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
 pub mod statement;
 pub mod trouble;
+pub mod vacuum;
 pub mod verify;
 
 /// What a round trip may take beside the statement's own time.
@@ -34,6 +38,8 @@ pub struct Workbench {
     pub pool: PgPool,
     /// Opens connections of a step's own.
     pub connector: Arc<Connector>,
+    /// The table that the running step changes, for the governor.
+    pub current_table: CurrentTable,
     /// Rows of the run that are set aside.
     pub set_aside: Arc<AtomicU64>,
     /// A statement of a batch that takes longer is logged with its plan.

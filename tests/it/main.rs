@@ -17,6 +17,7 @@ mod plans;
 mod proxy;
 mod quarantine;
 mod slow;
+mod signals;
 mod statements;
 mod support;
 mod sweeps;

@@ -40,7 +40,7 @@ impl Lab {
         Self::with(Options { settings, ..Options::default() }).await
     }
 
-    async fn with(options: Options) -> Self {
+    pub async fn with(options: Options) -> Self {
         let server = Server::start(options, &|_| {})
             .await
             .expect("a PostgreSQL server: install `postgresql`, or set HOWDAH_PG_BIN");

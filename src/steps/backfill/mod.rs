@@ -18,11 +18,12 @@ use super::backends::Backends;
 use super::change::{self, BatchSql};
 use super::interruptible::{self, OwnConnection, Watch};
 use super::keyspace::Keyspace;
+use super::vacuum::Tidy;
 use super::{Workbench, giveway, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep};
-use crate::plan::model::Backfill;
+use crate::plan::model::{Backfill, Vacuum};
 use crate::postgres::catalog::{self, Table};
 use crate::postgres::key::Direction;
 use crate::postgres::record::RecordError;
@@ -209,6 +210,7 @@ impl BackfillStep {
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
+        self.bench.current_table.set(None);
         self.bench.step_done(outcome.as_deref()).await?;
         Ok(Conclusion::Done(outcome))
     }
@@ -221,6 +223,7 @@ impl Batched for BackfillStep {
         drop(self.reporter.set(Arc::clone(&context.reporter)));
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
         let ready = self.look(&mut connection).await?.clone();
+        self.bench.current_table.set(Some(ready.table.oid));
         let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
         let mut sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
         if sweeps.segments.is_empty() {
@@ -254,11 +257,27 @@ impl Batched for BackfillStep {
         })))
     }
 
-    fn companions(&self, _: &StepContext) -> Vec<BoxFuture<'static, ()>> {
-        let Some(patience) = self.bench.limits.waiters else { return Vec::new() };
-        let (connector, backends) = (Arc::clone(&self.bench.connector), Arc::clone(&self.backends));
-        let name = session::application_name(&self.bench.run, "waiters");
-        vec![Box::pin(giveway::watch(connector, backends, patience, name))]
+    fn companions(&self, context: &StepContext) -> Vec<BoxFuture<'static, ()>> {
+        let mut companions: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let bench = &self.bench;
+        if let Some(patience) = bench.limits.waiters {
+            let name = session::application_name(&bench.run, "waiters");
+            let (connector, backends) = (Arc::clone(&bench.connector), Arc::clone(&self.backends));
+            companions.push(Box::pin(giveway::watch(connector, backends, patience, name)));
+        }
+        if bench.limits.vacuum == Vacuum::Run
+            && let Some(ready) = self.ready.get()
+        {
+            let tidy = Tidy {
+                connector: Arc::clone(&bench.connector),
+                name: session::application_name(&bench.run, "vacuum"),
+                table: ready.table.oid,
+                quoted: ready.table.quoted(),
+                reporter: Arc::clone(&context.reporter),
+            };
+            companions.push(Box::pin(tidy.keep()));
+        }
+        companions
     }
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
