@@ -127,9 +127,9 @@ impl Key {
     #[must_use]
     pub fn equals(&self, table: &str, others: &[String]) -> String {
         let pairs = self.columns.iter().zip(others);
-        let equal =
+        let equal: Vec<String> =
             pairs.map(|(column, other)| format!("{} {} {other}", column.within(table), column.operator("="))).collect();
-        conjunction(equal)
+        conjunction(&equal)
     }
 
     /// A comparison with the key in parameter `$n`: `(t."a", t."b") > (($1::text[])[1]::bigint, ($1::text[])[2]::uuid)`.
@@ -164,7 +164,7 @@ impl Key {
         let mut parts = self.equal_to_from(table, shared);
         parts.extend(from.then(|| self.compare_from(shared, table, Relation::Behind, FROM)));
         parts.extend(upper.map(|relation| self.compare_from(shared, table, relation, UPPER)));
-        conjunction(parts)
+        conjunction(&parts)
     }
 
     /// The same range cut into pieces that follow each other in the key's order, each of which the index serves from its
@@ -180,7 +180,7 @@ impl Key {
             let mut parts = self.equal_to_from(table, level);
             parts.push(compare_one(column, table, Relation::Behind, FROM, level));
             parts.extend(upper.map(|relation| self.compare_from(shared, table, relation, UPPER)));
-            conjunction(parts)
+            conjunction(&parts)
         };
         (shared..self.columns.len()).rev().map(piece).collect()
     }
@@ -258,7 +258,7 @@ fn compare_one(column: &KeyColumn, table: &str, relation: Relation, parameter: u
     format!("{} {} {}", column.within(table), column.sign(relation), column.of_parameter(parameter, index))
 }
 
-fn conjunction(parts: Vec<String>) -> String {
+fn conjunction(parts: &[String]) -> String {
     if parts.is_empty() { "true".to_owned() } else { parts.join(" AND ") }
 }
 

@@ -46,7 +46,7 @@ pub fn cut(
     let mut ends: Vec<Option<KeyText>> = Vec::with_capacity(cuts.len() + 2);
     ends.push(lower);
     ends.extend(cuts.into_iter().map(Some));
-    ends.push(upper.clone());
+    ends.push(upper);
     // An empty segment would be walked for nothing. Without an upper end the last one is never empty.
     ends.dedup_by(|next, end| next.is_some() && next == end);
     let segment = |(no, range): (u32, &[Option<KeyText>])| {

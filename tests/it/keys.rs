@@ -112,9 +112,8 @@ const TABLES: &[(&str, &str, &str, &str)] = &[
 
 const SMALL: &str = "[limits]\nbatch = { start = 64, min = 1, max = 64 }\n";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_of_every_type_are_walked_each_row_once() {
-    let lab = Lab::open().await;
+/// Makes all of them, and returns their names as SQL writes them.
+pub async fn every_kind_of_table(lab: &Lab) -> Vec<String> {
     lab.sql(TYPES).await;
     // Settings of the database that change what a text looks like.
     lab.sql(
@@ -124,44 +123,46 @@ async fn keys_of_every_type_are_walked_each_row_once() {
          EXECUTE format('ALTER DATABASE %I SET intervalstyle = sql_standard', current_database()); END $$",
     )
     .await;
-    let mut plan = format!("name = \"keys\"\n{SMALL}");
-    for (number, (name, columns, rows, key)) in TABLES.iter().enumerate() {
-        let names: Vec<&str> =
-            columns.split(", ").map(|column| column.rsplit_once(" NOT NULL").map_or(column, |c| c.0)).collect();
-        let names: Vec<String> = names
-            .iter()
-            .map(|column| match column.strip_prefix('"') {
-                Some(quoted) => format!("\"{}\"", quoted.split_once('"').expect("a quoted name").0),
-                None => column.split(' ').next().expect("a name").to_owned(),
-            })
-            .collect();
+    let bare = |column: &str| match column.strip_prefix('"') {
+        Some(quoted) => format!("\"{}\"", quoted.split_once('"').expect("a quoted name").0),
+        None => column.split(' ').next().expect("a name").to_owned(),
+    };
+    for (name, columns, rows, key) in TABLES {
         let (constraint, index) = match key.strip_prefix("UNIQUE INDEX ") {
             Some(on) => (String::new(), format!("CREATE UNIQUE INDEX ON \"Odd schema\".{name} {on};")),
             None => (format!(", PRIMARY KEY ({key})"), String::new()),
         };
+        let names: Vec<String> = columns.split(", ").map(bare).collect();
         lab.sql(&format!(
             "CREATE TABLE \"Odd schema\".{name} ({columns}, n int NOT NULL DEFAULT 0{constraint}); {index}
              INSERT INTO \"Odd schema\".{name} ({}) {rows}",
             names.join(", ")
         ))
         .await;
-        write!(
-            plan,
-            "[[step]]\nname = 'table {number}'\nbackfill = '\"Odd schema\".{name}'\nset = {{ n = \"n + 1\" }}\n"
-        )
-        .expect("text");
+    }
+    TABLES.iter().map(|(name, ..)| format!("\"Odd schema\".{name}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_every_type_are_walked_each_row_once() {
+    let lab = Lab::open().await;
+    let tables = every_kind_of_table(&lab).await;
+    let mut plan = format!("name = \"keys\"\n{SMALL}");
+    for (number, name) in tables.iter().enumerate() {
+        write!(plan, "[[step]]\nname = 'table {number}'\nbackfill = '{name}'\nset = {{ n = \"n + 1\" }}\n")
+            .expect("text");
     }
     let plan = lab.plan("keys.toml", &plan);
     // Walked in two sittings, so that keys also come back from the ledger.
     let run = ["run", plan.to_str().expect("a path"), "--headless"];
     lab.howdah(&run).env("HOWDAH_FAILPOINTS", "batch.committed=kill@200").run();
     lab.howdah(&["resume", "--headless"]).run().expect_code(0);
-    for (name, ..) in TABLES {
-        let wrong = lab.number(&format!("SELECT count(*) FROM \"Odd schema\".{name} WHERE n <> 1")).await;
+    for name in &tables {
+        let wrong = lab.number(&format!("SELECT count(*) FROM {name} WHERE n <> 1")).await;
         assert_eq!(wrong, 0, "{name}");
     }
     let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
-    assert_eq!(walked, 1000 * i64::try_from(TABLES.len()).expect("few"));
+    assert_eq!(walked, 1000 * i64::try_from(tables.len()).expect("few"));
     let batches =
         lab.number("SELECT min(b) FROM (SELECT sum(batches)::bigint AS b FROM howdah.segment GROUP BY step) s").await;
     assert!(batches >= 16, "every table took many batches: {batches}");

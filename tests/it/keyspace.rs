@@ -10,6 +10,7 @@ use howdah::steps::segments;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
+use crate::keys::every_kind_of_table;
 use crate::support::Lab;
 
 pub async fn table(connection: &mut PgConnection, written: &str) -> Table {
@@ -27,8 +28,8 @@ async fn connect(lab: &Lab) -> PgConnection {
     let session = howdah::postgres::session::Session {
         application_name: "howdah/test".into(),
         lock_timeout: std::time::Duration::from_secs(10),
-        statement_timeout: std::time::Duration::from_secs(60),
-        idle_in_transaction_timeout: std::time::Duration::from_secs(60),
+        statement_timeout: std::time::Duration::from_mins(1),
+        idle_in_transaction_timeout: std::time::Duration::from_mins(1),
     };
     session.apply(&mut connection).await.expect("a session");
     connection
@@ -65,8 +66,8 @@ async fn walk_all(connection: &mut PgConnection, keys: &Keyspace, lower: Option<
     assert_eq!(keys.before(connection, &all[0]).await.expect("an answer"), None);
 }
 
-/// Checks cuts: inside, each behind the one before, and no segment with far more than its share.
-async fn cut_fairly(connection: &mut PgConnection, keys: &Keyspace, wanted: u32, most_times: f64) -> usize {
+/// Checks cuts: inside, each behind the one before, and no segment with more than `most` percent of its share.
+async fn cut_fairly(connection: &mut PgConnection, keys: &Keyspace, wanted: u32, most: usize) -> usize {
     let all = walked(connection, keys).await;
     let upper = keys.end(connection, End::Last).await.expect("an end").expect("rows");
     let cuts = keys.cuts(connection, None, &upper, wanted).await.expect("cuts");
@@ -79,8 +80,8 @@ async fn cut_fairly(connection: &mut PgConnection, keys: &Keyspace, wanted: u32,
     ends.extend(&places);
     ends.push(all.len());
     let largest = ends.windows(2).map(|pair| pair[1] - pair[0]).max().expect("segments");
-    let share = all.len() as f64 / f64::from(wanted);
-    assert!(largest as f64 <= share * most_times, "largest {largest} of {} in {wanted}: {places:?}", all.len());
+    let share_in_percent = largest * wanted as usize * 100 / all.len();
+    assert!(share_in_percent <= most, "{share_in_percent} % of a share: {places:?}");
     let segments = segments::cut(1, SegmentNo(0), None, None, Some(upper), cuts.clone());
     assert_eq!(segments.len(), cuts.len() + 1);
     cuts.len()
@@ -110,11 +111,26 @@ async fn keys_of_mixed_directions_and_collations_are_walked_in_the_indexs_own_or
     for (name, rows) in [("mixed", 37), ("mixed", 1), ("mixed", 5000), ("down", 11), ("worded", 50), ("folded", 50)] {
         let keys = keys(&mut connection, name).await;
         walk_all(&mut connection, &keys, None, rows).await;
-        cut_fairly(&mut connection, &keys, 8, 2.0).await;
+        cut_fairly(&mut connection, &keys, 8, 200).await;
     }
     let keys = keys(&mut connection, "down").await;
     let first = keys.end(&mut connection, End::First).await.expect("an end").expect("rows");
     assert_eq!(first, ["0", "10"], "an index that only descends is walked upwards");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_every_type_are_cut_and_bounded_in_their_own_order_with_statistics_and_without() {
+    let lab = Lab::open().await;
+    let tables = every_kind_of_table(&lab).await;
+    let mut connection = connect(&lab).await;
+    for name in &tables {
+        let keys = keys(&mut connection, name).await;
+        walk_all(&mut connection, &keys, None, 130).await;
+        let unknown = cut_fairly(&mut connection, &keys, 8, 150).await;
+        connection.execute(AssertSqlSafe(format!("ANALYZE {name}"))).await.expect("analysed");
+        let analysed = cut_fairly(&mut connection, &keys, 8, 150).await;
+        assert_eq!((unknown, analysed), (7, 7), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,13 +200,13 @@ async fn a_table_is_cut_into_equal_parts_by_its_statistics_or_by_a_sample_and_ne
         for name in ["skewed", "pairs"] {
             let keys = keys(&mut connection, name).await;
             // A sample of blocks is coarser than a histogram of rows.
-            let cuts = cut_fairly(&mut connection, &keys, 64, if analysed { 2.0 } else { 3.0 }).await;
+            let cuts = cut_fairly(&mut connection, &keys, 64, if analysed { 200 } else { 300 }).await;
             assert!(cuts >= 60, "{name}: {cuts}");
         }
         let keys_few = keys(&mut connection, "few").await;
-        assert!(cut_fairly(&mut connection, &keys_few, 64, 64.0).await <= 3);
+        assert!(cut_fairly(&mut connection, &keys_few, 64, 6400).await <= 3);
         let moods = keys(&mut connection, "moods").await;
-        assert_eq!(cut_fairly(&mut connection, &moods, 3, 3.0).await, 1);
+        assert_eq!(cut_fairly(&mut connection, &moods, 3, 300).await, 1);
         let one = keys(&mut connection, "one").await;
         assert_eq!(one.cuts(&mut connection, None, &vec!["1".into()], 8).await.expect("cuts"), Vec::<KeyText>::new());
         let none = keys(&mut connection, "none").await;

@@ -93,7 +93,10 @@ impl ByBlock<'_> {
         let mut step = rows.div_ceil(u64::from(self.blocks.rows_per_block.max(1))).max(1);
         // Grows until something is found, and shrinks at most once: blocks may be far fuller than the statistics say.
         let mut shrunk = false;
-        while first < last {
+        if first >= last {
+            return Ok(None);
+        }
+        loop {
             let through = first.saturating_add(step).min(last);
             let found = self.count(connection, first, through).await?;
             if found > most && through - first > 1 && !shrunk {
@@ -105,7 +108,6 @@ impl ByBlock<'_> {
                 return Ok((found > 0).then(|| Boundary { key: key(through), rows: found }));
             }
         }
-        Ok(None)
     }
 
     async fn count(self, connection: &mut PgConnection, first: u64, through: u64) -> Result<u64, sqlx::Error> {
