@@ -275,7 +275,9 @@ fn assemble(
             Box::pin(async move { connector.open(&name).await })
         })
     };
-    let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
+    notices.extend(found.notices.iter().map(|text| (Level::Warning, text.clone())));
+    let oids = |table: &Table| table.parts.iter().map(|part| part.oid).collect::<Vec<_>>();
+    let tables = found.tables.iter().flat_map(oids).collect();
     opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
     let current_table = CurrentTable::default();
     let host = host_readings(opening.vitals.clone());
@@ -287,6 +289,7 @@ fn assemble(
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
         recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),
         limits: plan.limits.clone(),

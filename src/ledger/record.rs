@@ -194,6 +194,17 @@ impl Recorder for PostgresRecorder {
         Ok(())
     }
 
+    async fn set_aside_of(&self, connection: &mut PgConnection, step: StepIndex) -> Result<u64, RecordError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM howdah.quarantine WHERE run = $1 AND step = $2 AND resolved_at IS NULL",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .fetch_one(connection)
+        .await?;
+        Ok(count.max(0).cast_unsigned())
+    }
+
     async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError> {
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM howdah.quarantine WHERE run = $1 AND resolved_at IS NULL")

@@ -22,3 +22,4 @@ pub mod stats;
 pub mod tokens;
 pub mod trouble;
 pub mod whereabouts;
+pub mod walk;

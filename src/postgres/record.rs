@@ -99,6 +99,9 @@ pub trait Recorder: Send + Sync {
     /// Sets a row aside.
     async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<(), RecordError>;
 
+    /// Rows of one step that are set aside now.
+    async fn set_aside_of(&self, connection: &mut PgConnection, step: StepIndex) -> Result<u64, RecordError>;
+
     /// Rows of the whole run that are set aside now.
     async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError>;
 

@@ -12,7 +12,7 @@ use self::gauges::CurrentTable;
 use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
-use crate::run::StepIndex;
+use crate::run::{RunId, StepIndex};
 
 pub mod backends;
 pub mod backfill;
@@ -23,6 +23,7 @@ mod host_gauges;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
+pub mod segments;
 pub mod statement;
 pub mod trouble;
 pub mod vacuum;
@@ -46,6 +47,8 @@ pub struct Workbench {
     pub slow: Duration,
     /// Writes records.
     pub recorder: Arc<dyn Recorder>,
+    /// The run.
+    pub run_id: RunId,
     /// The run's short id, for `application_name`.
     pub run: String,
     /// The plan's text, for excerpts.

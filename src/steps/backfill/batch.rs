@@ -13,7 +13,7 @@ use crate::postgres::{error, trouble};
 use crate::postgres::record::{RecordError, SetAside};
 use crate::postgres::sql::SqlText;
 use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
-use crate::steps::change::Answer;
+use crate::steps::change::{self, Answer, RangeSql};
 use crate::steps::keyspace::Boundary;
 
 /// How a batch is changed.
@@ -119,11 +119,6 @@ pub(super) struct Batch<'a> {
     pub(super) limit: Duration,
 }
 
-/// The change of the rows behind `from`, or from the first.
-pub(super) fn change_sql<'a>(part: &'a Part, from: Option<&KeyText>) -> &'a SqlText {
-    if from.is_some() { &part.sql.change } else { &part.sql.change_from_start }
-}
-
 impl Batch<'_> {
     /// Changes the rows up to `boundary` and moves the cursor. Returns how long the change took.
     pub(super) async fn write(
@@ -168,8 +163,7 @@ impl Batch<'_> {
         through: &KeyText,
     ) -> Result<Tally, BatchError> {
         let sql = &self.part.sql;
-        let change = change_sql(self.part, from);
-        let still = if from.is_some() { sql.still_matching.as_ref() } else { sql.still_matching_from_start.as_ref() };
+        let RangeSql { change, still_matching: still, .. } = sql.of(from, through);
         let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
         let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
         let mut tally = Tally::default();
@@ -188,6 +182,10 @@ impl Batch<'_> {
             let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
             let count: i64 = within(self.limit, query.fetch_one(&mut **tx)).await?;
             tally.still_matching = count.max(0).cast_unsigned();
+        }
+        if sql.must_falsify() && sql.answer == Answer::Counts && tally.still_matching > 0 {
+            let (name, part) = (&self.shared.bench.name, self.part.keys.part());
+            return Err(BatchError::Plan(change::not_falsified(name, part, tally.still_matching)));
         }
         Ok(tally)
     }
@@ -286,8 +284,13 @@ impl Batch<'_> {
                 .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
             ));
         }
-        let keys = &self.part.keys;
-        let row = within(self.limit, keys.row(&mut *tx, range.from.as_ref(), &range.through)).await?;
+        let sql = &self.part.sql.of(range.from.as_ref(), &range.through).rows_as_json;
+        let asked = sqlx::query_scalar::<_, serde_json::Value>(AssertSqlSafe(format!(
+            "SELECT howdah_row FROM ({}) AS howdah_rows(howdah_key, howdah_row) LIMIT 1",
+            sql.as_str()
+        )));
+        let asked = asked.bind(&range.from).bind(&range.through).persistent(false).fetch_optional(&mut **tx);
+        let row = within(self.limit, asked).await?;
         let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
         let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
         recorded(tokio::time::timeout(self.limit, written).await)

@@ -15,25 +15,29 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::backends::Backends;
-use super::change::{self, BatchSql};
+use super::change::undo::UndoLog;
+use super::change::{self, Aside, BatchSql};
 use super::interruptible::{self, OwnConnection, Watch};
 use super::keyspace::Keyspace;
 use super::vacuum::Tidy;
-use super::{Workbench, giveway, trouble};
+use super::{Workbench, giveway, segments, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep};
 use crate::plan::model::{Backfill, Vacuum};
 use crate::postgres::catalog::{self, Table};
-use crate::postgres::key::Direction;
+use crate::postgres::key::End;
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
-use crate::postgres::{error, explain, session, sqlstate};
+use crate::postgres::walk::Walk;
+use crate::postgres::{error, session, sqlstate};
 use crate::run::{Cause, KeyText, Segment, SegmentNo, human};
 use worker::Worker;
 
 /// The most segments of a step that the ledger keeps, over all sweeps.
 const MOST_SEGMENTS: u32 = 4096;
+/// Segments of a sweep over a large table.
+const SEGMENTS: u32 = 64;
 /// Sweeps that one driver makes before it says what is left.
 const SWEEPS: u32 = 2;
 
@@ -41,7 +45,7 @@ const SWEEPS: u32 = 2;
 pub struct BackfillStep {
     bench: Workbench,
     backfill: Backfill,
-    ready: OnceLock<Ready>,
+    ready: OnceLock<Arc<Ready>>,
     reporter: OnceLock<Arc<dyn Reporter>>,
     backends: Arc<Backends>,
     explained: Arc<AtomicBool>,
@@ -49,31 +53,31 @@ pub struct BackfillStep {
 }
 
 /// What is known once the table has been looked at.
-#[derive(Clone)]
 struct Ready {
     table: Table,
-    part: Arc<Part>,
+    parts: Vec<Arc<Part>>,
 }
 
-/// One table that is walked by its own key: the step's table, or a partition of it.
+/// One table that is walked by its own key, or by its blocks: the step's table, or a partition of it.
 struct Part {
-    table: Table,
     sql: BatchSql,
     keys: Keyspace,
     first: Option<KeyText>,
 }
 
 impl Part {
+    /// Whether a single row can be told from its neighbours, and found again later.
     fn can_set_aside(&self) -> bool {
-        true
+        matches!(self.keys.part().walk, Walk::Key(_))
     }
 
+    /// The key as a person names it.
     fn key_name(&self) -> String {
-        self.table.key.describe()
+        self.keys.part().walk.describe()
     }
 
     fn has_distances(&self) -> bool {
-        self.table.key.has_distances()
+        self.keys.part().walk.has_distances()
     }
 }
 
@@ -81,7 +85,7 @@ impl Part {
 #[derive(Clone)]
 struct Shared {
     bench: Workbench,
-    ready: Ready,
+    ready: Arc<Ready>,
     backends: Arc<Backends>,
     reporter: Arc<dyn Reporter>,
     /// Whether the plan of a slow statement is in the log already.
@@ -89,13 +93,21 @@ struct Shared {
 }
 
 impl Shared {
-    /// The table that a segment lies in.
-    fn part(&self, _segment: &Segment) -> Result<Arc<Part>, Cause> {
-        Ok(Arc::clone(&self.ready.part))
+    /// The part of the table that a segment lies in.
+    fn part(&self, segment: &Segment) -> Result<Arc<Part>, Cause> {
+        let part = self.ready.parts.iter().find(|part| part.keys.part().in_ledger() == segment.part);
+        part.cloned().ok_or_else(|| {
+            let name = segment.part.as_deref().unwrap_or_default();
+            Cause::new(format!(
+                "{}: partition {name} is no longer there, and the walk of it was not at its end",
+                self.bench.what()
+            ))
+            .hint("attach it again and resume, or begin a new run: howdah run PLAN --new")
+        })
     }
 
-    fn describe_key(&self, _segment: &Segment) -> String {
-        self.ready.part.key_name()
+    fn describe_key(&self, segment: &Segment) -> String {
+        self.part(segment).map_or_else(|_| "key".to_owned(), |part| part.key_name())
     }
 }
 
@@ -118,32 +130,55 @@ impl BackfillStep {
         trouble::step_error(e, error::cause(&self.bench.what(), e))
     }
 
-    fn ready(&self) -> Result<&Ready, StepError> {
+    fn ready(&self) -> Result<&Arc<Ready>, StepError> {
         self.ready.get().ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))
     }
 
-    async fn look(&self, connection: &mut PgConnection) -> Result<&Ready, StepError> {
+    fn aside(&self) -> Aside {
+        Aside { run: self.bench.run_id, step: self.bench.index }
+    }
+
+    async fn look(&self, connection: &mut PgConnection) -> Result<&Arc<Ready>, StepError> {
         if self.ready.get().is_none() {
             let (name, source) = (&self.bench.name, &self.bench.source);
             let table = catalog::table(connection, name, &self.backfill.table, source).await?;
-            let sql = change::batch_sql(name, &self.backfill, &table, source)?;
-            let keys = Keyspace::new(table.clone());
-            let first = keys.end(connection, Direction::Ascending).await.map_err(|e| self.failed(&e))?;
-            let part = Arc::new(Part { table: table.clone(), sql, keys, first });
-            drop(self.ready.set(Ready { table, part }));
+            let log = UndoLog::of(self.bench.run_id, self.bench.index, name, &self.backfill, &table, source)?;
+            if let Some(log) = &log {
+                let create = AssertSqlSafe(log.create());
+                sqlx::query(create).persistent(false).execute(&mut *connection).await.map_err(|e| self.failed(&e))?;
+            }
+            let mut parts = Vec::new();
+            for part in &table.parts {
+                let sql = change::batch_sql(name, &self.backfill, &table, part, log.as_ref(), source)?;
+                let keys = Keyspace::new(part.clone());
+                let first = keys.end(connection, End::First).await.map_err(|e| self.failed(&e))?;
+                parts.push(Arc::new(Part { sql, keys, first }));
+            }
+            drop(self.ready.set(Arc::new(Ready { table, parts })));
         }
         self.ready()
     }
 
-    /// Plans the first sweep: from the first key to what is the last key now. What comes in behind that is found by the
-    /// count at the end.
+    /// Plans the first sweep: from the first key to what is the last key now, cut into segments of about as many rows.
+    /// What comes in behind that is found by the count at the end.
     async fn plan_first(&self, connection: &mut PgConnection, ready: &Ready) -> Result<(), StepError> {
-        let last = ready.part.keys.end(connection, Direction::Descending).await.map_err(|e| self.failed(&e))?;
-        let foretold =
-            explain::rows(connection, ready.table.oid, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
-        let segments: Vec<Segment> =
-            last.map(|last| Segment::new(1, SegmentNo(0), None, Some(last))).into_iter().collect();
-        self.add_sweep(connection, &segments, foretold).await
+        let failed = |e: sqlx::Error| self.failed(&e);
+        let start = self.bench.limits.batch.start;
+        let mut rows = Vec::new();
+        for part in &ready.parts {
+            rows.push(part.keys.rows(connection).await.map_err(failed)?);
+        }
+        let shares = segments::shares(&rows, start, SEGMENTS);
+        let mut planned = Vec::new();
+        for (part, share) in ready.parts.iter().zip(shares) {
+            let Some(last) = part.keys.end(connection, End::Last).await.map_err(failed)? else { continue };
+            let cuts = part.keys.cuts(connection, None, &last, share).await.map_err(failed)?;
+            let first = SegmentNo(u32::try_from(planned.len()).unwrap_or(u32::MAX));
+            let name = part.keys.part().in_ledger();
+            planned.extend(segments::cut(1, first, name.as_deref(), None, Some(last), cuts));
+        }
+        let foretold = rows.into_iter().try_fold(0_u64, |all, rows| Some(all.saturating_add(rows?)));
+        self.add_sweep(connection, &planned, foretold).await
     }
 
     async fn add_sweep(
@@ -191,22 +226,44 @@ impl BackfillStep {
         })
     }
 
-    /// Plans another sweep, over the keys between the first and the last row that still match.
-    async fn plan_again(&self, context: &StepContext, ready: &Ready, number: u32) -> Result<(), StepError> {
-        let Some(condition) = &ready.part.sql.filter else { return Ok(()) };
-        let named = &ready.part.sql.named;
-        let (keys, from, name) = (&ready.part.keys, named.from.as_str(), named.name.as_str());
-        let ends = async |connection: &mut PgConnection| {
-            let first = keys.matching_end(connection, Direction::Ascending, from, name, condition).await?;
-            let last = keys.matching_end(connection, Direction::Descending, from, name, condition).await?;
-            let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-            Ok(Some((keys.before(connection, &first).await?, last)))
-        };
-        let found = self.ask(context, "looking for rows that are left", condition, ends).await?;
-        let segments: Vec<Segment> =
-            found.map(|(lower, upper)| Segment::new(number, SegmentNo(0), lower, Some(upper))).into_iter().collect();
+    /// Plans another sweep, over the keys between the first and the last row that still match. `room`: how many segments
+    /// the ledger has room for.
+    async fn plan_again(
+        &self,
+        context: &StepContext,
+        ready: &Ready,
+        number: u32,
+        room: u32,
+    ) -> Result<(), StepError> {
+        let mut planned: Vec<Segment> = Vec::new();
+        let wanted = (room / 2).min(SEGMENTS) / u32::try_from(ready.parts.len().max(1)).unwrap_or(u32::MAX);
+        for part in &ready.parts {
+            let Some(condition) = part.sql.filter_without(self.aside()) else { continue };
+            let (keys, named) = (&part.keys, &part.sql.named);
+            let ends = async |connection: &mut PgConnection| {
+                let first = keys.matching_end(connection, End::First, named, &condition).await?;
+                let last = keys.matching_end(connection, End::Last, named, &condition).await?;
+                let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+                let lower = keys.before(connection, &first).await?;
+                let cuts = keys.cuts(connection, lower.as_ref(), &last, wanted).await?;
+                Ok(Some((lower, last, cuts)))
+            };
+            let found = self.ask(context, "looking for rows that are left", &condition, ends).await?;
+            let Some((lower, last, cuts)) = found else { continue };
+            let first = SegmentNo(u32::try_from(planned.len()).unwrap_or(u32::MAX));
+            let name = keys.part().in_ledger();
+            planned.extend(segments::cut(number, first, name.as_deref(), lower, Some(last), cuts));
+        }
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        self.add_sweep(&mut connection, &segments, None).await
+        self.add_sweep(&mut connection, &planned, None).await
+    }
+
+    /// How many rows of the step are set aside, in words.
+    async fn set_aside_words(&self) -> Result<Option<String>, StepError> {
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let counted = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
+        let aside = counted.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
+        Ok((aside > 0).then(|| format!("{} set aside", human::count(aside))))
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
@@ -222,7 +279,7 @@ impl Batched for BackfillStep {
         context.reporter.doing("looking at the table", None);
         drop(self.reporter.set(Arc::clone(&context.reporter)));
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let ready = self.look(&mut connection).await?.clone();
+        let ready = Arc::clone(self.look(&mut connection).await?);
         self.bench.current_table.set(Some(ready.table.oid));
         let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
         let mut sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
@@ -245,7 +302,7 @@ impl Batched for BackfillStep {
     }
 
     fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
-        let ready = self.ready()?.clone();
+        let ready = Arc::clone(self.ready()?);
         let reporter = self.reporter.get().cloned();
         let reporter = reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
         Ok(Box::new(Worker::new(Shared {
@@ -282,16 +339,22 @@ impl Batched for BackfillStep {
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
         let ready = self.ready()?;
-        let Some(left) = &ready.part.sql.left else { return self.done(None).await };
-        let count = async |connection: &mut PgConnection| {
-            let left: i64 =
-                sqlx::query_scalar(AssertSqlSafe(left.as_str())).persistent(false).fetch_one(connection).await?;
-            Ok(left.max(0).cast_unsigned())
-        };
-        let left = self.ask(context, "counting what is left", left, count).await?;
+        if ready.parts.iter().all(|part| part.sql.left.is_none()) {
+            return self.done(self.set_aside_words().await?).await;
+        }
+        let mut left = 0;
+        for sql in ready.parts.iter().filter_map(|part| part.sql.left_without(self.aside())) {
+            let count = async |connection: &mut PgConnection| {
+                let left: i64 =
+                    sqlx::query_scalar(AssertSqlSafe(sql.as_str())).persistent(false).fetch_one(connection).await?;
+                Ok(left.max(0).cast_unsigned())
+            };
+            left += self.ask(context, "counting what is left", &sql, count).await?;
+        }
         failpoint::hit("step.counted");
         if left == 0 {
-            return self.done(Some("0 left".to_owned())).await;
+            let aside = self.set_aside_words().await?;
+            return self.done(Some(aside.map_or("0 left".to_owned(), |aside| format!("0 left, {aside}")))).await;
         }
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
         let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
@@ -333,7 +396,8 @@ impl Batched for BackfillStep {
                 .hint("make the application write the new form first, then resume: the run sweeps again"),
             ));
         }
-        self.plan_again(context, ready, number + 1).await?;
+        let kept = u32::try_from(sweeps.segments.len()).unwrap_or(u32::MAX);
+        self.plan_again(context, ready, number + 1, MOST_SEGMENTS.saturating_sub(kept)).await?;
         Ok(Conclusion::Again { left })
     }
 

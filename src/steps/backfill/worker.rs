@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::batch::{self, Batch, BatchError, Way};
+use super::batch::{Batch, BatchError, Way};
 use super::{Part, Shared};
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError, Trouble};
@@ -256,7 +256,7 @@ impl Worker {
             return;
         }
         let (Ok(part), Some(through)) = (self.shared.part(segment), segment.cursor.as_ref()) else { return };
-        let sql = batch::change_sql(&part, from);
+        let sql = &part.sql.of(from, through).change;
         let text = format!("EXPLAIN (SETTINGS) {}", sql.as_str());
         let ask = sqlx::query_scalar(AssertSqlSafe(text))
             .bind(from)
@@ -326,9 +326,14 @@ impl BatchWorker for Worker {
         let mut line = self.line().await?;
         let limit = self.limit();
         let (bench, upper) = (self.shared.bench.clone(), segment.upper.clone());
-        let found = within(limit, part.keys.boundary(&mut line.connection, segment.from(), upper.as_ref(), ahead)).await;
+        // A segment without an end was not planned by this version.
+        let Some(end) = &upper else {
+            self.keep(line, false);
+            return Ok(None);
+        };
+        let found = within(limit, part.keys.middle(&mut line.connection, segment.from(), end, ahead)).await;
         let middle = match found {
-            Ok(middle) => middle.filter(|middle| middle.rows >= ahead && Some(&middle.key) != upper.as_ref()),
+            Ok(middle) => middle,
             Err(e) => {
                 self.keep(line, error::is_lost(&e));
                 return Err(self.sql_error(&e));
@@ -338,7 +343,7 @@ impl BatchWorker for Worker {
             self.keep(line, false);
             return Ok(None);
         };
-        let mut rest = Segment::new(segment.sweep, number, Some(middle.key.clone()), upper);
+        let mut rest = Segment::new(segment.sweep, number, Some(middle.clone()), upper);
         rest.part.clone_from(&segment.part);
         self.splitting = Some(rest.clone());
         let write = async {
@@ -354,7 +359,7 @@ impl BatchWorker for Worker {
                 self.keep(line, false);
                 self.splitting = None;
                 self.scouted = None;
-                segment.upper = Some(middle.key);
+                segment.upper = Some(middle);
                 Ok(Some(rest))
             }
             Err(e) => {
