@@ -16,3 +16,4 @@ pub mod sql;
 pub mod sqlstate;
 pub mod stats;
 pub mod tokens;
+pub mod walk;

@@ -11,6 +11,10 @@ const HIDE_LEDGER: &str = "SELECT set_config('search_path', coalesce((SELECT str
     FROM unnest(current_schemas(false)) AS s WHERE s <> 'howdah'), ''), false) \
     WHERE current_user = 'howdah' OR 'howdah' = ANY (current_schemas(false))";
 
+/// What texts of values depend on.
+const TEXTS: &str =
+    "SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex";
+
 /// Begins a transaction whose commit waits for the disk, whatever the session's default is.
 pub const DURABLE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on";
 /// Begins a transaction whose commit does not wait: safe for a batch, whose rows and cursor are lost or kept together.
@@ -34,12 +38,16 @@ impl Session {
     ///
     /// Plans are made for each batch's own bounds: a generic plan for "a range of keys" would be made for half a percent
     /// of the table, whatever the batch. JIT is off: it costs more than a batch takes.
+    ///
+    /// Keys are carried as text, by sessions that come and go, so what a text looks like must not hang on a role's or a
+    /// database's own settings: dates are ISO (the order of day and month in what the plan's SQL reads stays the role's),
+    /// floats have every digit, bytes are hex. The driver itself sets the time zone, to UTC.
     #[must_use]
     pub fn sql(&self) -> String {
         format!(
             "SET application_name = {}; SET lock_timeout = {}; SET statement_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}; SET plan_cache_mode = force_custom_plan; SET jit = off; \
-             SET client_min_messages = warning; {HIDE_LEDGER}",
+             SET client_min_messages = warning; {TEXTS}; {HIDE_LEDGER}",
             literal(&self.application_name),
             self.lock_timeout.as_millis(),
             self.statement_timeout.as_millis(),

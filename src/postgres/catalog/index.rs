@@ -1,0 +1,68 @@
+//! Indexes that a statement builds: what is there of them.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::postgres::tokens;
+
+/// What is there of an index that a statement wants to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexState {
+    /// Nothing of that name on the table.
+    Absent,
+    /// Built and usable.
+    Valid,
+    /// Left behind by a build that failed.
+    Invalid,
+    /// Another session is building it at this moment.
+    BeingBuilt,
+}
+
+/// Looks an index up on its table.
+///
+/// # Errors
+/// The driver's error.
+pub async fn index_state(
+    connection: &mut PgConnection,
+    wanted: &tokens::ConcurrentIndex,
+) -> Result<IndexState, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT i.indisvalid AS valid, EXISTS (SELECT 1 FROM pg_stat_progress_create_index p \
+                WHERE p.index_relid = i.indexrelid) AS building \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         WHERE i.indrelid = to_regclass($1) AND c.relname = $2",
+    )
+    .bind(&wanted.table)
+    .bind(&wanted.index)
+    .persistent(false)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(IndexState::Absent) };
+    let (valid, building): (bool, bool) = (row.try_get("valid")?, row.try_get("building")?);
+    Ok(match (valid, building) {
+        (true, _) => IndexState::Valid,
+        (false, true) => IndexState::BeingBuilt,
+        (false, false) => IndexState::Invalid,
+    })
+}
+
+/// `DROP INDEX CONCURRENTLY` for an index in its table's schema.
+///
+/// # Errors
+/// The driver's error.
+pub async fn drop_index(connection: &mut PgConnection, wanted: &tokens::ConcurrentIndex) -> Result<(), sqlx::Error> {
+    let name: Option<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.indrelid = to_regclass($1) AND c.relname = $2",
+    )
+    .bind(&wanted.table)
+    .bind(&wanted.index)
+    .persistent(false)
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(name) = name {
+        let sql = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! What the catalog says of the tables, keys and indexes that a plan names.
+
+mod index;
+mod key;
+mod lookup;
+mod near;
+mod rights;
+mod table;
+
+pub use index::{IndexState, drop_index, index_state};
+pub use lookup::table;
+pub use near::near;
+pub use rights::{may_write_parts, row_security_notices};
+pub use table::{Column, Part, Table, Writes};
