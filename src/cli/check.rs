@@ -17,7 +17,10 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
     let name = crate::run::text::clean(&plan.name).into_owned();
     say::out(&format!("{name}: {} steps, checked against {}; nothing was changed", plan.steps.len(), target.label()));
     for table in &found.tables {
-        say::out(&format!("  walks {} by {}", table.label(), table.key.describe()));
+        say::out(&format!("  walks {} by {}", table.label(), table.describe_walk()));
+    }
+    for notice in &found.notices {
+        say::out(&format!("  {}", crate::run::text::clean(notice)));
     }
     for step in &found.later {
         say::out(&format!("  step \"{step}\" can be checked only once an earlier statement has run"));

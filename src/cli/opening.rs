@@ -217,6 +217,7 @@ fn assemble(
         },
     };
     let pool = connect::pool(&opening.target, &shape);
+    notices.extend(found.notices.iter().map(|text| (Level::Warning, text.clone())));
     let tables = found.tables.iter().map(|table: &Table| table.oid).collect();
     opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
     let bench = Workbench {

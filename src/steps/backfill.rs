@@ -12,18 +12,18 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, PgTransaction, Postgres, Row};
 
 use super::Workbench;
-use super::change::{self, Answer, BatchSql};
+use super::change::{self, Answer, BatchSql, RangeSql};
 use super::interruptible::{self, OwnConnection, Watch};
 use super::keyspace::{Boundary, Keyspace};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Batched, Conclusion, StepContext, StepError, Sweep};
 use crate::plan::model::Backfill;
-use crate::postgres::catalog::{self, Table};
-use crate::postgres::key::{Direction, position};
+use crate::postgres::catalog;
+use crate::postgres::key::{End, position};
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
-use crate::postgres::{error, explain, session, sqlstate};
+use crate::postgres::{error, session, sqlstate};
 use crate::run::{Advance, Cause, KeyText, Segment, SegmentNo, Tally, human};
 
 /// Sweeps that one driver makes before it says what is left.
@@ -37,13 +37,26 @@ pub struct BackfillStep {
     sweeps: AtomicU32,
 }
 
-/// What is known once the table has been looked at.
+/// What is known once the table has been looked at: of each part of it.
+type Ready = Vec<ReadyPart>;
+
+/// What is known of one part.
 #[derive(Clone)]
-struct Ready {
-    table: Table,
+struct ReadyPart {
     sql: BatchSql,
     keys: Keyspace,
     first: Option<KeyText>,
+}
+
+impl ReadyPart {
+    /// The part that a segment lies in.
+    fn of<'a>(ready: &'a Ready, segment: &Segment) -> Result<&'a Self, Cause> {
+        let part = ready.iter().find(|one| one.keys.part().in_ledger() == segment.part);
+        part.ok_or_else(|| {
+            let name = segment.part.as_deref().unwrap_or_default();
+            Cause::new(format!("partition {name} is no longer there, and the walk of it was not at its end"))
+        })
+    }
 }
 
 impl BackfillStep {
@@ -65,10 +78,14 @@ impl BackfillStep {
         if self.ready.get().is_none() {
             let (name, source) = (&self.bench.name, &self.bench.source);
             let table = catalog::table(connection, name, &self.backfill.table, source).await?;
-            let sql = change::batch_sql(name, &self.backfill, &table, source)?;
-            let keys = Keyspace::new(table.clone());
-            let first = keys.end(connection, Direction::Ascending).await.map_err(|e| self.failed(&e))?;
-            drop(self.ready.set(Ready { table, sql, keys, first }));
+            let mut ready = Ready::new();
+            for part in &table.parts {
+                let sql = change::batch_sql(name, &self.backfill, &table, part, None, source)?;
+                let keys = Keyspace::new(part.clone());
+                let first = keys.end(connection, End::First).await.map_err(|e| self.failed(&e))?;
+                ready.push(ReadyPart { sql, keys, first });
+            }
+            drop(self.ready.set(ready));
         }
         self.ready()
     }
@@ -76,11 +93,15 @@ impl BackfillStep {
     /// Plans the first sweep: from the first key to what is the last key now. What comes in behind that is found by the
     /// count at the end.
     async fn plan_first(&self, connection: &mut PgConnection, ready: &Ready) -> Result<(), StepError> {
-        let last = ready.keys.end(connection, Direction::Descending).await.map_err(|e| self.failed(&e))?;
-        let foretold =
-            explain::rows(connection, ready.table.oid, &ready.table.quoted()).await.map_err(|e| self.failed(&e))?;
-        let segments: Vec<Segment> =
-            last.map(|last| Segment::new(1, SegmentNo(0), None, Some(last))).into_iter().collect();
+        let (mut segments, mut foretold) = (Vec::new(), Some(0));
+        for part in ready {
+            let last = part.keys.end(connection, End::Last).await.map_err(|e| self.failed(&e))?;
+            let rows = part.keys.rows(connection).await.map_err(|e| self.failed(&e))?;
+            foretold = foretold.zip(rows).map(|(all, rows): (u64, u64)| all.saturating_add(rows));
+            let in_ledger = part.keys.part().in_ledger();
+            let no = number(segments.len());
+            segments.extend(last.map(|last| Segment { part: in_ledger, ..Segment::new(1, no, None, Some(last)) }));
+        }
         self.add_sweep(connection, &segments, foretold).await
     }
 
@@ -131,18 +152,23 @@ impl BackfillStep {
 
     /// Plans another sweep, over the keys between the first and the last row that still match.
     async fn plan_again(&self, context: &StepContext, ready: &Ready, number: u32) -> Result<(), StepError> {
-        let Some(condition) = &ready.sql.filter else { return Ok(()) };
-        let named = &ready.sql.named;
-        let (keys, from, name) = (&ready.keys, named.from.as_str(), named.name.as_str());
-        let ends = async |connection: &mut PgConnection| {
-            let first = keys.matching_end(connection, Direction::Ascending, from, name, condition).await?;
-            let last = keys.matching_end(connection, Direction::Descending, from, name, condition).await?;
-            let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-            Ok(Some((keys.before(connection, &first).await?, last)))
-        };
-        let found = self.ask(context, "looking for rows that are left", condition, ends).await?;
-        let segments: Vec<Segment> =
-            found.map(|(lower, upper)| Segment::new(number, SegmentNo(0), lower, Some(upper))).into_iter().collect();
+        let mut segments = Vec::new();
+        for part in ready {
+            let Some(condition) = &part.sql.filter else { continue };
+            let (keys, named) = (&part.keys, &part.sql.named);
+            let ends = async |connection: &mut PgConnection| {
+                let first = keys.matching_end(connection, End::First, named, condition).await?;
+                let last = keys.matching_end(connection, End::Last, named, condition).await?;
+                let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+                Ok(Some((keys.before(connection, &first).await?, last)))
+            };
+            let found = self.ask(context, "looking for rows that are left", condition, ends).await?;
+            let in_ledger = keys.part().in_ledger();
+            let no = self::number(segments.len());
+            segments.extend(
+                found.map(|(lower, upper)| Segment { part: in_ledger, ..Segment::new(number, no, lower, Some(upper)) }),
+            );
+        }
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
         self.add_sweep(&mut connection, &segments, None).await
     }
@@ -191,13 +217,18 @@ impl Batched for BackfillStep {
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
         let ready = self.ready()?;
-        let Some(left) = &ready.sql.left else { return self.done(None).await };
-        let count = async |connection: &mut PgConnection| {
-            let left: i64 =
-                sqlx::query_scalar(AssertSqlSafe(left.as_str())).persistent(false).fetch_one(connection).await?;
-            Ok(left.max(0).cast_unsigned())
-        };
-        let left = self.ask(context, "counting what is left", left, count).await?;
+        if ready.iter().all(|part| part.sql.left.is_none()) {
+            return self.done(None).await;
+        }
+        let mut left = 0;
+        for sql in ready.iter().filter_map(|part| part.sql.left.as_ref()) {
+            let count = async |connection: &mut PgConnection| {
+                let left: i64 =
+                    sqlx::query_scalar(AssertSqlSafe(sql.as_str())).persistent(false).fetch_one(connection).await?;
+                Ok(left.max(0).cast_unsigned())
+            };
+            left += self.ask(context, "counting what is left", sql, count).await?;
+        }
         failpoint::hit("step.counted");
         if left == 0 {
             return self.done(Some("0 left".to_owned())).await;
@@ -278,8 +309,14 @@ fn usable(scouted: Option<Scouted>, from: Option<&KeyText>, rows: u64) -> Option
     (found <= rows.saturating_mul(5) / 4 && found * 2 >= rows).then_some(scouted.boundary)
 }
 
+fn number(segments: usize) -> SegmentNo {
+    SegmentNo(u32::try_from(segments).unwrap_or(u32::MAX))
+}
+
 /// Why a batch did not commit.
 enum BatchError {
+    /// It must not: what the step asks for cannot be done exactly.
+    Refused(Cause),
     /// The plan's SQL, or the rows.
     Change(sqlx::Error, SqlText),
     /// Anything else that the server or the driver said.
@@ -296,11 +333,12 @@ impl From<sqlx::Error> for BatchError {
 
 impl Worker {
     async fn commit_one(&mut self, segment: &Segment, rows: u64) -> Result<Advance, (BatchError, Option<KeyText>)> {
+        let part = ReadyPart::of(&self.ready, segment).map_err(|cause| (BatchError::Refused(cause), None))?;
         let begun = self.connection.begin_with(session::BATCH).await;
         let mut tx = begun.map_err(|e| (e.into(), None))?;
         failpoint::hit("batch.begun");
         let (from, upper) = (segment.from(), segment.upper.as_ref());
-        let keys = &self.ready.keys;
+        let keys = &part.keys;
         let boundary = match usable(self.scouted.take(), from, rows) {
             Some(boundary) => Some(boundary),
             None => keys.boundary(&mut tx, from, upper, rows).await.map_err(|e| (e.into(), None))?,
@@ -314,7 +352,7 @@ impl Worker {
             let boundary = keys.boundary(&mut self.scout, Some(&from), upper, rows).await.ok()??;
             Some(Scouted { from, boundary })
         };
-        let change = Self::write(&self.bench, &self.ready, &mut tx, segment, boundary);
+        let change = Self::write(&self.bench, part, &mut tx, segment, boundary);
         let (written, scouted) = tokio::join!(change, scout);
         let committed = match written {
             Ok(advance) => tx.commit().await.map(|()| advance).map_err(BatchError::Sql),
@@ -331,7 +369,7 @@ impl Worker {
 
     async fn write(
         bench: &Workbench,
-        ready: &Ready,
+        part: &ReadyPart,
         tx: &mut PgTransaction<'_>,
         segment: &Segment,
         boundary: Option<Boundary>,
@@ -339,7 +377,11 @@ impl Worker {
         let advance = match boundary {
             None => Advance { cursor: None, done: true, tally: Tally::default() },
             Some(boundary) => {
-                let (changed, still_matching) = Self::change(ready, tx, segment, &boundary.key).await?;
+                let (changed, still_matching) = Self::change(part, tx, segment, &boundary.key).await?;
+                if part.sql.must_falsify() && part.sql.answer == Answer::Counts && still_matching > 0 {
+                    let cause = change::not_falsified(&bench.name, part.keys.part(), still_matching);
+                    return Err(BatchError::Refused(cause));
+                }
                 Advance {
                     done: segment.upper.as_ref() == Some(&boundary.key),
                     cursor: Some(boundary.key),
@@ -354,20 +396,16 @@ impl Worker {
     }
 
     async fn change(
-        ready: &Ready,
+        part: &ReadyPart,
         tx: &mut PgTransaction<'_>,
         segment: &Segment,
         through: &KeyText,
     ) -> Result<(u64, u64), BatchError> {
         let from = segment.from();
-        let sql = &ready.sql;
-        let (change, still) = match from {
-            Some(_) => (&sql.change, sql.still_matching.as_ref()),
-            None => (&sql.change_from_start, sql.still_matching_from_start.as_ref()),
-        };
+        let RangeSql { change, still_matching, .. } = part.sql.of(from, through);
         let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
         let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
-        let (changed, mut matching) = match sql.answer {
+        let (changed, mut matching) = match part.sql.answer {
             Answer::RowsAffected => (query.execute(&mut **tx).await.map_err(failed)?.rows_affected(), 0),
             Answer::Counts => {
                 let row = query.fetch_one(&mut **tx).await.map_err(failed)?;
@@ -375,7 +413,7 @@ impl Worker {
                 (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned())
             }
         };
-        if let Some(still) = still {
+        if let Some(still) = still_matching {
             let count: i64 =
                 sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through).fetch_one(&mut **tx).await?;
             matching = count.max(0).cast_unsigned();
@@ -386,11 +424,13 @@ impl Worker {
     fn explain(&self, failure: BatchError, segment: &Segment, through: Option<&KeyText>, rows: u64) -> StepError {
         let what = self.bench.what();
         let mut cause = match failure {
+            BatchError::Refused(cause) => cause,
             BatchError::Change(e, sql) => error::cause_in_plan(&what, &e, &sql, &self.bench.source),
             BatchError::Sql(e) => error::cause(&what, &e),
             BatchError::Record(e) => e.cause(&what),
         };
-        let key = self.ready.table.key.describe();
+        let key = ReadyPart::of(&self.ready, segment)
+            .map_or_else(|_| "key".to_owned(), |part| part.keys.part().walk.describe());
         let name = |key: Option<&KeyText>| key.map_or_else(|| "the first".to_owned(), |key| key.join(", "));
         let range = match (segment.from(), through) {
             (from @ Some(_), Some(through)) => format!("{key} after {}, through {}", name(from), through.join(", ")),
@@ -408,11 +448,12 @@ impl BatchWorker for Worker {
         match self.commit_one(segment, rows).await {
             Ok(advance) => {
                 segment.apply(&advance);
-                let first = segment.lower.as_ref().or(self.ready.first.as_ref());
+                let part = ReadyPart::of(&self.ready, segment)?;
+                let first = segment.lower.as_ref().or(part.first.as_ref());
                 let ends = first.zip(segment.upper.as_ref());
                 let place = ends.zip(segment.cursor.as_ref());
                 let position = place
-                    .filter(|_| self.ready.table.key.has_distances())
+                    .filter(|_| part.keys.part().walk.has_distances())
                     .and_then(|((first, last), cursor)| position(first, last, cursor));
                 Ok(BatchDone { tally: advance.tally, position })
             }

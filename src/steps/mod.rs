@@ -15,6 +15,7 @@ pub mod change;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
+pub mod segments;
 pub mod statement;
 pub mod verify;
 

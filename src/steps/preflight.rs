@@ -6,12 +6,14 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use super::change;
+use super::change::undo::UndoLog;
 use super::verify::VerifyStep;
-use crate::plan::model::{Plan, PlanSource, Sql, Step, StepKind};
+use crate::plan::model::{Backfill, Change, Plan, PlanSource, Sql, Step, StepKind};
 use crate::postgres::catalog::{self, Table};
 use crate::postgres::sql::SqlText;
+use crate::postgres::walk::Walk;
 use crate::postgres::{error, sqlstate};
-use crate::run::Cause;
+use crate::run::{Cause, KeyText, RunId, StepIndex};
 
 /// What the check found out.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Found {
     pub tables: Vec<Table>,
     /// Steps that can be checked only once an earlier statement has run.
     pub later: Vec<String>,
+    /// What the operator should know before the run begins.
+    pub notices: Vec<String>,
 }
 
 /// Checks every step that is not done yet. Things that are not there are forgiven where an earlier statement, not yet
@@ -32,7 +36,7 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
     let mut statement_pending = false;
     let source = Arc::new(plan.source.clone());
     for (index, step) in plan.steps.iter().enumerate() {
-        let checked = one(connection, step, &source, &mut found.tables).await;
+        let checked = one(connection, step, &source, &mut found).await;
         match checked {
             _ if done(index) => {}
             Ok(()) => {}
@@ -52,12 +56,7 @@ fn is_absence(cause: &Cause) -> bool {
     }
 }
 
-async fn one(
-    connection: &mut PgConnection,
-    step: &Step,
-    source: &PlanSource,
-    tables: &mut Vec<Table>,
-) -> Result<(), Cause> {
+async fn one(connection: &mut PgConnection, step: &Step, source: &PlanSource, found: &mut Found) -> Result<(), Cause> {
     let plain = |label: &str, sql: &Sql| SqlText::default().plans(label, sql);
     match &step.kind {
         StepKind::Statement(statement) => {
@@ -70,17 +69,51 @@ async fn one(
         StepKind::Verify(verify) => prepare(connection, step, source, &VerifyStep::sql(verify)).await,
         StepKind::Backfill(backfill) => {
             let table = catalog::table(connection, &step.name, &backfill.table, source).await?;
-            let sql = change::batch_sql(&step.name, backfill, &table, source)?;
-            if !tables.contains(&table) {
-                tables.push(table);
+            backfill_of(connection, step, backfill, &table, source).await?;
+            if !found.tables.contains(&table) {
+                let notices = catalog::row_security_notices(connection, &table).await;
+                found.notices.extend(notices.map_err(|e| error::cause(&format!("step \"{}\"", step.name), &e))?);
+                found.tables.push(table);
             }
-            prepare(connection, step, source, &sql.change).await?;
-            match &sql.left {
-                Some(left) => prepare(connection, step, source, left).await,
-                None => Ok(()),
-            }
+            Ok(())
         }
     }
+}
+
+async fn backfill_of(
+    connection: &mut PgConnection,
+    step: &Step,
+    backfill: &Backfill,
+    table: &Table,
+    source: &PlanSource,
+) -> Result<(), Cause> {
+    let columns = match &backfill.change {
+        Change::Set { set, .. } => change::set_columns(&step.name, set, table, source)?,
+        Change::Raw { .. } => Vec::new(),
+    };
+    // Whether a log could be kept; which run's it would be does not matter yet.
+    UndoLog::of(RunId(uuid::Uuid::nil()), StepIndex(0), &step.name, backfill, table, source)?;
+    let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+    catalog::may_write_parts(connection, &step.name, table, &names).await?;
+    // Partitions have the same columns; what may differ is the key.
+    let mut walks: Vec<&Walk> = Vec::new();
+    for part in &table.parts {
+        let sql = change::batch_sql(&step.name, backfill, table, part, None, source)?;
+        if walks.contains(&&part.walk) {
+            continue;
+        }
+        walks.push(&part.walk);
+        // The keys themselves do not matter to the words of the SQL.
+        let (from, through) = (KeyText::new(), KeyText::new());
+        prepare(connection, step, source, &sql.of(Some(&from), &through).change).await?;
+        if let Some(left) = &sql.left {
+            prepare(connection, step, source, left).await?;
+        }
+        if let Some(undo) = change::undo_statement(&step.name, backfill, table, part, source)? {
+            prepare(connection, step, source, &undo.of(Some(&from), &through).change).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets the server parse and analyse a statement without running it.
