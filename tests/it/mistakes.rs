@@ -49,7 +49,7 @@ async fn mistakes_in_a_plans_sql_are_shown_with_a_caret_before_anything_is_chang
             &["no primary key", "ALTER TABLE \"public\".\"keyless\" ADD COLUMN"],
         ),
         ("backfill = \"seen\"\nset = { email = \"1\" }", &["is a view"]),
-        ("backfill = \"parts\"\nset = { id = \"1\" }", &["is partitioned"]),
+        ("backfill = \"parts\"\nset = { id = \"1\" }", &["part of the partition key"]),
         ("statement = \"CREATE TABEL x (y int)\"", &["`statement`: syntax error", ":5:21"]),
         ("statement = \"SELECT 1; SELECT 2\"", &["multiple commands", "write a step for each"]),
         ("verify = \"SELECT count(*) FROM nowhere\"\nexpect = 0", &["relation \"nowhere\" does not exist", "42P01"]),
