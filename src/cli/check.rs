@@ -12,7 +12,11 @@ use crate::run::Cause;
 /// Why it would not run.
 pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
     let plan = load::from_file(&args.plan, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?;
-    let target = Target::resolve(global.database.as_deref(), plan.database.control.as_ref().or(plan.database.url.as_ref()), &variable)?;
+    let target = Target::resolve(
+        global.database.as_deref(),
+        plan.database.control.as_ref().or(plan.database.url.as_ref()),
+        &variable,
+    )?;
     let found = opening::check(&target, &plan).await?;
     let name = crate::run::text::clean(&plan.name).into_owned();
     say::out(&format!("{name}: {} steps, checked against {}; nothing was changed", plan.steps.len(), target.label()));

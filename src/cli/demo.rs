@@ -55,7 +55,14 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let (alerts, _) = watch::channel(None);
     let (vitals, measured) = watch::channel(Arc::default());
     let resume_flags = args.keep.then(|| format!(" --database '{url}'"));
-    let opening = Opening { target, driver: this_process(), slot: slot.clone(), alerts: alerts.clone(), vitals: measured, resume_flags };
+    let opening = Opening {
+        target,
+        driver: this_process(),
+        slot: slot.clone(),
+        alerts: alerts.clone(),
+        vitals: measured,
+        resume_flags,
+    };
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
         alerts,

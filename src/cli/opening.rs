@@ -261,11 +261,8 @@ fn assemble(
         },
     };
     let pool = connect::pool(&opening.target, &shape);
-    let connector = Connector {
-        target: opening.target.clone(),
-        limit: plan.database.pool_connect,
-        session: shape.session.clone(),
-    };
+    let connector =
+        Connector { target: opening.target.clone(), limit: plan.database.pool_connect, session: shape.session.clone() };
     let reopen: Reopen = {
         let settings = session("ledger", &run.short(), Some(&plan.limits));
         let connector = Connector { session: settings.clone(), ..connector.clone() };

@@ -21,7 +21,11 @@ use crate::run::Cause;
 /// The plan or the command is wrong. What goes wrong later is in the exit code.
 pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     let plan = load::from_file(&args.plan, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?;
-    let target = Target::resolve(global.database.as_deref(), plan.database.control.as_ref().or(plan.database.url.as_ref()), &variable)?;
+    let target = Target::resolve(
+        global.database.as_deref(),
+        plan.database.control.as_ref().or(plan.database.url.as_ref()),
+        &variable,
+    )?;
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;

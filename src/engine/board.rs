@@ -308,8 +308,8 @@ impl Board {
         inner.count(now, self.clock.utc());
         let change = inner.turnstile.close(ticket, ended, now);
         inner.count(now, self.clock.utc());
-        let waits_for_edge =
-            matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. }) && inner.turnstile.open() == 0;
+        let waits_for_edge = matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. })
+            && inner.turnstile.open() == 0;
         drop(inner);
         self.breaker_changed(change.as_ref());
         if waits_for_edge {

@@ -49,7 +49,16 @@ impl Crew {
     ) -> Self {
         let yard = Yard::new(sweep.segments, sweep.foretold, sweep.room);
         let (news, _) = watch::channel(());
-        Self { board, step, index, size, pacing, yard: Arc::new(Mutex::new(yard)), news, halt: CancellationToken::new() }
+        Self {
+            board,
+            step,
+            index,
+            size,
+            pacing,
+            yard: Arc::new(Mutex::new(yard)),
+            news,
+            halt: CancellationToken::new(),
+        }
     }
 
     /// The segments. No await happens while they are held.

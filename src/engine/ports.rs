@@ -13,8 +13,8 @@ use super::batch_size::Bounds;
 use super::gauge::Gauges;
 use crate::plan::model::{Breaker, Retry};
 use crate::plan::window::Window;
-use crate::run::timer::Spent;
 pub use crate::run::Trouble;
+use crate::run::timer::Spent;
 use crate::run::{Cause, Event, Level, RunState, Segment, SegmentNo, StepIndex, StepView, Tally, Waited};
 
 /// Everything that a run needs, once the database has answered and the run is ours.
@@ -212,8 +212,12 @@ pub trait BatchWorker: Send {
     async fn batch(&mut self, segment: &mut Segment, rows: u64) -> Result<BatchDone, StepError>;
     /// Cuts the segment about `ahead` rows behind its cursor: it keeps the part up to there, the rest is a segment
     /// `number` of its own, written down. `None`: not so many rows are left.
-    async fn split(&mut self, segment: &mut Segment, number: SegmentNo, ahead: u64)
-    -> Result<Option<Segment>, StepError>;
+    async fn split(
+        &mut self,
+        segment: &mut Segment,
+        number: SegmentNo,
+        ahead: u64,
+    ) -> Result<Option<Segment>, StepError>;
     /// A connection that works, and the segment as the ledger has it: a commit whose answer was lost may have come
     /// about.
     async fn recover(&mut self, segment: &mut Segment) -> Result<Recovered, StepError>;

@@ -220,7 +220,11 @@ impl Turnstile {
         }
         match self.breaker.view(now, utc) {
             BreakerView::Open { until, cause } => {
-                return Some(Held { key: BREAKER.to_owned(), reason: format!("breaker open: {cause}"), until: Some(until) });
+                return Some(Held {
+                    key: BREAKER.to_owned(),
+                    reason: format!("breaker open: {cause}"),
+                    until: Some(until),
+                });
             }
             BreakerView::HalfOpen { cause } => {
                 let reason = format!("one trial is under way after: {cause}");

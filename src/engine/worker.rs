@@ -247,7 +247,8 @@ impl Hand {
     /// Counts a retry, and tells of it: not of every one, where they come in crowds.
     fn say(&mut self, trouble: Trouble, cause: &Cause, delay: Duration, segment: &Segment) {
         let now = self.crew.board.elapsed();
-        let at = segment.from().map_or_else(|| "at the first key".to_owned(), |key| format!("after {}", key.join(", ")));
+        let at =
+            segment.from().map_or_else(|| "at the first key".to_owned(), |key| format!("after {}", key.join(", ")));
         let text = format!("batch {at}: again in {}: {}", human::duration(delay), cause.headline());
         let last = self.told.iter_mut().find(|(told, _)| *told == trouble);
         let quiet = last.as_ref().is_some_and(|(_, when)| now.saturating_sub(*when) < TELL_EVERY);

@@ -140,7 +140,16 @@ pub async fn create(
     };
     let created_at = insert.await.map_err(failed)?;
     let steps = steps(connection, run).await.map_err(failed)?;
-    Ok(Taken { run, epoch: 1, created_at, spent: Spent::default(), waited: Vec::new(), set_aside: 0, steps, resumed: false })
+    Ok(Taken {
+        run,
+        epoch: 1,
+        created_at,
+        spent: Spent::default(),
+        waited: Vec::new(),
+        set_aside: 0,
+        steps,
+        resumed: false,
+    })
 }
 
 /// Takes over a run that nobody drives, and raises its epoch.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 
 use super::deadline::within;
 use super::dsn::Target;

@@ -185,6 +185,12 @@ impl Key {
         (shared..self.columns.len()).rev().map(piece).collect()
     }
 
+    /// The columns' types, in the key's order: `bigint, text`.
+    #[must_use]
+    pub fn types(&self) -> String {
+        self.list(|column| column.type_name.clone())
+    }
+
     /// The columns as a person names them: `id`, `(tenant, id)`.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -71,12 +71,22 @@ impl Walk {
         }
     }
 
-    /// The way as a person names it: `id`, `(tenant, id)`, `its blocks`.
+    /// The way as a person names it: `id`, `(tenant, id)`, `block`.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
             Self::Key(key) => key.describe(),
             Self::Blocks(_) => "block".to_owned(),
+        }
+    }
+
+    /// What a cursor in the ledger means: two walks of one identity read it alike. A run that is resumed after somebody has
+    /// given the table another key would take its cursors for keys that they are not.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Key(key) => format!("key {} of {}", key.order("t"), key.types()),
+            Self::Blocks(_) => "blocks".to_owned(),
         }
     }
 
@@ -116,6 +126,7 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::key::KeyColumn;
 
     #[test]
     fn a_range_of_blocks_is_compared_or_listed_as_the_server_can() {
@@ -129,5 +140,15 @@ mod tests {
         assert!(list.between("t", true).starts_with("t.ctid = ANY (ARRAY("));
         assert!(list.between("t", false).contains("generate_series(0, "));
         assert_eq!(Walk::Blocks(list).row_as_text("t"), "ARRAY[t.ctid::text]");
+    }
+
+    #[test]
+    fn a_walk_by_another_key_has_another_identity() {
+        let walk = |name: &str, type_name: &str| Walk::Key(Key { columns: vec![KeyColumn::new(name, type_name)] });
+        assert_eq!(walk("id", "bigint").identity(), "key t.\"id\" of bigint");
+        let blocks = |rows_per_block| Walk::Blocks(Blocks { rows_per_block, scan: BlockScan::Range });
+        assert_eq!(blocks(1).identity(), blocks(60).identity(), "statistics change");
+        let others = [walk("id", "integer"), walk("no", "bigint"), blocks(1)];
+        assert!(others.iter().all(|other| other.identity() != walk("id", "bigint").identity()));
     }
 }

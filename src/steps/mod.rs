@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use self::gauges::CurrentTable;
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Limits, PlanSource, Step, StepKind};
-use self::gauges::CurrentTable;
 use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
@@ -17,8 +17,8 @@ use crate::run::{RunId, StepIndex};
 pub mod backends;
 pub mod backfill;
 pub mod change;
-pub mod giveway;
 pub mod gauges;
+pub mod giveway;
 mod host_gauges;
 pub mod interruptible;
 pub mod keyspace;

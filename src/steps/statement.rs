@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::{Workbench, trouble};
 use super::interruptible::{self, Interrupted, OwnConnection, Watch};
+use super::{Workbench, trouble};
 use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::model::{Sql, Statement};
@@ -141,7 +141,9 @@ impl StatementStep {
             match state {
                 // A crash may have come between the build and its record. Built by somebody else, it is the statement's
                 // own affair: IF NOT EXISTS passes, anything else fails, and says why.
-                IndexState::Valid if self.bench.begun_before || self.begun.load(Ordering::Relaxed) => return Ok(Some("index is there".to_owned())),
+                IndexState::Valid if self.bench.begun_before || self.begun.load(Ordering::Relaxed) => {
+                    return Ok(Some("index is there".to_owned()));
+                }
                 IndexState::Absent | IndexState::Valid => return Ok(None),
                 IndexState::Invalid => {
                     let text = format!(

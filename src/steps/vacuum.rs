@@ -68,7 +68,10 @@ impl Tidy {
             // As long as it takes: it holds nobody up, and batches wait for it.
             let sql = "SET statement_timeout = 0".to_owned();
             sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
-            sqlx::query(AssertSqlSafe(format!("VACUUM {}", self.quoted))).persistent(false).execute(&mut *connection).await
+            sqlx::query(AssertSqlSafe(format!("VACUUM {}", self.quoted)))
+                .persistent(false)
+                .execute(&mut *connection)
+                .await
         };
         run.await.map_err(|e| e.to_string())?;
         // The statistics tell of it a moment later; until then it would be run again.

@@ -9,9 +9,9 @@ use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
 use super::{Part, Shared};
 use crate::engine::failpoint;
 use crate::postgres::deadline::within;
-use crate::postgres::{error, trouble};
 use crate::postgres::record::{RecordError, SetAside};
 use crate::postgres::sql::SqlText;
+use crate::postgres::{error, trouble};
 use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
 use crate::steps::change::{self, Answer, RangeSql};
 use crate::steps::keyspace::Boundary;
@@ -132,7 +132,8 @@ impl Batch<'_> {
         let advance = match boundary {
             None => Advance { cursor: None, done: true, tally: Tally::default() },
             Some(boundary) => {
-                let range = Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
+                let range =
+                    Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
                 let tally = match way {
                     Way::Whole => self.change(tx, range.from.as_ref(), &range.through).await?,
                     Way::Careful => self.carefully(tx, range, &mut aside).await?,
@@ -228,7 +229,8 @@ impl Batch<'_> {
     async fn halves(&self, tx: &mut PgTransaction<'_>, range: &Range) -> Result<Halves, BatchError> {
         let half = (range.rows / 2).max(1);
         let keys = &self.part.keys;
-        let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+        let lower =
+            within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
         let Some(lower) = lower else { return Ok(Halves::Empty) };
         if lower.key == range.through {
             if lower.rows <= 1 {
@@ -236,7 +238,8 @@ impl Batch<'_> {
             }
             // Rows have vanished since they were counted: the same range again, with the right number.
             let half = lower.rows / 2;
-            let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+            let lower =
+                within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
             let Some(lower) = lower else { return Ok(Halves::Empty) };
             return Ok(Self::cut(range, lower));
         }
@@ -273,15 +276,14 @@ impl Batch<'_> {
         if !aside.one_more(most) {
             let (code, key) = (sqlstate.unwrap_or_default(), range.through.join(", "));
             return Err(BatchError::Plan(
-                Cause::new(format!(
-                    "{}: more than {} rows are wrong: {message}",
-                    bench.what(),
-                    human::count(most)
-                ))
-                .sqlstate(code)
-                .detail(format!("the row with {} {key} would have been one too many to set aside", self.part.key_name()))
-                .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
-                .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
+                Cause::new(format!("{}: more than {} rows are wrong: {message}", bench.what(), human::count(most)))
+                    .sqlstate(code)
+                    .detail(format!(
+                        "the row with {} {key} would have been one too many to set aside",
+                        self.part.key_name()
+                    ))
+                    .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
+                    .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
             ));
         }
         let sql = &self.part.sql.of(range.from.as_ref(), &range.through).rows_as_json;

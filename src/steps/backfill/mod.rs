@@ -228,13 +228,7 @@ impl BackfillStep {
 
     /// Plans another sweep, over the keys between the first and the last row that still match. `room`: how many segments
     /// the ledger has room for.
-    async fn plan_again(
-        &self,
-        context: &StepContext,
-        ready: &Ready,
-        number: u32,
-        room: u32,
-    ) -> Result<(), StepError> {
+    async fn plan_again(&self, context: &StepContext, ready: &Ready, number: u32, room: u32) -> Result<(), StepError> {
         let mut planned: Vec<Segment> = Vec::new();
         let wanted = (room / 2).min(SEGMENTS) / u32::try_from(ready.parts.len().max(1)).unwrap_or(u32::MAX);
         for part in &ready.parts {
@@ -304,7 +298,8 @@ impl Batched for BackfillStep {
     fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
         let ready = Arc::clone(self.ready()?);
         let reporter = self.reporter.get().cloned();
-        let reporter = reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
+        let reporter =
+            reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
         Ok(Box::new(Worker::new(Shared {
             bench: self.bench.clone(),
             ready,

@@ -202,9 +202,10 @@ impl Worker {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => {
                 self.keep(line, error::is_lost(&e));
                 match crate::postgres::trouble::of(&e) {
-                    Some(Trouble::TooLong) if gave_way => {
-                        StepError::Passing(Trouble::GaveWay, Cause::new(format!("{}: gave way to a session that waited", self.what())))
-                    }
+                    Some(Trouble::TooLong) if gave_way => StepError::Passing(
+                        Trouble::GaveWay,
+                        Cause::new(format!("{}: gave way to a session that waited", self.what())),
+                    ),
                     Some(trouble) => StepError::Passing(trouble, cause),
                     None => StepError::Failed(cause),
                 }
@@ -376,7 +377,8 @@ impl BatchWorker for Worker {
         let limit = self.limit();
         let found = async {
             self.bury(&mut line).await?;
-            match tokio::time::timeout(limit, bench.recorder.segment(&mut line.connection, bench.index, segment)).await {
+            match tokio::time::timeout(limit, bench.recorder.segment(&mut line.connection, bench.index, segment)).await
+            {
                 Ok(found) => found,
                 Err(_) => Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
             }
