@@ -189,7 +189,7 @@ async fn cross(mut session: PgConnection, over: Arc<AtomicBool>, mut dice: Dice)
     let mut touches = 0;
     while !over.load(Ordering::SeqCst) {
         let cursor: Option<i64> = sqlx::query_scalar(
-            "SELECT coalesce(cursor_key, lower_key)[1]::bigint FROM howdah.segment
+            "SELECT (coalesce(cursor_key, lower_key))[1]::bigint FROM howdah.segment
              WHERE NOT done AND coalesce(cursor_key, lower_key) IS NOT NULL ORDER BY random() LIMIT 1",
         )
         .fetch_optional(&mut session)
