@@ -83,7 +83,7 @@ name = "pooled"
 [database]
 {database}
 [limits]
-workers = 2
+workers = 1
 batch = {{ start = 100, min = 100, max = 100 }}
 [[step]]
 name = "items"

@@ -9,7 +9,7 @@ use crate::support::{Ended, Lab, Running};
 const PLAN: &str = r#"
 name = "credit"
 [limits]
-workers = 4
+workers = 1
 batch = { start = 100, min = 50, max = 100, target = "500ms" }
 lock_timeout = "1s"
 statement_timeout = "2s"
@@ -215,7 +215,7 @@ async fn a_driver_that_was_cut_off_while_another_took_its_run_over_says_so_and_c
 async fn a_run_that_is_told_to_stop_while_the_server_is_away_stops_and_can_be_resumed() {
     let mut lab = Lab::open().await;
     let url = lab.url.clone();
-    let mut running = begin(&lab, &url).await;
+    let running = begin(&lab, &url).await;
     lab.server.kill().await.expect("the server dies");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = Instant::now();

@@ -7,7 +7,7 @@ name = "slow"
 [database]
 slow = "100ms"
 [limits]
-workers = 2
+workers = 1
 batch = { start = 40, min = 40, max = 40 }
 [[step]]
 name = "quick"
