@@ -83,7 +83,7 @@ name = "pooled"
 [database]
 {database}
 [limits]
-workers = 1
+workers = 2
 batch = {{ start = 100, min = 100, max = 100 }}
 [[step]]
 name = "items"

@@ -74,7 +74,7 @@ async fn expect_whole_ledger(lab: &Lab, runs: i64) {
 async fn a_run_of_four_workers_killed_a_hundred_times_at_random_instants_changes_each_row_once() {
     let lab = Lab::open().await;
     accounts(&lab, 250_000).await;
-    let plan = lab.plan("credit.toml", &plan_with(1));
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let plan = plan.to_str().expect("a path");
     let mut dice = Dice::of_test(20_261_123);
     let mut kills = 0;
@@ -142,7 +142,7 @@ async fn a_run_of_one_worker_killed_at_any_failpoint_changes_each_row_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_four_workers_killed_at_any_failpoint_changes_each_row_once() {
-    walk_the_failpoints(1).await;
+    walk_the_failpoints(4).await;
 }
 
 async fn walk_the_failpoints(workers: u32) {
@@ -177,7 +177,7 @@ async fn walk_the_failpoints(workers: u32) {
 async fn a_panic_in_the_engine_ends_the_run_as_failed_and_it_can_be_resumed() {
     let lab = Lab::open().await;
     accounts(&lab, 3000).await;
-    let plan = lab.plan("credit.toml", &plan_with(1));
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let plan = plan.to_str().expect("a path");
     let armed = "batch.recorded=panic@7";
     lab.howdah(&["run", plan, "--headless"])
@@ -193,7 +193,7 @@ async fn a_panic_in_the_engine_ends_the_run_as_failed_and_it_can_be_resumed() {
 async fn a_driver_that_was_replaced_but_lives_is_refused_its_next_commit() {
     let lab = Lab::open().await;
     accounts(&lab, 20_000).await;
-    let plan = lab.plan("credit.toml", &plan_with(1));
+    let plan = lab.plan("credit.toml", &plan_with(4));
     let running = lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).start();
     lab.until_walked(500).await;
     // What another driver does first when it takes a run over.

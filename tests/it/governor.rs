@@ -23,7 +23,7 @@ fn plan_of(limits: &str) -> String {
         r#"
 name = "governed"
 [limits]
-workers = 1
+workers = 2
 batch = {{ start = 20, min = 20, max = 20, target = "500ms" }}
 {limits}
 [[step]]

@@ -16,7 +16,7 @@ const SESSIONS: i64 = 4;
 const PLAN: &str = r#"
 name = "emails"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 200, min = 50, max = 200, target = "500ms" }
 [[step]]
 name = "emails"

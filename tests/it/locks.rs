@@ -36,7 +36,7 @@ async fn a_row_that_another_session_holds_for_ten_seconds_is_waited_for() {
         r#"
 name = "held"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 200, min = 100, max = 200, target = "500ms" }
 lock_timeout = "500ms"
 [retry]
@@ -88,8 +88,9 @@ async fn a_session_that_wants_a_row_of_a_batch_waits_less_than_a_second() {
         r#"
 name = "gentle"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 1500, min = 10, max = 1500, target = "2s" }
+waiters = "200ms"
 [retry]
 base = "50ms"
 max = "200ms"
@@ -149,9 +150,10 @@ async fn deadlocks_provoked_on_purpose_are_tried_again_until_each_row_is_changed
         r#"
 name = "deadlocks"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 100, min = 100, max = 100, target = "500ms" }
 lock_timeout = "5s"
+waiters = "off"
 [retry]
 attempts = 10
 base = "10ms"
@@ -224,7 +226,7 @@ async fn a_table_that_is_locked_whole_is_waited_for() {
         r#"
 name = "locked"
 [limits]
-workers = 1
+workers = 2
 batch = { start = 50, min = 50, max = 50, target = "500ms" }
 lock_timeout = "300ms"
 [retry]

@@ -9,7 +9,7 @@ use crate::support::{Ended, Lab, Running};
 const PLAN: &str = r#"
 name = "credit"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 100, min = 50, max = 100, target = "500ms" }
 lock_timeout = "1s"
 statement_timeout = "2s"

@@ -25,7 +25,7 @@ fn plan_of(limits: &str, step: &str) -> String {
         r#"
 name = "numbers"
 [limits]
-workers = 1
+workers = 4
 {limits}
 [[step]]
 name = "numbers"

@@ -7,7 +7,7 @@ name = "slow"
 [database]
 slow = "100ms"
 [limits]
-workers = 1
+workers = 2
 batch = { start = 40, min = 40, max = 40 }
 [[step]]
 name = "quick"

@@ -34,7 +34,7 @@ fn plan_of(limits: &str) -> String {
         r#"
 name = "changes"
 [limits]
-workers = 1
+workers = 4
 {limits}
 [[step]]
 name = "first"
@@ -48,10 +48,12 @@ down = "INSERT INTO trace (what) VALUES ('second down')"
 name = "texts"
 backfill = "items"
 set = {{ txt = "upper(txt)", tags = "tags || 'z'::text", data = "data || '{{\"new\": 1}}'", at = "now()" }}
+undo = "auto"
 [[step]]
 name = "numbers"
 backfill = "items"
 set = {{ n = "n + 1", price = "price * 2", raw = "raw || '\\x00'" }}
+undo = "auto"
 "#
     )
 }
@@ -195,13 +197,14 @@ async fn a_statement_of_ones_own_is_taken_back_by_the_one_that_the_plan_names() 
         r#"
 name = "own"
 [limits]
-workers = 1
+workers = 4
 batch = { start = 100, min = 50, max = 100 }
 [[step]]
 name = "numbers"
 backfill = "items"
 alias = "i"
 sql = "UPDATE items AS i SET n = i.n + 10 WHERE {batch}"
+undo_sql = "UPDATE items AS i SET n = i.n - 10 WHERE {batch}"
 "#,
     );
     let mut dice = Dice::of_test(50);
