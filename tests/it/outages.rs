@@ -68,9 +68,13 @@ async fn expect_each_row_once(lab: &Lab) {
 }
 
 /// Waits until the outage is over for howdah, and it goes on.
-async fn until_it_goes_on(lab: &Lab) {
+async fn until_it_goes_on(lab: &Lab, running: &mut Running) {
     let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
-    lab.until_walked(walked + 2000).await;
+    tokio::select! {
+        biased;
+        () = lab.until_walked(walked + 2000) => {}
+        said = running.ended() => panic!("it did not survive:\n{said}"),
+    }
 }
 
 /// The run has come through, and its facts tell of failures that were tried again.
@@ -90,18 +94,18 @@ fn expect_breaker(ended: &Ended) {
 async fn a_server_that_is_killed_stopped_and_restarted_is_waited_out_and_each_row_changes_once() {
     let mut lab = Lab::open().await;
     let url = lab.url.clone();
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
 
     lab.server.kill().await.expect("the server dies");
     // Long enough for three failures in a row, which open the breaker.
     tokio::time::sleep(Duration::from_secs(4)).await;
     lab.server.restart().await.expect("the server comes back");
-    until_it_goes_on(&lab).await;
+    until_it_goes_on(&lab, &mut running).await;
 
     lab.server.stop_immediate().await.expect("the server stops");
     tokio::time::sleep(Duration::from_millis(500)).await;
     lab.server.restart().await.expect("the server comes back");
-    until_it_goes_on(&lab).await;
+    until_it_goes_on(&lab, &mut running).await;
 
     // A fast stop, and at once a start.
     lab.server.restart().await.expect("the server comes back");
@@ -114,11 +118,11 @@ async fn a_server_that_is_killed_stopped_and_restarted_is_waited_out_and_each_ro
 async fn sessions_that_an_administrator_ends_are_opened_again_and_each_row_changes_once() {
     let lab = Lab::open().await;
     let url = lab.url.clone();
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
     for _ in 0..5 {
         // All of them: workers', the lock's, the heartbeat's.
         lab.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%'").await;
-        until_it_goes_on(&lab).await;
+        until_it_goes_on(&lab, &mut running).await;
     }
     expect_survived(running);
     expect_each_row_once(&lab).await;
@@ -128,10 +132,10 @@ async fn sessions_that_an_administrator_ends_are_opened_again_and_each_row_chang
 async fn connections_that_the_network_cuts_are_opened_again_and_each_row_changes_once() {
     let lab = Lab::over_tcp("secret").await;
     let (proxy, url) = Proxy::before_url(&lab.url);
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
     for _ in 0..5 {
         proxy.cut().await;
-        until_it_goes_on(&lab).await;
+        until_it_goes_on(&lab, &mut running).await;
     }
     expect_survived(running);
     expect_each_row_once(&lab).await;
@@ -141,11 +145,11 @@ async fn connections_that_the_network_cuts_are_opened_again_and_each_row_changes
 async fn a_server_that_refuses_for_some_seconds_is_waited_out_and_each_row_changes_once() {
     let lab = Lab::over_tcp("secret").await;
     let (proxy, url) = Proxy::before_url(&lab.url);
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
     proxy.refuse().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     proxy.pass().await;
-    until_it_goes_on(&lab).await;
+    until_it_goes_on(&lab, &mut running).await;
     expect_breaker(&expect_survived(running));
     expect_each_row_once(&lab).await;
 }
@@ -154,7 +158,7 @@ async fn a_server_that_refuses_for_some_seconds_is_waited_out_and_each_row_chang
 async fn a_network_that_freezes_and_then_passes_new_connections_only_hangs_no_worker() {
     let lab = Lab::over_tcp("secret").await;
     let (proxy, url) = Proxy::before_url(&lab.url);
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
     let began = Instant::now();
     // Longer than any deadline of the plan: connections that are opened meanwhile freeze as well.
     proxy.freeze().await;
@@ -162,7 +166,7 @@ async fn a_network_that_freezes_and_then_passes_new_connections_only_hangs_no_wo
     // The sessions behind the old connections live on at the server, with their locks, and nobody will ever end them
     // from this side.
     proxy.forget().await;
-    until_it_goes_on(&lab).await;
+    until_it_goes_on(&lab, &mut running).await;
     // And once more, without a warning.
     proxy.forget().await;
     expect_survived(running);
@@ -174,12 +178,12 @@ async fn a_network_that_freezes_and_then_passes_new_connections_only_hangs_no_wo
 async fn a_network_that_freezes_for_a_moment_and_thaws_changes_each_row_once() {
     let lab = Lab::over_tcp("secret").await;
     let (proxy, url) = Proxy::before_url(&lab.url);
-    let running = begin(&lab, &url).await;
+    let mut running = begin(&lab, &url).await;
     for millis in [300, 1500, 4000] {
         proxy.freeze().await;
         tokio::time::sleep(Duration::from_millis(millis)).await;
         proxy.pass().await;
-        until_it_goes_on(&lab).await;
+        until_it_goes_on(&lab, &mut running).await;
     }
     running.wait().expect_code(0);
     expect_each_row_once(&lab).await;
@@ -194,10 +198,10 @@ async fn a_driver_that_was_cut_off_while_another_took_its_run_over_says_so_and_c
     proxy.freeze().await;
     lab.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%'").await;
     lab.until_undriven().await;
-    let second = lab.howdah(&["resume", "--headless"]).start();
+    let mut second = lab.howdah(&["resume", "--headless"]).start();
     let pid = second.child.id();
     lab.until(&format!("SELECT driver_pid = {pid} FROM howdah.run")).await;
-    until_it_goes_on(&lab).await;
+    until_it_goes_on(&lab, &mut second).await;
     // Now the first one hears again, and comes back.
     proxy.pass().await;
     first.wait().expect_code(1).expect_words(&["another driver has taken this run over"]);

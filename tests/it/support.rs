@@ -243,6 +243,14 @@ impl Running {
         }
     }
 
+    /// Waits until it has ended, and returns what it said.
+    pub async fn ended(&mut self) -> String {
+        while self.child.try_wait().expect("a status").is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.said()
+    }
+
     pub fn wait(mut self) -> Ended {
         let end = Instant::now() + DEADLINE;
         let status = loop {

@@ -47,7 +47,7 @@ down = "INSERT INTO trace (what) VALUES ('second down')"
 [[step]]
 name = "texts"
 backfill = "items"
-set = {{ txt = "upper(txt)", tags = "tags || 'z'", data = "data || '{{\"new\": 1}}'", at = "now()" }}
+set = {{ txt = "upper(txt)", tags = "tags || 'z'::text", data = "data || '{{\"new\": 1}}'", at = "now()" }}
 undo = "auto"
 [[step]]
 name = "numbers"
