@@ -18,6 +18,8 @@ pub mod resume;
 pub mod run;
 pub mod say;
 pub mod status;
+pub mod undo;
+pub mod undoing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +64,8 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with a run that was stopped, has failed, or was killed
     Resume(ResumeArgs),
+    /// Take a run back: old values from its undo log, statements by their `down`
+    Undo(UndoArgs),
     /// Show the runs in a database, or one of them
     Status(StatusArgs),
     /// Tell what a run did
@@ -136,6 +140,28 @@ pub struct ResumeArgs {
     pub show: ShowArgs,
 }
 
+/// `howdah undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The run; without it, the newest
+    pub run: Option<RunRef>,
+    /// Only this step of it
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<String>,
+    /// Take nothing back: drop the undo log, which then nobody can
+    #[arg(long)]
+    pub drop_log: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// The plan file, where it has moved or holds the database's address
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
 /// `howdah status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -196,6 +222,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&cli.global, &args).await,
         Command::Run(args) => run::run(&cli.global, args).await,
         Command::Resume(args) => resume::run(&cli.global, args).await,
+        Command::Undo(args) => undo::run(&cli.global, args).await,
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Keymap => keys::run(),

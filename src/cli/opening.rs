@@ -11,15 +11,16 @@ use tokio::sync::watch;
 
 use super::environment::of_plan;
 use super::probe::PoolSource;
+use super::undoing::{self, Undoing};
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Driver, Taken};
+use crate::ledger::open::{self, Draft, Driver, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::monitor::{AlertLimits, DatabaseSource, free_percent};
 use crate::plan::load;
-use crate::plan::model::{Limits, Plan, StepKind};
+use crate::plan::model::{Limits, Plan, Step, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
 use crate::postgres::dsn::Target;
@@ -29,7 +30,7 @@ use crate::run::id::RunRef;
 use crate::run::vitals::Reading;
 use crate::run::{Cause, Level, RunId, StepState, Vitals};
 use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
-use crate::steps::{self, Workbench, preflight};
+use crate::steps::{self, Task, Workbench, preflight};
 
 /// Where the monitor's view of the database goes once there is one.
 pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
@@ -95,8 +96,54 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
     migrate::migrate(&mut lock).await?;
-    let taken = open::create(&mut lock, &plan, run, &opening.driver, anew).await?;
-    Ok(assemble(&opening, plan, &taken, lock, &found, Vec::new()))
+    let steps = planned(&plan);
+    let drafts = drafts(&steps);
+    let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
+    let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
+    let name = plan.name.clone();
+    Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, Vec::new()))
+}
+
+/// Makes a run that takes another back, and takes it.
+///
+/// # Errors
+/// Why it cannot be taken back. Nothing was changed then, and no run was made.
+pub async fn begin_undo(opening: Opening, plan: Plan, run: RunId, undo: Undoing) -> Result<Opened, Cause> {
+    let settings = session("ledger", &run.short(), Some(&plan.limits));
+    let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
+    refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
+    migrate::migrate(&mut lock).await?;
+    let way_back = undoing::plan(&mut lock, &plan, &undo).await?;
+    let name = undoing::name(&plan.name);
+    let undoes = Some((undo.run, undo.step.clone()));
+    let draft = Draft { run, name: &name, plan: &plan, steps: drafts(&way_back.steps), undoes };
+    let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
+    let found = undoing::found(&mut lock, &plan, &way_back.steps).await;
+    Ok(assemble(&opening, plan, name, &way_back.steps, &taken, lock, &found, way_back.notices))
+}
+
+/// A step of a run, ready to be written down and driven.
+pub struct Planned {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub task: Task,
+    /// What it does, as one number.
+    pub fingerprint: String,
+}
+
+/// The steps of a plan.
+fn planned(plan: &Plan) -> Vec<Planned> {
+    let step = |step: &Step| Planned {
+        name: step.name.clone(),
+        task: Task::Plan(step.kind.clone()),
+        fingerprint: step.fingerprint(),
+    };
+    plan.steps.iter().map(step).collect()
+}
+
+fn drafts(steps: &[Planned]) -> Vec<(String, &'static str, String)> {
+    steps.iter().map(|step| (step.name.clone(), step.task.word(), step.fingerprint.clone())).collect()
 }
 
 /// What is to be resumed, and with which plan.
@@ -132,15 +179,30 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let changed = same_steps(&plan, &taken, wanted.accept_changed)?;
+    let undoes = open::undoes(&mut lock, run).await;
+    let undoes = undoes.map_err(|e| crate::postgres::error::cause("reading the run", &e))?;
+    let steps = match &undoes {
+        None => planned(&plan),
+        Some((undone, step)) => {
+            let undo = Undoing { run: *undone, step: step.clone(), again: true };
+            undoing::plan(&mut lock, &plan, &undo).await?.steps
+        }
+    };
+    let changed = same_steps(&steps, &taken, wanted.accept_changed)?;
     notices.extend(changed.map(|text| (Level::Warning, text)));
+    if undoes.is_some() {
+        let found = undoing::found(&mut lock, &plan, &steps).await;
+        let name = undoing::name(&plan.name);
+        return Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, notices));
+    }
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
-    Ok(assemble(&opening, plan, &taken, lock, &found, notices))
+    let name = plan.name.clone();
+    Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, notices))
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.
-async fn find_plan(
+pub async fn find_plan(
     lock: &mut PgConnection,
     run: RunId,
     flag: Option<&str>,
@@ -163,8 +225,8 @@ async fn find_plan(
 }
 
 /// Whether the plan's steps are what they were when the run began. Returns a remark where a change was accepted.
-fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>, Cause> {
-    let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+fn same_steps(steps: &[Planned], taken: &Taken, accept: bool) -> Result<Option<String>, Cause> {
+    let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
     let were: Vec<&str> = taken.steps.iter().map(|step| step.view.name.as_str()).collect();
     if names != were {
         return Err(Cause::usage(format!(
@@ -174,11 +236,10 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
         ))
         .hint("undo the change to go on, or begin a new run: howdah run PLAN --new"));
     }
-    let changed: Vec<String> = plan
-        .steps
+    let changed: Vec<String> = steps
         .iter()
         .zip(&taken.steps)
-        .filter(|(now, then)| now.fingerprint() != then.fingerprint)
+        .filter(|(now, then)| now.fingerprint != then.fingerprint)
         .map(|(now, _)| format!("`{}`", now.name))
         .collect();
     if changed.is_empty() {
@@ -234,9 +295,12 @@ fn host_readings(vitals: watch::Receiver<Arc<Vitals>>) -> HostSource {
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that a run is made of comes together here, once")]
 fn assemble(
     opening: &Opening,
     plan: Plan,
+    name: String,
+    planned: &[Planned],
     taken: &Taken,
     lock: PgConnection,
     found: &preflight::Found,
@@ -296,7 +360,7 @@ fn assemble(
         begun_before: false,
     };
     let mut steps = Vec::new();
-    for ((index, step), record) in (0_u32..).zip(&plan.steps).zip(&taken.steps) {
+    for ((index, step), record) in (0_u32..).zip(planned).zip(&taken.steps) {
         // Refused with "already exists" (42P07): what is there was somebody else's from the start.
         let refused = record.view.outcome.as_deref().is_some_and(|outcome| outcome.ends_with("(SQLSTATE 42P07)"));
         let bench = Workbench {
@@ -305,10 +369,10 @@ fn assemble(
             begun_before: matches!(record.view.state, StepState::Running | StepState::Failed) && !refused,
             ..bench.clone()
         };
-        let cleans = matches!(&step.kind, StepKind::Statement(statement) if statement.cleanup);
+        let cleans = matches!(&step.task, Task::Plan(StepKind::Statement(statement)) if statement.cleanup);
         steps.push(OpenedStep {
             view: record.view.clone(),
-            body: steps::body(bench, step),
+            body: steps::body(bench, &step.task),
             wants_cleanup: cleans && !record.cleaned,
         });
     }
@@ -323,7 +387,7 @@ fn assemble(
     let ledger: Arc<dyn Ledger> = ledger;
     Opened {
         run: run.short(),
-        plan: plan.name,
+        plan: name,
         resume_command: opening
             .resume_flags
             .as_ref()

@@ -17,6 +17,13 @@ pub fn err(words: &str) {
     drop(writeln!(std::io::stderr().lock(), "{words}"));
 }
 
+/// A question on standard error; the answer is typed behind it.
+pub fn ask(words: &str) {
+    let mut err = std::io::stderr().lock();
+    drop(write!(err, "{words}"));
+    drop(err.flush());
+}
+
 /// Tells a failure: what, where, what to do. Returns the exit code that goes with it.
 #[must_use]
 pub fn failure(cause: &Cause) -> Exit {

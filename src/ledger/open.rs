@@ -53,22 +53,37 @@ pub struct StepRecord {
     pub cleaned: bool,
 }
 
+/// A run that is to be made.
+pub struct Draft<'a> {
+    /// Its id.
+    pub run: RunId,
+    /// Its name: the plan's, or that of what is taken back.
+    pub name: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its steps: name, kind, fingerprint.
+    pub steps: Vec<(String, &'static str, String)>,
+    /// The run that it takes back, and the one step of it where not all are meant.
+    pub undoes: Option<(RunId, Option<String>)>,
+}
+
 /// Makes a run, and locks it. `connection` must stay open as long as the run is driven: its session holds the lock.
 ///
 /// # Errors
 /// A run of the same plan is being driven, or stands unfinished and `anew` is not set.
 pub async fn create(
     connection: &mut PgConnection,
-    plan: &Plan,
-    run: RunId,
+    draft: &Draft<'_>,
     driver: &Driver,
     anew: bool,
 ) -> Result<Taken, Cause> {
+    let Draft { run, name, plan, steps: drafts, undoes } = draft;
+    let run = *run;
     let failed = |e: sqlx::Error| error::cause("writing the run into the ledger", &e);
     let mut tx = connection.begin().await.map_err(failed)?;
     // Two `run` of one plan at the same moment: the second waits here, and then sees the first.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah run ' || $1, 0))")
-        .bind(&plan.name)
+        .bind(name)
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
@@ -77,18 +92,18 @@ pub async fn create(
                 extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run \
          WHERE plan_name = $1 AND state NOT IN ('done', 'superseded') ORDER BY created_at DESC",
     )
-    .bind(&plan.name)
+    .bind(name)
     .fetch_all(&mut *tx)
     .await
     .map_err(failed)?;
     for row in &unfinished {
         let id = RunId(row.try_get("id").map_err(failed)?);
         if is_driven(&mut tx, id).await.map_err(failed)? {
-            return Err(driven(&plan.name, id, row));
+            return Err(driven(name, id, row));
         }
         if !anew {
             let state: String = row.try_get("state").map_err(failed)?;
-            return Err(unfinished_run(&plan.name, id, &state));
+            return Err(unfinished_run(name, id, &state));
         }
     }
     let detail = serde_json::to_value(RunState::Starting).map_err(|e| Cause::bug(e.to_string()))?;
@@ -97,7 +112,7 @@ pub async fn create(
             "UPDATE howdah.run SET state = 'superseded', finished_at = coalesce(finished_at, now()), epoch = epoch + 1 \
              WHERE plan_name = $1 AND state NOT IN ('done', 'superseded')",
         )
-        .bind(&plan.name)
+        .bind(name)
         .execute(&mut *tx)
         .await?;
         // A driver of one of them may live without its lock, cut off: its next commit finds its epoch gone.
@@ -106,15 +121,16 @@ pub async fn create(
                 "UPDATE howdah.{table} SET epoch = epoch + 1 WHERE run IN (SELECT id FROM howdah.run \
                  WHERE plan_name = $1 AND state = 'superseded')"
             );
-            sqlx::query(AssertSqlSafe(fence)).bind(&plan.name).execute(&mut *tx).await?;
+            sqlx::query(AssertSqlSafe(fence)).bind(name).execute(&mut *tx).await?;
         }
         let created_at: DateTime<Utc> = sqlx::query_scalar(
             "INSERT INTO howdah.run (id, plan_name, plan_path, plan_source, fingerprint, state, detail, driver_host, \
-                    driver_pid, driver_version) VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9) \
+                    driver_pid, driver_version, undoes, undo_step) \
+             VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9, $10, $11) \
              RETURNING created_at",
         )
         .bind(run.0)
-        .bind(&plan.name)
+        .bind(name)
         .bind(plan.source.path.as_ref().map(|path| path.display().to_string()))
         .bind(plan.source.redacted())
         .bind(plan.fingerprint())
@@ -122,15 +138,20 @@ pub async fn create(
         .bind(&driver.host)
         .bind(i32::try_from(driver.pid).unwrap_or(0))
         .bind(env!("CARGO_PKG_VERSION"))
+        .bind(undoes.as_ref().map(|(undone, _)| undone.0))
+        .bind(undoes.as_ref().and_then(|(_, step)| step.as_deref()))
         .fetch_one(&mut *tx)
         .await?;
-        for (index, step) in (0_i32..).zip(&plan.steps) {
+        if let Some((undone, _)) = undoes {
+            give_up(&mut tx, *undone).await?;
+        }
+        for (index, (name, kind, fingerprint)) in (0_i32..).zip(drafts) {
             sqlx::query("INSERT INTO howdah.step (run, step, name, kind, fingerprint) VALUES ($1, $2, $3, $4, $5)")
                 .bind(run.0)
                 .bind(index)
-                .bind(&step.name)
-                .bind(step.kind.word())
-                .bind(step.fingerprint())
+                .bind(name)
+                .bind(kind)
+                .bind(fingerprint)
                 .execute(&mut *tx)
                 .await?;
         }
@@ -150,6 +171,49 @@ pub async fn create(
         steps,
         resumed: false,
     })
+}
+
+/// A run that is taken back cannot go on any more: whoever drives it without its lock is refused.
+async fn give_up(tx: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
+    for sql in [
+        "UPDATE howdah.run SET epoch = epoch + 1, finished_at = coalesce(finished_at, now()), \
+                state = CASE state WHEN 'done' THEN state ELSE 'superseded' END WHERE id = $1",
+        "UPDATE howdah.step SET epoch = epoch + 1 WHERE run = $1",
+        "UPDATE howdah.segment SET epoch = epoch + 1 WHERE run = $1",
+    ] {
+        sqlx::query(sql).bind(run.0).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// What a run takes back: another run, and the one step of it where not all are meant.
+///
+/// # Errors
+/// The driver's error.
+pub async fn undoes(connection: &mut PgConnection, run: RunId) -> Result<Option<(RunId, Option<String>)>, sqlx::Error> {
+    let row =
+        sqlx::query("SELECT undoes, undo_step FROM howdah.run WHERE id = $1").bind(run.0).fetch_one(connection).await?;
+    let undone: Option<uuid::Uuid> = row.try_get("undoes")?;
+    let step: Option<String> = row.try_get("undo_step")?;
+    Ok(undone.map(|undone| (RunId(undone), step)))
+}
+
+/// The runs that take `run` back, or have: id, state, and the one step of it where not all are meant. The newest first.
+///
+/// # Errors
+/// The driver's error.
+pub async fn undone_by(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<Vec<(RunId, String, Option<String>)>, sqlx::Error> {
+    let rows: Vec<(uuid::Uuid, String, Option<String>)> = sqlx::query_as(
+        "SELECT id, state, undo_step FROM howdah.run WHERE undoes = $1 AND state <> 'superseded' \
+         ORDER BY created_at DESC",
+    )
+    .bind(run.0)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(id, state, step)| (RunId(id), state, step)).collect())
 }
 
 /// Takes over a run that nobody drives, and raises its epoch.

@@ -85,23 +85,13 @@ impl Recorder for PostgresRecorder {
     }
 
     async fn sweeps(&self, connection: &mut PgConnection, step: StepIndex) -> Result<Sweeps, RecordError> {
-        let segments = sqlx::query(
-            "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
-                    batches, part, quarantined FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
-        )
-        .bind(self.run.0)
-        .bind(number(step.0))
-        .fetch_all(&mut *connection)
-        .await?;
+        let segments = self.walked_by(connection, self.run, step).await?;
         let foretold: Option<i64> = sqlx::query_scalar("SELECT foretold FROM howdah.step WHERE run = $1 AND step = $2")
             .bind(self.run.0)
             .bind(number(step.0))
             .fetch_one(connection)
             .await?;
-        Ok(Sweeps {
-            segments: segments.iter().map(segment).collect::<Result<_, _>>()?,
-            foretold: foretold.map(|n| n.max(0).cast_unsigned()),
-        })
+        Ok(Sweeps { segments, foretold: foretold.map(|n| n.max(0).cast_unsigned()) })
     }
 
     async fn add_sweep(
@@ -147,6 +137,23 @@ impl Recorder for PostgresRecorder {
         .fetch_optional(connection)
         .await?;
         Ok(row.as_ref().map(segment).transpose()?)
+    }
+
+    async fn walked_by(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        step: StepIndex,
+    ) -> Result<Vec<Segment>, RecordError> {
+        let segments = sqlx::query(
+            "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
+                    batches, part, quarantined FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
+        )
+        .bind(run.0)
+        .bind(number(step.0))
+        .fetch_all(connection)
+        .await?;
+        Ok(segments.iter().map(segment).collect::<Result<_, _>>()?)
     }
 
     async fn split(

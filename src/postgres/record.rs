@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
-use crate::run::{Advance, Cause, KeyText, Segment, StepIndex};
+use crate::run::{Advance, Cause, KeyText, RunId, Segment, StepIndex};
 
 /// Why a record was not written. The transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,14 @@ pub trait Recorder: Send + Sync {
         step: StepIndex,
         segment: &Segment,
     ) -> Result<Option<Segment>, RecordError>;
+
+    /// The segments of another run's step.
+    async fn walked_by(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        step: StepIndex,
+    ) -> Result<Vec<Segment>, RecordError>;
 
     /// Cuts a segment: it ends at `rest.lower` from now on, and `rest` is a segment of its own.
     async fn split(

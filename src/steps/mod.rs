@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use self::backfill::{BackfillStep, Purpose};
 use self::gauges::CurrentTable;
 use crate::engine::ports::{StepBody, StepError};
-use crate::plan::model::{Limits, PlanSource, Step, StepKind};
+use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
@@ -100,16 +101,49 @@ impl Workbench {
     }
 }
 
+/// What a step of a run does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// A step of a plan.
+    Plan(StepKind),
+    /// The `down` of a statement that another run has run.
+    Down(Sql),
+    /// A backfill of another run, taken back.
+    Revert {
+        /// The backfill.
+        backfill: Backfill,
+        /// By what.
+        purpose: Purpose,
+    },
+}
+
+impl Task {
+    /// The kind's word, in the ledger and on the screen.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Plan(kind) => kind.word(),
+            Self::Down(_) => "statement",
+            Self::Revert { .. } => "undo",
+        }
+    }
+}
+
 /// Makes what the engine drives.
 #[must_use]
-pub fn body(bench: Workbench, step: &Step) -> StepBody {
-    match &step.kind {
-        StepKind::Statement(statement) => {
-            StepBody::Once(Arc::new(statement::StatementStep::new(bench, statement.clone())))
+pub fn body(bench: Workbench, task: &Task) -> StepBody {
+    let once = |statement: Statement, bench| StepBody::Once(Arc::new(statement::StatementStep::new(bench, statement)));
+    match task {
+        Task::Plan(StepKind::Statement(statement)) => once(statement.clone(), bench),
+        Task::Plan(StepKind::Verify(verify)) => {
+            StepBody::Once(Arc::new(verify::VerifyStep::new(bench, verify.clone())))
         }
-        StepKind::Verify(verify) => StepBody::Once(Arc::new(verify::VerifyStep::new(bench, verify.clone()))),
-        StepKind::Backfill(backfill) => {
-            StepBody::Batched(Arc::new(backfill::BackfillStep::new(bench, backfill.clone())))
+        Task::Plan(StepKind::Backfill(backfill)) => {
+            StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), Purpose::Change)))
+        }
+        Task::Down(sql) => once(Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None }, bench),
+        Task::Revert { backfill, purpose } => {
+            StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), *purpose)))
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::plan::model::{Backfill, Change, Plan, PlanSource, Sql, Step, StepKind
 use crate::postgres::catalog::{self, Table};
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
-use crate::postgres::{error, sqlstate};
+use crate::postgres::{error, signals, sqlstate};
 use crate::run::{Cause, KeyText, RunId, StepIndex};
 
 /// What the check found out.
@@ -45,6 +45,10 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
         }
         statement_pending |= matches!(step.kind, StepKind::Statement(_)) && !done(index);
     }
+    for probe in &plan.limits.signals.probes {
+        let what = format!("probe \"{}\"", probe.name);
+        prepare(connection, &what, &source, &signals::probe_sql(&probe.sql)).await?;
+    }
     Ok(found)
 }
 
@@ -57,16 +61,17 @@ fn is_absence(cause: &Cause) -> bool {
 }
 
 async fn one(connection: &mut PgConnection, step: &Step, source: &PlanSource, found: &mut Found) -> Result<(), Cause> {
+    let what = format!("step \"{}\"", step.name);
     let plain = |label: &str, sql: &Sql| SqlText::default().plans(label, sql);
     match &step.kind {
         StepKind::Statement(statement) => {
-            prepare(connection, step, source, &plain("statement", &statement.sql)).await?;
+            prepare(connection, &what, source, &plain("statement", &statement.sql)).await?;
             match &statement.down {
-                Some(down) => prepare(connection, step, source, &plain("down", down)).await,
+                Some(down) => prepare(connection, &what, source, &plain("down", down)).await,
                 None => Ok(()),
             }
         }
-        StepKind::Verify(verify) => prepare(connection, step, source, &VerifyStep::sql(verify)).await,
+        StepKind::Verify(verify) => prepare(connection, &what, source, &VerifyStep::sql(verify)).await,
         StepKind::Backfill(backfill) => {
             let table = catalog::table(connection, &step.name, &backfill.table, source).await?;
             backfill_of(connection, step, backfill, &table, source).await?;
@@ -87,6 +92,7 @@ async fn backfill_of(
     table: &Table,
     source: &PlanSource,
 ) -> Result<(), Cause> {
+    let what = format!("step \"{}\"", step.name);
     let columns = match &backfill.change {
         Change::Set { set, .. } => change::set_columns(&step.name, set, table, source)?,
         Change::Raw { .. } => Vec::new(),
@@ -105,24 +111,24 @@ async fn backfill_of(
         walks.push(&part.walk);
         // The keys themselves do not matter to the words of the SQL.
         let (from, through) = (KeyText::new(), KeyText::new());
-        prepare(connection, step, source, &sql.of(Some(&from), &through).change).await?;
+        prepare(connection, &what, source, &sql.of(Some(&from), &through).change).await?;
         if let Some(left) = &sql.left {
-            prepare(connection, step, source, left).await?;
+            prepare(connection, &what, source, left).await?;
         }
         if let Some(undo) = change::undo_statement(&step.name, backfill, table, part, source)? {
-            prepare(connection, step, source, &undo.of(Some(&from), &through).change).await?;
+            prepare(connection, &what, source, &undo.of(Some(&from), &through).change).await?;
         }
     }
     Ok(())
 }
 
 /// Lets the server parse and analyse a statement without running it.
-async fn prepare(connection: &mut PgConnection, step: &Step, source: &PlanSource, sql: &SqlText) -> Result<(), Cause> {
+async fn prepare(connection: &mut PgConnection, what: &str, source: &PlanSource, sql: &SqlText) -> Result<(), Cause> {
     let text = AssertSqlSafe(sql.as_str().to_owned()).into_sql_str();
     match connection.prepare(text).await {
         Ok(_) => Ok(()),
         Err(e) => {
-            let mut cause = error::cause_in_plan(&format!("step \"{}\"", step.name), &e, sql, source);
+            let mut cause = error::cause_in_plan(what, &e, sql, source);
             if error::database(&e).is_some_and(|db| db.message().contains("multiple commands")) {
                 cause = cause.hint("a step holds one statement: write a step for each");
             }

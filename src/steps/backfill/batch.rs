@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
 
-use super::{Part, Shared};
+use super::{Action, Part, Shared};
 use crate::engine::failpoint;
 use crate::postgres::deadline::within;
 use crate::postgres::record::{RecordError, SetAside};
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, trouble};
 use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
+use crate::steps::change::undo::UndoSql;
 use crate::steps::change::{self, Answer, RangeSql};
 use crate::steps::keyspace::Boundary;
 
@@ -163,7 +164,10 @@ impl Batch<'_> {
         from: Option<&KeyText>,
         through: &KeyText,
     ) -> Result<Tally, BatchError> {
-        let sql = &self.part.sql;
+        let sql = match &self.part.action {
+            Action::Change(sql) => sql,
+            Action::Revert(undo) => return self.revert(tx, undo, from, through).await,
+        };
         let RangeSql { change, still_matching: still, .. } = sql.of(from, through);
         let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
         let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
@@ -189,6 +193,32 @@ impl Batch<'_> {
             return Err(BatchError::Plan(change::not_falsified(name, part, tally.still_matching)));
         }
         Ok(tally)
+    }
+
+    /// Takes changes back. Rows that somebody has changed since are kept, and listed.
+    async fn revert(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        undo: &UndoSql,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Tally, BatchError> {
+        let done = within(self.limit, undo.revert(&mut *tx, from, through)).await?;
+        if done.kept > 0 {
+            let bench = &self.shared.bench;
+            for kept in within(self.limit, undo.kept(&mut *tx, from, through)).await? {
+                let row = SetAside {
+                    part: Some(kept.part).filter(|part| !part.is_empty()),
+                    key: kept.key,
+                    row: Some(kept.row),
+                    sqlstate: None,
+                    message: "changed or deleted by somebody since: kept as it is".to_owned(),
+                };
+                let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
+                recorded(tokio::time::timeout(self.limit, written).await)?;
+            }
+        }
+        Ok(Tally { changed: done.reverted, quarantined: done.kept, ..Tally::default() })
     }
 
     /// Changes a range by halves where it fails, down to single rows, which are set aside.
@@ -286,7 +316,8 @@ impl Batch<'_> {
                     .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
             ));
         }
-        let sql = &self.part.sql.of(range.from.as_ref(), &range.through).rows_as_json;
+        let Some(sql) = self.part.sql() else { return Ok(()) };
+        let sql = &sql.of(range.from.as_ref(), &range.through).rows_as_json;
         let asked = sqlx::query_scalar::<_, serde_json::Value>(AssertSqlSafe(format!(
             "SELECT howdah_row FROM ({}) AS howdah_rows(howdah_key, howdah_row) LIMIT 1",
             sql.as_str()

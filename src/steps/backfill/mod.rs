@@ -3,6 +3,7 @@
 //! A batch is one transaction: the boundary, the change, the cursor. What `kill -9` leaves is either all of it or none.
 
 mod batch;
+mod purpose;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,8 +16,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::backends::Backends;
-use super::change::undo::UndoLog;
-use super::change::{self, Aside, BatchSql};
+use super::change::undo::UndoSql;
+use super::change::{Aside, BatchSql};
 use super::interruptible::{self, OwnConnection, Watch};
 use super::keyspace::Keyspace;
 use super::vacuum::Tidy;
@@ -25,13 +26,14 @@ use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep};
 use crate::plan::model::{Backfill, Vacuum};
-use crate::postgres::catalog::{self, Table};
+use crate::postgres::catalog::Table;
 use crate::postgres::key::End;
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
 use crate::postgres::{error, session, sqlstate};
-use crate::run::{Cause, KeyText, Segment, SegmentNo, human};
+use crate::run::{Cause, KeyText, RunId, Segment, SegmentNo, StepIndex, human};
+pub use purpose::{Purpose, tables};
 use worker::Worker;
 
 /// The most segments of a step that the ledger keeps, over all sweeps.
@@ -45,6 +47,7 @@ const SWEEPS: u32 = 2;
 pub struct BackfillStep {
     bench: Workbench,
     backfill: Backfill,
+    purpose: Purpose,
     ready: OnceLock<Arc<Ready>>,
     reporter: OnceLock<Arc<dyn Reporter>>,
     backends: Arc<Backends>,
@@ -60,15 +63,30 @@ struct Ready {
 
 /// One table that is walked by its own key, or by its blocks: the step's table, or a partition of it.
 struct Part {
-    sql: BatchSql,
+    action: Action,
     keys: Keyspace,
     first: Option<KeyText>,
 }
 
+/// What is done to the rows of a batch.
+enum Action {
+    /// Changed, by the plan's SQL.
+    Change(BatchSql),
+    /// Changed back, by the undo log.
+    Revert(UndoSql),
+}
+
 impl Part {
+    fn sql(&self) -> Option<&BatchSql> {
+        match &self.action {
+            Action::Change(sql) => Some(sql),
+            Action::Revert(_) => None,
+        }
+    }
+
     /// Whether a single row can be told from its neighbours, and found again later.
     fn can_set_aside(&self) -> bool {
-        matches!(self.keys.part().walk, Walk::Key(_))
+        self.sql().is_some() && matches!(self.keys.part().walk, Walk::Key(_))
     }
 
     /// The key as a person names it.
@@ -114,10 +132,11 @@ impl Shared {
 impl BackfillStep {
     /// A step that is ready to be opened.
     #[must_use]
-    pub fn new(bench: Workbench, backfill: Backfill) -> Self {
+    pub fn new(bench: Workbench, backfill: Backfill, purpose: Purpose) -> Self {
         Self {
             bench,
             backfill,
+            purpose,
             ready: OnceLock::new(),
             reporter: OnceLock::new(),
             backends: Arc::default(),
@@ -140,21 +159,8 @@ impl BackfillStep {
 
     async fn look(&self, connection: &mut PgConnection) -> Result<&Arc<Ready>, StepError> {
         if self.ready.get().is_none() {
-            let (name, source) = (&self.bench.name, &self.bench.source);
-            let table = catalog::table(connection, name, &self.backfill.table, source).await?;
-            let log = UndoLog::of(self.bench.run_id, self.bench.index, name, &self.backfill, &table, source)?;
-            if let Some(log) = &log {
-                let create = AssertSqlSafe(log.create());
-                sqlx::query(create).persistent(false).execute(&mut *connection).await.map_err(|e| self.failed(&e))?;
-            }
-            let mut parts = Vec::new();
-            for part in &table.parts {
-                let sql = change::batch_sql(name, &self.backfill, &table, part, log.as_ref(), source)?;
-                let keys = Keyspace::new(part.clone());
-                let first = keys.end(connection, End::First).await.map_err(|e| self.failed(&e))?;
-                parts.push(Arc::new(Part { sql, keys, first }));
-            }
-            drop(self.ready.set(Arc::new(Ready { table, parts })));
+            let ready = purpose::ready(connection, &self.bench, &self.backfill, self.purpose).await?;
+            drop(self.ready.set(Arc::new(ready)));
         }
         self.ready()
     }
@@ -168,6 +174,11 @@ impl BackfillStep {
         for part in &ready.parts {
             rows.push(part.keys.rows(connection).await.map_err(failed)?);
         }
+        if let Purpose::RevertBySql { run, step } = self.purpose
+            && let Some(planned) = self.walked_before(connection, run, step).await?
+        {
+            return self.add_sweep(connection, &planned, None).await;
+        }
         let shares = segments::shares(&rows, start, SEGMENTS);
         let mut planned = Vec::new();
         for (part, share) in ready.parts.iter().zip(shares) {
@@ -179,6 +190,27 @@ impl BackfillStep {
         }
         let foretold = rows.into_iter().try_fold(0_u64, |all, rows| Some(all.saturating_add(rows?)));
         self.add_sweep(connection, &planned, foretold).await
+    }
+
+    /// The ranges of keys that another run's step has walked, as segments. `None`: it swept more than once, so that its
+    /// ranges overlap.
+    async fn walked_before(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        step: StepIndex,
+    ) -> Result<Option<Vec<Segment>>, StepError> {
+        let walked = self.bench.recorder.walked_by(connection, run, step).await;
+        let walked = walked.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
+        if walked.iter().any(|segment| segment.sweep > 1) {
+            return Ok(None);
+        }
+        let walked = walked.into_iter().filter(|segment| segment.cursor.is_some());
+        let planned = (0..).zip(walked).map(|(no, walked)| Segment {
+            part: walked.part,
+            ..Segment::new(1, SegmentNo(no), walked.lower, walked.cursor)
+        });
+        Ok(Some(planned.collect()))
     }
 
     async fn add_sweep(
@@ -232,8 +264,9 @@ impl BackfillStep {
         let mut planned: Vec<Segment> = Vec::new();
         let wanted = (room / 2).min(SEGMENTS) / u32::try_from(ready.parts.len().max(1)).unwrap_or(u32::MAX);
         for part in &ready.parts {
-            let Some(condition) = part.sql.filter_without(self.aside()) else { continue };
-            let (keys, named) = (&part.keys, &part.sql.named);
+            let Some(condition) = part.sql().and_then(|sql| sql.filter_without(self.aside())) else { continue };
+            let Some(named) = part.sql().map(|sql| &sql.named) else { continue };
+            let keys = &part.keys;
             let ends = async |connection: &mut PgConnection| {
                 let first = keys.matching_end(connection, End::First, named, &condition).await?;
                 let last = keys.matching_end(connection, End::Last, named, &condition).await?;
@@ -257,7 +290,11 @@ impl BackfillStep {
         let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
         let counted = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
         let aside = counted.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
-        Ok((aside > 0).then(|| format!("{} set aside", human::count(aside))))
+        let words = match self.purpose {
+            Purpose::Change | Purpose::RevertBySql { .. } => "set aside",
+            Purpose::RevertByLog { .. } => "kept: changed by somebody since",
+        };
+        Ok((aside > 0).then(|| format!("{} {words}", human::count(aside))))
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
@@ -334,11 +371,11 @@ impl Batched for BackfillStep {
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
         let ready = self.ready()?;
-        if ready.parts.iter().all(|part| part.sql.left.is_none()) {
+        if ready.parts.iter().all(|part| part.sql().is_none_or(|sql| sql.left.is_none())) {
             return self.done(self.set_aside_words().await?).await;
         }
         let mut left = 0;
-        for sql in ready.parts.iter().filter_map(|part| part.sql.left_without(self.aside())) {
+        for sql in ready.parts.iter().filter_map(|part| part.sql()?.left_without(self.aside())) {
             let count = async |connection: &mut PgConnection| {
                 let left: i64 =
                     sqlx::query_scalar(AssertSqlSafe(sql.as_str())).persistent(false).fetch_one(connection).await?;

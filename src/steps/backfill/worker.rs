@@ -257,7 +257,7 @@ impl Worker {
             return;
         }
         let (Ok(part), Some(through)) = (self.shared.part(segment), segment.cursor.as_ref()) else { return };
-        let sql = &part.sql.of(from, through).change;
+        let Some(sql) = part.sql().map(|sql| &sql.of(from, through).change) else { return };
         let text = format!("EXPLAIN (SETTINGS) {}", sql.as_str());
         let ask = sqlx::query_scalar(AssertSqlSafe(text))
             .bind(from)

@@ -7,7 +7,7 @@ mod revert;
 use sqlx::postgres::PgConnection;
 
 pub use logging::Logging;
-pub use revert::{Reverted, UndoSql};
+pub use revert::{Kept, Reverted, UndoSql};
 
 use super::{SetColumn, set_columns};
 use crate::plan::model::{Backfill, Change, PlanSource, Undo};

@@ -34,6 +34,17 @@ pub struct Reverted {
     pub kept: u64,
 }
 
+/// A change that was not taken back: somebody has changed or deleted the row since.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The partition, as the log names it; empty for the table itself.
+    pub part: String,
+    /// The row's key.
+    pub key: KeyText,
+    /// What the log says of it: key, old values and new ones.
+    pub row: serde_json::Value,
+}
+
 impl UndoSql {
     /// The statements for every part of the table.
     ///
@@ -75,6 +86,27 @@ impl UndoSql {
             done.kept += one.kept;
         }
         Ok(done)
+    }
+
+    /// The changes in `(from, through]` of the log that were not taken back.
+    ///
+    /// # Errors
+    /// The driver's error.
+    pub async fn kept(
+        &self,
+        tx: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Vec<Kept>, sqlx::Error> {
+        let keys = (1..=self.log.keys.len()).map(|n| format!("l.k{n}::text")).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "SELECT l.part, array_remove(ARRAY[{keys}]::text[], NULL), to_jsonb(l.*) FROM {} AS l \
+             WHERE {} AND l.kept_at IS NOT NULL ORDER BY l.seq DESC",
+            self.log.quoted(),
+            range("l", from.is_some())
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(from).bind(through).persistent(false).fetch_all(tx).await?;
+        rows.iter().map(|row| Ok(Kept { part: row.try_get(0)?, key: row.try_get(1)?, row: row.try_get(2)? })).collect()
     }
 
     /// A partition that is no more.

@@ -1,0 +1,146 @@
+//! `howdah undo`: takes a run back, as a run of its own.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal};
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use tokio::sync::watch;
+
+use super::drive::{self, Job};
+use super::environment::{self, of_plan, variable};
+use super::log::Log;
+use super::opening::{self, Opening};
+use super::run::{resume_flags, this_process};
+use super::undoing::{self, Undoing};
+use super::{Exit, Global, UndoArgs, say};
+use crate::ledger::{migrate, open};
+use crate::plan::model::{Plan, StepKind};
+use crate::plan::{PlanError, load};
+use crate::postgres::catalog;
+use crate::postgres::dsn::Target;
+use crate::postgres::error;
+use crate::run::{Cause, RunId, StepIndex, text};
+use crate::steps::change::undo::UndoLog;
+
+/// Takes a run back, or drops what it would be taken back by.
+///
+/// # Errors
+/// There is no such run, or it cannot be taken back. What goes wrong later is in the exit code.
+pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
+    let given = match &args.plan {
+        Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
+        None => None,
+    };
+    let address = given.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
+    let target = Target::resolve(global.database.as_deref(), address, &variable)?;
+    let mut connection = opening::look(&target).await?;
+    let undone = open::find(&mut connection, args.run.as_ref(), false).await?;
+    migrate::migrate(&mut connection).await?;
+    let plan = match given {
+        Some(plan) => plan,
+        None => opening::find_plan(&mut connection, undone, global.database.as_deref(), &mut Vec::new()).await?,
+    };
+    if args.drop_log {
+        return drop_logs(&mut connection, &plan, undone, &args).await;
+    }
+    let undo = Undoing { run: undone, step: args.step.clone(), again: false };
+    let way = undoing::plan(&mut connection, &plan, &undo).await?;
+    drop(connection);
+    let mut question =
+        format!("run {} of {} in {} is taken back:", undone.short(), text::clean(&plan.name), target.label());
+    for step in &way.steps {
+        // Writing to a String cannot fail.
+        let _ = write!(question, "\n  {}", text::clean(&step.name));
+    }
+    for (_, notice) in &way.notices {
+        let _ = write!(question, "\n  {}", text::clean(notice));
+    }
+    if !confirmed(&question, args.yes)? {
+        say::err("nothing was changed");
+        return Ok(Exit::Resumable);
+    }
+    let run = environment::new_run();
+    let log = Log::begin(global.log_level.as_deref())?;
+    log.of_run(run)?;
+    let (slot, _) = watch::channel(None);
+    let (alerts, _) = watch::channel(None);
+    let (vitals, measured) = watch::channel(Arc::default());
+    let opening = Opening {
+        target,
+        driver: this_process(),
+        slot: slot.clone(),
+        alerts: alerts.clone(),
+        vitals: measured,
+        resume_flags: Some(resume_flags(global, Some(&plan))),
+    };
+    let job = Job {
+        start: drive::starting(run.short(), undoing::name(&plan.name)),
+        alerts,
+        vitals,
+        farewell: Vec::new(),
+        opener: Box::pin(opening::begin_undo(opening, plan, run, undo)),
+        slot,
+    };
+    Ok(drive::drive(job, &args.show).await?.exit)
+}
+
+/// Asks, unless `--yes` has answered.
+fn confirmed(question: &str, yes: bool) -> Result<bool, Cause> {
+    if yes {
+        return Ok(true);
+    }
+    let (stdin, terminal) = (std::io::stdin(), std::io::stderr().is_terminal());
+    if !stdin.is_terminal() || !terminal {
+        let mut cause = Cause::usage("this takes changes back, and there is no terminal to ask at");
+        cause.details = question.lines().map(str::to_owned).collect();
+        return Err(cause.hint("add --yes when that is what you want"));
+    }
+    say::err(question);
+    say::ask("go on? [y/N] ");
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+}
+
+/// Drops the undo logs of a run: what they hold cannot be taken back any more.
+async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args: &UndoArgs) -> Result<Exit, Cause> {
+    let failed = |e: sqlx::Error| error::cause("dropping the undo log", &e);
+    if open::is_driven(connection, run).await.map_err(failed)? {
+        return Err(Cause::usage(format!("run {} is being driven at this moment", run.short()))
+            .hint("stop it first: q in its console, or SIGTERM"));
+    }
+    let mut logs = Vec::new();
+    for (index, step) in (0..).map(StepIndex).zip(&plan.steps) {
+        let StepKind::Backfill(backfill) = &step.kind else { continue };
+        if args.step.as_ref().is_some_and(|wanted| *wanted != step.name) {
+            continue;
+        }
+        let table = catalog::table(connection, &step.name, &backfill.table, &plan.source).await?;
+        if let Some(log) = UndoLog::of(run, index, &step.name, backfill, &table, &plan.source)?
+            && log.part(connection).await.map_err(failed)?.is_some()
+        {
+            logs.push((step.name.clone(), log));
+        }
+    }
+    if logs.is_empty() {
+        say::out(&format!("run {} has no undo log", run.short()));
+        return Ok(Exit::Done);
+    }
+    let names: Vec<String> = logs.iter().map(|(step, _)| format!("\"{}\"", text::clean(step))).collect();
+    let question = format!(
+        "the undo log of step {} of run {} is dropped: it cannot be taken back after that",
+        names.join(", "),
+        run.short()
+    );
+    if !confirmed(&question, args.yes)? {
+        say::err("nothing was dropped");
+        return Ok(Exit::Resumable);
+    }
+    for (step, log) in logs {
+        sqlx::query(AssertSqlSafe(log.drop())).persistent(false).execute(&mut *connection).await.map_err(failed)?;
+        say::out(&format!("dropped the undo log of step \"{}\"", text::clean(&step)));
+    }
+    Ok(Exit::Done)
+}

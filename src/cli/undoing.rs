@@ -1,0 +1,167 @@
+//! From a run to the steps that take it back, in reverse order.
+
+use sqlx::postgres::PgConnection;
+
+use super::opening::Planned;
+use crate::ledger::open::{self, StepRecord};
+use crate::plan::model::{Plan, Step, StepKind, Undo};
+use crate::postgres::error;
+use crate::run::{Cause, Level, RunId, StepIndex, StepState};
+use crate::steps::backfill::{self, Purpose};
+use crate::steps::{Task, preflight};
+
+/// What is to be taken back.
+pub struct Undoing {
+    /// The run.
+    pub run: RunId,
+    /// Only this step of it.
+    pub step: Option<String>,
+    /// Whether the way back is only looked up again: it was allowed before.
+    pub again: bool,
+}
+
+/// The way back.
+pub struct WayBack {
+    /// Its steps, in the order in which they run.
+    pub steps: Vec<Planned>,
+    /// What the operator should know.
+    pub notices: Vec<(Level, String)>,
+}
+
+/// What a run that takes back a run of `plan` is called.
+#[must_use]
+pub fn name(plan: &str) -> String {
+    format!("undo {plan}")
+}
+
+/// The steps that take `undo.run` back, the last step first.
+///
+/// # Errors
+/// It is driven at this moment, was taken back already, or has a step that cannot be taken back.
+pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) -> Result<WayBack, Cause> {
+    let failed = |e: sqlx::Error| error::cause("reading the run", &e);
+    if !undo.again {
+        allowed(connection, undo).await?;
+    }
+    let records = open::steps(connection, undo.run).await.map_err(failed)?;
+    let mut way = WayBack { steps: Vec::new(), notices: Vec::new() };
+    let mut found = undo.step.is_none();
+    let steps: Vec<_> = (0..).map(StepIndex).zip(&plan.steps).zip(&records).collect();
+    for ((index, step), record) in steps.into_iter().rev() {
+        if undo.step.as_ref().is_some_and(|wanted| *wanted != step.name) {
+            continue;
+        }
+        found = true;
+        if record.fingerprint != step.fingerprint() {
+            return Err(Cause::usage(format!(
+                "step \"{}\" of the plan is not what it was when the run began",
+                step.name
+            ))
+            .hint("undo the change to the plan, or give the plan as it was: --plan FILE"));
+        }
+        match task(undo.run, index, step, record)? {
+            Way::Task(task) => way.steps.push(Planned {
+                name: format!("undo {}", step.name),
+                fingerprint: format!("undo {}", step.fingerprint()),
+                task,
+            }),
+            Way::Nothing => {}
+            Way::Told(text) => way.notices.push((Level::Warning, text)),
+        }
+    }
+    if !found {
+        let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+        let wanted = undo.step.as_deref().unwrap_or_default();
+        return Err(Cause::usage(format!("the plan has no step \"{wanted}\""))
+            .hint(format!("its steps are: {}", names.join(", "))));
+    }
+    if way.steps.is_empty() {
+        let mut cause = Cause::usage(format!("there is nothing in run {} to take back", undo.run.short()));
+        cause.details.extend(way.notices.into_iter().map(|(_, text)| text));
+        return Err(cause);
+    }
+    Ok(way)
+}
+
+/// Whether the run may be taken back now.
+async fn allowed(connection: &mut PgConnection, undo: &Undoing) -> Result<(), Cause> {
+    let failed = |e: sqlx::Error| error::cause("reading the run", &e);
+    let short = undo.run.short();
+    if open::undoes(connection, undo.run).await.map_err(failed)?.is_some() {
+        return Err(Cause::usage(format!("run {short} itself takes another run back"))
+            .hint("to make its changes again, run the plan again: howdah run PLAN"));
+    }
+    if open::is_driven(connection, undo.run).await.map_err(failed)? {
+        return Err(Cause::usage(format!("run {short} is being driven at this moment"))
+            .hint("stop it first: q in its console, or SIGTERM"));
+    }
+    for (other, state, step) in open::undone_by(connection, undo.run).await.map_err(failed)? {
+        let overlaps = step.is_none() || undo.step.is_none() || step == undo.step;
+        if !overlaps {
+            continue;
+        }
+        let other = other.short();
+        return Err(if state == "done" {
+            Cause::usage(format!("run {short} was taken back already, by run {other}"))
+                .hint(format!("see what that did: howdah report {other}"))
+        } else {
+            Cause::usage(format!("run {short} is being taken back by run {other}, which is {state}"))
+                .hint(format!("go on with that: howdah resume {other}"))
+        });
+    }
+    Ok(())
+}
+
+/// What takes a step back.
+enum Way {
+    /// This.
+    Task(Task),
+    /// It has changed nothing.
+    Nothing,
+    /// It stays, and this is to be said.
+    Told(String),
+}
+
+fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord) -> Result<Way, Cause> {
+    match &step.kind {
+        StepKind::Verify(_) => Ok(Way::Nothing),
+        StepKind::Statement(statement) => Ok(match (&statement.down, record.view.state) {
+            (_, StepState::Waiting) => Way::Nothing,
+            // Its `down` has run as the run's clean-up.
+            (Some(_), _) if record.cleaned => Way::Nothing,
+            (Some(down), StepState::Done) => Way::Task(Task::Down(down.clone())),
+            (Some(_), StepState::Running | StepState::Failed) => Way::Told(format!(
+                "step \"{}\" did not end: look whether something of it is left; its `down` is not run",
+                step.name
+            )),
+            (None, _) => Way::Told(format!("step \"{}\" stays as it is: it has no `down`", step.name)),
+        }),
+        StepKind::Backfill(backfill) => {
+            let purpose = match &backfill.undo {
+                _ if record.view.batches == 0 => return Ok(Way::Nothing),
+                Undo::Auto => Purpose::RevertByLog { run, step: index },
+                Undo::Sql(_) => Purpose::RevertBySql { run, step: index },
+                Undo::None if record.view.rows_changed == 0 => return Ok(Way::Nothing),
+                Undo::None => {
+                    return Err(Cause::usage(format!(
+                        "step \"{}\" changed rows and cannot be taken back: it kept no undo log",
+                        step.name
+                    ))
+                    .hint("`undo = \"auto\"` or `undo_sql` in the plan must be there when the run is made")
+                    .hint("take another step back alone: --step NAME"));
+                }
+            };
+            Ok(Way::Task(Task::Revert { backfill: backfill.clone(), purpose }))
+        }
+    }
+}
+
+/// The tables that the way back works on, for whoever watches them.
+pub async fn found(connection: &mut PgConnection, plan: &Plan, steps: &[Planned]) -> preflight::Found {
+    let backfills = steps.iter().filter_map(|step| match &step.task {
+        Task::Revert { backfill, .. } => Some((step.name.as_str(), backfill)),
+        Task::Plan(_) | Task::Down(_) => None,
+    });
+    let tables = backfill::tables(connection, backfills, &plan.source).await;
+    preflight::Found { tables, ..preflight::Found::default() }
+}

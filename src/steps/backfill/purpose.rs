@@ -1,0 +1,103 @@
+//! What a walk is for: the change of a step, or taking one back that another run has made.
+
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+use super::{Action, Part, Ready};
+use crate::engine::ports::StepError;
+use crate::plan::model::{Backfill, PlanSource};
+use crate::postgres::catalog::{self, Table};
+use crate::postgres::error;
+use crate::postgres::key::End;
+use crate::run::{Cause, RunId, StepIndex};
+use crate::steps::change::undo::{UndoLog, UndoSql};
+use crate::steps::change::{self};
+use crate::steps::keyspace::Keyspace;
+use crate::steps::{Workbench, trouble};
+
+/// What a walk is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The step's own change.
+    Change,
+    /// Takes a step of another run back, by its undo log, the newest change first.
+    RevertByLog {
+        /// Whose.
+        run: RunId,
+        /// Which.
+        step: StepIndex,
+    },
+    /// Takes a step of another run back, by its `undo_sql`, over the keys that it had walked.
+    RevertBySql {
+        /// Whose.
+        run: RunId,
+        /// Which.
+        step: StepIndex,
+    },
+}
+
+/// What is to be walked, and what is done there.
+pub(super) async fn ready(
+    connection: &mut PgConnection,
+    bench: &Workbench,
+    backfill: &Backfill,
+    purpose: Purpose,
+) -> Result<Ready, StepError> {
+    let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&bench.what(), &e));
+    let (name, source): (&str, &PlanSource) = (&bench.name, &bench.source);
+    let table = catalog::table(connection, name, &backfill.table, source).await?;
+    let mut parts = Vec::new();
+    match purpose {
+        Purpose::Change => {
+            let log = UndoLog::of(bench.run_id, bench.index, name, backfill, &table, source)?;
+            if let Some(log) = &log {
+                let create = AssertSqlSafe(log.create());
+                sqlx::query(create).persistent(false).execute(&mut *connection).await.map_err(failed)?;
+            }
+            for part in &table.parts {
+                let sql = change::batch_sql(name, backfill, &table, part, log.as_ref(), source)?;
+                parts.push((Action::Change(sql), part.clone()));
+            }
+        }
+        Purpose::RevertByLog { run, step } => {
+            let log = UndoLog::of(run, step, name, backfill, &table, source)?
+                .ok_or_else(|| Cause::bug("a step without an undo log is to be taken back by it"))?;
+            let part = log.part(connection).await.map_err(failed)?.ok_or_else(|| gone(bench, &log))?;
+            parts.push((Action::Revert(UndoSql::new(log, &table)?), part));
+        }
+        Purpose::RevertBySql { .. } => {
+            for part in &table.parts {
+                let sql = change::undo_statement(name, backfill, &table, part, source)?
+                    .ok_or_else(|| Cause::bug("a step without `undo_sql` is to be taken back by it"))?;
+                parts.push((Action::Change(sql), part.clone()));
+            }
+        }
+    }
+    let mut looked_at = Vec::new();
+    for (action, part) in parts {
+        let keys = Keyspace::new(part);
+        let first = keys.end(connection, End::First).await.map_err(failed)?;
+        looked_at.push(Arc::new(Part { action, keys, first }));
+    }
+    Ok(Ready { table, parts: looked_at })
+}
+
+fn gone(bench: &Workbench, log: &UndoLog) -> Cause {
+    Cause::new(format!("{}: its undo log {} is not there", bench.what(), log.quoted()))
+        .hint("it was dropped, or the run never came to this step")
+}
+
+/// The tables that steps work on, for whoever watches them. What cannot be looked up is told when the step begins.
+pub async fn tables<'a>(
+    connection: &mut PgConnection,
+    steps: impl Iterator<Item = (&'a str, &'a Backfill)>,
+    source: &PlanSource,
+) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for (name, backfill) in steps {
+        tables.extend(catalog::table(connection, name, &backfill.table, source).await.ok());
+    }
+    tables
+}
