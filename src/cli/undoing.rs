@@ -43,6 +43,10 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
     if !undo.again {
         allowed(connection, undo).await?;
     }
+    let before = open::undone_by(connection, undo.run).await.map_err(failed)?;
+    let undone = |name: &str| {
+        before.iter().any(|(_, state, step)| state == "done" && step.as_deref() == Some(name))
+    };
     let records = open::steps(connection, undo.run).await.map_err(failed)?;
     let mut way = WayBack { steps: Vec::new(), notices: Vec::new() };
     let mut found = undo.step.is_none();
@@ -52,6 +56,9 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
             continue;
         }
         found = true;
+        if undone(&step.name) {
+            continue;
+        }
         if record.fingerprint != step.fingerprint() {
             return Err(Cause::usage(format!(
                 "step \"{}\" of the plan is not what it was when the run began",
@@ -96,7 +103,12 @@ async fn allowed(connection: &mut PgConnection, undo: &Undoing) -> Result<(), Ca
             .hint("stop it first: q in its console, or SIGTERM"));
     }
     for (other, state, step) in open::undone_by(connection, undo.run).await.map_err(failed)? {
-        let overlaps = step.is_none() || undo.step.is_none() || step == undo.step;
+        // One step alone may have been taken back before the others.
+        let overlaps = match (&step, &undo.step) {
+            (Some(one), Some(other)) => one == other,
+            (Some(_), None) => state != "done",
+            (None, _) => true,
+        };
         if !overlaps {
             continue;
         }

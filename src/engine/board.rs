@@ -260,8 +260,8 @@ impl Board {
         let due = now.saturating_sub(inner.published) >= PUBLISH_EVERY;
         drop(inner);
         if step.tally.quarantined > 0 {
-            let rows = human::count(step.tally.quarantined);
-            self.event(Level::Warning, EventKind::Quarantined, format!("{rows} rows set aside: their data is wrong"));
+            let text = format!("{} set aside; `howdah quarantine list` tells why", human::rows(step.tally.quarantined));
+            self.event(Level::Warning, EventKind::Quarantined, text);
         }
         if due {
             self.publish();

@@ -154,14 +154,23 @@ async fn a_probe_that_cannot_be_read_holds_batches_and_says_so() {
 async fn a_probe_that_cannot_be_read_from_the_start_lets_nothing_be_changed() {
     let lab = Lab::open().await;
     items(&lab, 1000).await;
+    lab.sql("CREATE TABLE knob (v float8)").await;
     let mut running = start(&lab, KNOB);
     running.until_said("knob").await;
     // Longer than a probe's interval.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(lab.number("SELECT sum(n)::bigint FROM items").await, 0, "nothing is changed unseen");
-    lab.sql("CREATE TABLE knob (v float8); INSERT INTO knob VALUES (0)").await;
+    lab.sql("INSERT INTO knob VALUES (0)").await;
     running.wait().expect_code(0);
     expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_the_server_does_not_understand_is_refused_before_anything_is_changed() {
+    let lab = Lab::open().await;
+    items(&lab, 100).await;
+    start(&lab, KNOB).wait().expect_code(2).expect_words(&["knob", "42P01"]);
+    assert_eq!(lab.number("SELECT sum(n)::bigint FROM items").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ async fn a_batch_that_fails_stops_the_run_with_its_bounds_and_can_be_resumed() {
     lab.sql("ALTER TABLE users ADD CONSTRAINT n_small CHECK (n < 1 OR id <> 1500)").await;
     let plan = lab.plan(
         "m.toml",
-        "name = \"m\"\n[limits]\nbatch = { start = 100, min = 100, max = 100 }\n[[step]]\nname = \"n\"\nbackfill = \"users\"\nset = { n = \"n + 1\" }\n",
+        "name = \"m\"\n[limits]\nworkers = 1\nmax_quarantined = 0\nbatch = { start = 100, min = 100, max = 100 }\n[[step]]\nname = \"n\"\nbackfill = \"users\"\nset = { n = \"n + 1\" }\n",
     );
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(1).expect_words(&[
         "violates check constraint \"n_small\"",

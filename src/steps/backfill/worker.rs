@@ -298,6 +298,7 @@ impl BatchWorker for Worker {
         let mut done = self.commit_one(&mut line, segment, rows, Way::Whole).await;
         if let Err((failure, _)) = &done
             && failure.is_data()
+            && self.shared.bench.limits.max_quarantined > 0
             && self.shared.part(segment).is_ok_and(|part| part.can_set_aside())
         {
             // Row by row where it must be, in a transaction that begins anew.
