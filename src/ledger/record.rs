@@ -86,12 +86,13 @@ impl Recorder for PostgresRecorder {
 
     async fn sweeps(&self, connection: &mut PgConnection, step: StepIndex) -> Result<Sweeps, RecordError> {
         let segments = self.walked_by(connection, self.run, step).await?;
-        let foretold: Option<i64> = sqlx::query_scalar("SELECT foretold FROM howdah.step WHERE run = $1 AND step = $2")
-            .bind(self.run.0)
-            .bind(number(step.0))
-            .fetch_one(connection)
-            .await?;
-        Ok(Sweeps { segments, foretold: foretold.map(|n| n.max(0).cast_unsigned()) })
+        let (foretold, walk): (Option<i64>, Option<String>) =
+            sqlx::query_as("SELECT foretold, walk FROM howdah.step WHERE run = $1 AND step = $2")
+                .bind(self.run.0)
+                .bind(number(step.0))
+                .fetch_one(connection)
+                .await?;
+        Ok(Sweeps { segments, foretold: foretold.map(|n| n.max(0).cast_unsigned()), walk })
     }
 
     async fn add_sweep(
@@ -100,15 +101,18 @@ impl Recorder for PostgresRecorder {
         step: StepIndex,
         segments: &[Segment],
         foretold: Option<u64>,
+        walk: &str,
     ) -> Result<(), RecordError> {
         // Locks the step's row: whoever takes the run over waits for it, or is seen here.
         let done = sqlx::query(
-            "UPDATE howdah.step SET sweep = sweep + 1, foretold = $4 WHERE run = $1 AND step = $2 AND epoch = $3",
+            "UPDATE howdah.step SET sweep = sweep + 1, foretold = $4, walk = $5 \
+             WHERE run = $1 AND step = $2 AND epoch = $3",
         )
         .bind(self.run.0)
         .bind(number(step.0))
         .bind(self.epoch)
         .bind(foretold.map(rows))
+        .bind(walk)
         .execute(&mut *tx)
         .await?;
         one(&done)?;

@@ -9,7 +9,7 @@ ALTER TABLE howdah.step
     ADD COLUMN retries   bigint NOT NULL DEFAULT 0, -- batches that were tried again
     ADD COLUMN waited_ms bigint NOT NULL DEFAULT 0, -- part of worked_ms
     ADD COLUMN churn     jsonb,                     -- what the step did to its table, by the server's statistics
-    ADD COLUMN undo_log  text;                      -- the table of old values, in schema howdah
+    ADD COLUMN walk      text;                      -- what a cursor means: the keys that were walked, and their order
 
 ALTER TABLE howdah.segment
     ADD COLUMN part        text,                    -- the partition that it lies in, quoted; NULL: the table itself

@@ -22,6 +22,13 @@ pub async fn within<T>(
     }
 }
 
+/// The answer to a statement that the server has ended is lost.
+#[must_use]
+pub fn lost_answer() -> sqlx::Error {
+    let words = "the server has ended the statement, and its answer has not come: the network has lost the connection";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
+}
+
 fn no_answer(limit: Duration) -> sqlx::Error {
     let words = format!("no answer within {}: the network, or the server, stands still", human::duration(limit));
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))

@@ -35,6 +35,8 @@ pub struct Sweeps {
     pub segments: Vec<Segment>,
     /// Rows foretold for the newest sweep.
     pub foretold: Option<u64>,
+    /// What its cursors mean: the identities of the walks, one a line.
+    pub walk: Option<String>,
 }
 
 /// A row whose data is wrong.
@@ -69,13 +71,14 @@ pub trait Recorder: Send + Sync {
     /// What a step has walked so far.
     async fn sweeps(&self, connection: &mut PgConnection, step: StepIndex) -> Result<Sweeps, RecordError>;
 
-    /// Adds the segments of a new sweep, and the rows foretold for it.
+    /// Adds the segments of a new sweep, the rows foretold for it, and what its cursors mean.
     async fn add_sweep(
         &self,
         tx: &mut PgConnection,
         step: StepIndex,
         segments: &[Segment],
         foretold: Option<u64>,
+        walk: &str,
     ) -> Result<(), RecordError>;
 
     /// One segment as it stands, under this driver's epoch; waits for a transaction that is about to change it. `None`:

@@ -125,6 +125,17 @@ pub async fn waiting_for(connection: &mut PgConnection, backends: &[i32]) -> Res
     .await
 }
 
+/// Whether backend `pid` is there and in the middle of a statement.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_at_work(connection: &mut PgConnection, pid: i32) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state NOT LIKE 'idle%')")
+        .bind(pid)
+        .fetch_one(connection)
+        .await
+}
+
 /// Asks the server to cancel what backend `pid` is doing.
 ///
 /// # Errors

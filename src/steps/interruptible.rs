@@ -1,6 +1,7 @@
 //! One long statement that can be watched, and cancelled when the run is to stop.
 //!
-//! The future that waits for the server is never dropped: the server is asked, from another connection, to cancel.
+//! The future that waits for the server is not dropped: the server is asked, from another connection, to cancel. Only
+//! when the server says that it has no such work any more, and its answer has not come, is the connection given up.
 
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Workbench, trouble};
 use crate::engine::ports::{StepContext, StepError};
+use crate::postgres::deadline::{self, on_pool};
 use crate::postgres::{error, session, sqlstate, stats};
 use crate::run::Cause;
 
+/// How often, in seconds, it is looked whether the server still works for the statement.
+const LOOK_EVERY: u32 = 5;
 /// How long a question asked beside the statement may take, outside of any transaction.
 const ASIDE: Duration = Duration::from_secs(2);
 
@@ -50,7 +54,8 @@ impl OwnConnection {
 
     /// Says goodbye to the server.
     pub async fn close(self) {
-        drop(self.connection.close().await);
+        // One that does not answer any more is not waited for.
+        drop(tokio::time::timeout(ASIDE, self.connection.close()).await);
     }
 }
 
@@ -74,6 +79,8 @@ pub async fn wait<T>(
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut stopping = false;
+    let mut seconds = 0_u32;
+    let mut idle = 0_u32;
     loop {
         tokio::select! {
             biased;
@@ -90,9 +97,19 @@ pub async fn wait<T>(
                 cancel(pool, pid).await;
             }
             // Asked again: between two queries there was nothing to cancel, or no connection could be had to ask with.
-            _ = ticks.tick() => if stopping {
-                cancel(pool, pid).await;
-            } else {
+            _ = ticks.tick() => {
+                seconds += 1;
+                if seconds.is_multiple_of(LOOK_EVERY) {
+                    // Answered or gone, by the server; and nothing of it has come here: the network has lost it.
+                    idle = if is_at_work(pool, pid).await { 0 } else { idle + 1 };
+                    if idle >= 2 {
+                        return Err(Interrupted::Failed(deadline::lost_answer()));
+                    }
+                }
+                if stopping {
+                    cancel(pool, pid).await;
+                    continue;
+                }
                 let (words, fraction) = match watch {
                     Watch::Index => index_words(pool, pid, what).await,
                     Watch::Nothing => (what.to_owned(), None),
@@ -101,6 +118,12 @@ pub async fn wait<T>(
             }
         }
     }
+}
+
+/// Whether the server still works for the statement, as far as it can be asked.
+async fn is_at_work(pool: &PgPool, pid: i32) -> bool {
+    let asked = on_pool(pool, ASIDE, async |connection| stats::is_at_work(connection, pid).await);
+    asked.await.unwrap_or(true)
 }
 
 /// What can be watched of a statement.

@@ -61,6 +61,16 @@ struct Ready {
     parts: Vec<Arc<Part>>,
 }
 
+impl Ready {
+    /// What the cursors of its walks mean, one a line.
+    fn identities(&self) -> String {
+        let mut all: Vec<String> = self.parts.iter().map(|part| part.keys.part().walk.identity()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.join("\n")
+    }
+}
+
 /// One table that is walked by its own key, or by its blocks: the step's table, or a partition of it.
 struct Part {
     action: Action,
@@ -219,13 +229,33 @@ impl BackfillStep {
         segments: &[Segment],
         foretold: Option<u64>,
     ) -> Result<(), StepError> {
+        let walk = self.ready()?.identities();
         let write = async {
             let mut tx = connection.begin_with(session::DURABLE).await?;
-            self.bench.recorder.add_sweep(&mut tx, self.bench.index, segments, foretold).await?;
+            self.bench.recorder.add_sweep(&mut tx, self.bench.index, segments, foretold, &walk).await?;
             tx.commit().await?;
             Ok::<(), RecordError>(())
         };
         write.await.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+    }
+
+    /// Whether the cursors in the ledger still mean what they meant: somebody may have given the table another key since.
+    fn same_walk(&self, ready: &Ready, then: Option<&str>) -> Result<(), StepError> {
+        let Some(then) = then else { return Ok(()) };
+        let now = ready.identities();
+        let known: Vec<&str> = then.lines().collect();
+        match now.lines().find(|identity| !known.contains(identity)) {
+            None => Ok(()),
+            Some(other) => Err(StepError::Failed(
+                Cause::usage(format!(
+                    "{}: the table is not walked by the key that the run began with",
+                    self.bench.what()
+                ))
+                .detail(format!("then: {}", known.join("; ")))
+                .detail(format!("now: {other}"))
+                .hint("give the table its key back and resume, or begin a new run: howdah run PLAN --new"),
+            )),
+        }
     }
 
     /// Runs a question about the whole table, under `limits.count_timeout`, cancelled when the run is to stop.
@@ -314,6 +344,7 @@ impl Batched for BackfillStep {
         self.bench.current_table.set(Some(ready.table.oid));
         let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
         let mut sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
+        self.same_walk(&ready, sweeps.walk.as_deref())?;
         if sweeps.segments.is_empty() {
             self.plan_first(&mut connection, &ready).await?;
             sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
