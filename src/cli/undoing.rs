@@ -44,9 +44,7 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
         allowed(connection, undo).await?;
     }
     let before = open::undone_by(connection, undo.run).await.map_err(failed)?;
-    let undone = |name: &str| {
-        before.iter().any(|(_, state, step)| state == "done" && step.as_deref() == Some(name))
-    };
+    let undone = |name: &str| before.iter().any(|(_, state, step)| state == "done" && step.as_deref() == Some(name));
     let records = open::steps(connection, undo.run).await.map_err(failed)?;
     let mut way = WayBack { steps: Vec::new(), notices: Vec::new() };
     let mut found = undo.step.is_none();

@@ -276,8 +276,8 @@ impl Board {
         self.publish();
     }
 
-    /// Asks for `worker` whether it may open a batch.
-    pub fn admit(&self, worker: u32) -> Answer {
+    /// Asks for `worker` whether it may open a batch; one that is `hurt` wants to recover first.
+    pub fn admit(&self, worker: u32, hurt: bool) -> Answer {
         let now = self.clock.elapsed();
         let mut inner = self.lock();
         match inner.snapshot.state {
@@ -292,7 +292,7 @@ impl Board {
             | RunState::Done { .. } => return Answer::Later(None),
         }
         inner.count(now, self.clock.utc());
-        let answer = inner.turnstile.admit(worker, now);
+        let answer = inner.turnstile.admit(worker, hurt, now);
         inner.count(now, self.clock.utc());
         drop(inner);
         if matches!(answer, Answer::Open(Ticket { trial: true, .. })) {

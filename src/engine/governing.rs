@@ -40,16 +40,16 @@ async fn forever(board: &Board, pacing: &Pacing) {
         governor.set_most(board.most_workers(), now);
         governor.observe(gauges, now);
         let verdict = governor.verdict(now);
-        let pause = outside(pacing, board).or_else(|| verdict.pause.map(held));
+        let pause = outside(pacing, board).or_else(|| verdict.pause.map(|by| held(by, false)));
         let pauses = pause.is_some();
-        let held = pause.or_else(|| verdict.hold.map(held));
+        let held = pause.or_else(|| verdict.hold.map(|by| held(by, verdict.is_unread)));
         board.govern(verdict.wanted, held, governor.views(now));
         steer(board, pauses);
     }
 }
 
-fn held(by: governor::Held) -> Held {
-    Held { key: by.key, reason: by.reason, until: None }
+fn held(by: governor::Held, is_unread: bool) -> Held {
+    Held { key: by.key, reason: by.reason, until: None, is_unread }
 }
 
 /// What the allowed hours say.
@@ -59,7 +59,7 @@ fn outside(pacing: &Pacing, board: &Board) -> Option<Held> {
         Place::Outside { opens } => {
             let windows: Vec<&str> = pacing.allowed.iter().map(|window| window.text.as_str()).collect();
             let reason = format!("outside the allowed hours: {}", windows.join("; "));
-            Some(Held { key: "hours".to_owned(), reason, until: opens })
+            Some(Held { key: "hours".to_owned(), reason, until: opens, is_unread: false })
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct Verdict {
     pub wanted: u32,
     /// Why batches are to wait.
     pub hold: Option<Held>,
+    /// Whether that is only because a signal cannot be read.
+    pub is_unread: bool,
     /// Why the run is to be paused. Batches are to wait as well then.
     pub pause: Option<Held>,
 }
@@ -161,8 +163,9 @@ impl Governor {
         };
         let pause = worst(|past| past == Past::Stop).map(Signal::held);
         let past_slow = || worst(|past| matches!(past, Past::Slow { .. })).map(Signal::held);
-        let hold = pause.clone().or_else(past_slow).or_else(|| self.unread(now));
-        Verdict { wanted: self.wanted, hold, pause }
+        let read = pause.clone().or_else(past_slow);
+        let unread = if read.is_some() { None } else { self.unread(now) };
+        Verdict { wanted: self.wanted, is_unread: unread.is_some(), hold: read.or(unread), pause }
     }
 
     /// The signals as they stand, in the order in which they are read.

@@ -53,7 +53,7 @@ fn without_a_limit_nothing_holds_and_all_workers_work() {
     for gauges in [vec![], vec![shown]] {
         let mut governor = Governor::new(8, at(0));
         governor.observe(gauges, at(0));
-        assert_eq!(governor.verdict(at(999)), Verdict { wanted: 8, hold: None, pause: None });
+        assert_eq!(governor.verdict(at(999)), Verdict { wanted: 8, hold: None, is_unread: false, pause: None });
     }
 }
 
@@ -204,7 +204,7 @@ fn of_several_reasons_the_gravest_is_told() {
 fn a_signal_that_is_gone_is_forgotten() {
     let mut governor = began(lag(99.0));
     governor.observe(vec![], at(1));
-    assert_eq!(governor.verdict(at(1)), Verdict { wanted: 8, hold: None, pause: None });
+    assert_eq!(governor.verdict(at(1)), Verdict { wanted: 8, hold: None, is_unread: false, pause: None });
 }
 
 #[test]

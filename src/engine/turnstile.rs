@@ -20,6 +20,9 @@ pub struct Held {
     pub reason: String,
     /// Until when, where that is known.
     pub until: Option<DateTime<Utc>>,
+    /// Whether it is only that nobody can tell how the server is. A worker whose connection is broken may then still find
+    /// out, under the breaker, whether there is a server: that changes no row.
+    pub is_unread: bool,
 }
 
 /// A rest of one worker.
@@ -104,8 +107,8 @@ impl Turnstile {
         self.waited = waited.iter().map(|waited| (waited.reason.clone(), waited.time)).collect();
     }
 
-    /// Asks for `worker`, numbered from 0.
-    pub fn admit(&mut self, worker: u32, now: Duration) -> Answer {
+    /// Asks for `worker`, numbered from 0. `hurt`: its connection is broken, and it wants to recover first.
+    pub fn admit(&mut self, worker: u32, hurt: bool, now: Duration) -> Answer {
         if worker >= self.wanted {
             return Answer::Leave;
         }
@@ -115,7 +118,7 @@ impl Turnstile {
             }
             self.rests.remove(&worker);
         }
-        if self.held.is_some() {
+        if self.held.as_ref().is_some_and(|held| !(hurt && held.is_unread)) {
             return Answer::Later(None);
         }
         match self.breaker.admit(now) {
@@ -215,22 +218,19 @@ impl Turnstile {
     }
 
     fn reason(&self, now: Duration, utc: DateTime<Utc>) -> Option<Held> {
-        if let Some(held) = &self.held {
+        if let Some(held) = self.held.as_ref().filter(|held| !held.is_unread) {
             return Some(held.clone());
         }
+        let broken = |reason: String, until| Held { key: BREAKER.to_owned(), reason, until, is_unread: false };
         match self.breaker.view(now, utc) {
-            BreakerView::Open { until, cause } => {
-                return Some(Held {
-                    key: BREAKER.to_owned(),
-                    reason: format!("breaker open: {cause}"),
-                    until: Some(until),
-                });
-            }
+            BreakerView::Open { until, cause } => return Some(broken(format!("breaker open: {cause}"), Some(until))),
             BreakerView::HalfOpen { cause } => {
-                let reason = format!("one trial is under way after: {cause}");
-                return Some(Held { key: BREAKER.to_owned(), reason, until: None });
+                return Some(broken(format!("one trial is under way after: {cause}"), None));
             }
             BreakerView::Closed { .. } => {}
+        }
+        if let Some(held) = &self.held {
+            return Some(held.clone());
         }
         // One that rests holds up nobody else; all of them hold up the run.
         if self.open > 0 || self.present.is_empty() {
@@ -246,6 +246,7 @@ impl Turnstile {
             key: first.key.to_owned(),
             reason: first.reason.clone()?,
             until: left.and_then(|left| utc.checked_add_signed(left)),
+            is_unread: false,
         })
     }
 
@@ -322,23 +323,23 @@ mod tests {
     }
 
     fn open(turnstile: &mut Turnstile, worker: u32, now: Duration) -> Ticket {
-        match turnstile.admit(worker, now) {
+        match turnstile.admit(worker, false, now) {
             Answer::Open(ticket) => ticket,
             other => panic!("{other:?}"),
         }
     }
 
     fn held(key: &str) -> Option<Held> {
-        Some(Held { key: key.to_owned(), reason: format!("{key} is high"), until: None })
+        Some(Held { key: key.to_owned(), reason: format!("{key} is high"), until: None, is_unread: false })
     }
 
     #[test]
     fn a_worker_too_many_is_sent_away_and_one_that_rests_waits() {
         let mut turnstile = turnstile(2);
         turnstile.govern(1, 2, None);
-        assert_eq!(turnstile.admit(1, s(0)), Answer::Leave);
+        assert_eq!(turnstile.admit(1, false, s(0)), Answer::Leave);
         turnstile.rest(0, Rest { key: "retry", reason: None, until: s(5) });
-        assert_eq!(turnstile.admit(0, s(3)), Answer::Later(Some(s(2))));
+        assert_eq!(turnstile.admit(0, false, s(3)), Answer::Later(Some(s(2))));
         open(&mut turnstile, 0, s(5));
         assert_eq!(turnstile.open(), 1);
     }
@@ -350,9 +351,9 @@ mod tests {
             let ticket = open(&mut turnstile, worker, s(0));
             turnstile.close(ticket, &Ended::Badly("gone".to_owned()), s(1));
         }
-        assert_eq!(turnstile.admit(0, s(1)), Answer::Later(Some(s(60))));
+        assert_eq!(turnstile.admit(0, false, s(1)), Answer::Later(Some(s(60))));
         let trial = open(&mut turnstile, 0, s(61));
-        assert_eq!(turnstile.admit(1, s(61)), Answer::Later(None), "one trial at a time");
+        assert_eq!(turnstile.admit(1, false, s(61)), Answer::Later(None), "one trial at a time");
         turnstile.close(trial, &Ended::Well, s(62));
         open(&mut turnstile, 1, s(62));
     }
@@ -386,6 +387,21 @@ mod tests {
         turnstile.count(s(20), utc(), true);
         assert_eq!(turnstile.waited(), [Waited { reason: "replay lag".to_owned(), time: s(4) }]);
         assert_eq!(turnstile.step_waited(), s(4));
+    }
+
+    #[test]
+    fn a_hurt_worker_may_look_whether_there_is_a_server_while_no_signal_can_be_read() {
+        let mut turnstile = turnstile(2);
+        turnstile.govern(2, 2, held("replay lag").map(|held| Held { is_unread: true, ..held }));
+        assert_eq!(turnstile.admit(0, false, s(0)), Answer::Later(None));
+        for _ in 0..2 {
+            let Answer::Open(ticket) = turnstile.admit(0, true, s(0)) else { panic!("held") };
+            turnstile.close(ticket, &Ended::Badly("refused".to_owned()), s(0));
+        }
+        assert_eq!(turnstile.admit(0, true, s(1)), Answer::Later(Some(s(59))));
+        assert_eq!(turnstile.hold(s(1), utc()).map(|hold| hold.key), Some(BREAKER.to_owned()));
+        turnstile.govern(2, 2, held("replay lag"));
+        assert_eq!(turnstile.admit(0, true, s(99)), Answer::Later(None), "past its limit is past its limit");
     }
 
     #[test]

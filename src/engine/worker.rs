@@ -92,7 +92,7 @@ impl Hand {
                 return Ok(None);
             }
             self.gate.alive()?;
-            let wait = match self.crew.board.admit(self.number) {
+            let wait = match self.crew.board.admit(self.number, self.hurt) {
                 Answer::Open(ticket) => return Ok(Some(ticket)),
                 Answer::Leave => return Ok(None),
                 Answer::Later(wait) => wait,
@@ -112,7 +112,8 @@ impl Hand {
             let recovered = self.worker.recover(segment).await?;
             self.hurt = false;
             self.take_over(segment, recovered);
-            if segment.done {
+            // It may have been let through only for that.
+            if segment.done || self.crew.board.held().is_some() {
                 return Ok(Duration::ZERO);
             }
         }
