@@ -1,64 +1,79 @@
 //! How fast a backfill is, side by side in one run: `cargo bench --bench backfill [-- ROWS]`.
 //!
-//! Each contender changes the same table on the same private server, filled anew before each turn:
-//! - one bare `UPDATE` of the whole table, by `psql`-like simple client;
-//! - howdah, one worker, batches at their defaults, ledger on, no console (the release binary's own `run --json`);
+//! Each contender changes the same table on the same private, durable server, filled anew before each turn:
+//! - one bare `UPDATE` of the whole table, by a simple client;
+//! - two simple clients, each with half of the batches of a range: what two connections can do at all on this machine;
+//! - howdah with one worker and with two, and with two and an undo log, at its defaults, ledger on, no console;
 //! - at a tenth of the rows, the loop that people write: `UPDATE ... WHERE id IN (SELECT id ... ORDER BY id OFFSET n LIMIT m)`.
 //!
-//! Turns alternate, and the medians are compared: these machines are noisy. howdah's CPU and peak memory are its own.
+//! Turns alternate, and the medians are compared: these machines are noisy. CPU and memory are howdah's own.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 #![allow(clippy::expect_used, reason = "a benchmark that fails stops")]
 
-use std::process::{Command, Stdio};
+mod lab;
+
 use std::time::{Duration, Instant};
 
-use howdah::sandbox::{Options, Server};
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use lab::Turn;
+use sqlx::{AssertSqlSafe, Executor};
 
 const ROUNDS: usize = 3;
 const SET: &str = "balance = balance + 1";
+/// Rows of a batch of the simple clients: about what howdah comes to on such a machine.
+const BATCH: u64 = 40_000;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let rows: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(2_000_000);
-    // A sandbox does without durability. What is compared here writes to the disk as it does in production.
-    let durable = [("fsync", "on"), ("full_page_writes", "on"), ("synchronous_commit", "on"), ("max_wal_size", "4GB")];
-    let settings = durable.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let server = Server::start(Options { settings, ..Options::default() }, &|_| {}).await.expect("a PostgreSQL server");
+    let server = lab::durable_server().await;
     let url = server.url("postgres");
     println!("PostgreSQL {}, {rows} rows, {ROUNDS} rounds, medians", server.version());
-    let mut bare = Vec::new();
-    let mut howdah = Vec::new();
+    let (mut bare, mut raw) = (Vec::new(), Vec::new());
+    let (mut one, mut two, mut logged) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         fill(&url, rows).await;
         bare.push(timed_sql(&url, &format!("UPDATE accounts SET {SET}")).await);
         fill(&url, rows).await;
-        howdah.push(run_howdah(&url, rows).await);
+        raw.push(two_clients(&url, rows).await);
+        fill(&url, rows).await;
+        one.push(turn(&url, rows, 1, false).await);
+        fill(&url, rows).await;
+        two.push(turn(&url, rows, 2, false).await);
+        fill(&url, rows).await;
+        logged.push(turn(&url, rows, 2, true).await);
     }
-    let bare = median(&mut bare);
-    howdah.sort_by_key(|turn| turn.took);
-    let turn = howdah[ROUNDS / 2];
+    let (bare, raw) = (median(bare), median(raw));
     line("one bare UPDATE", rows, bare, None);
-    line("howdah, 1 worker", rows, turn.took, Some(bare));
-    println!(
-        "  howdah itself: {:.2}s of CPU = {:.1} % of a core, peak RSS {:.1} MiB",
-        turn.cpu.as_secs_f64(),
-        turn.cpu.as_secs_f64() * 100.0 / turn.took.as_secs_f64(),
-        turn.peak_mib
-    );
-    let few = rows / 10;
+    line("two simple clients, in batches", rows, raw, Some(bare));
+    for (name, turns) in
+        [("howdah, 1 worker", one), ("howdah, 2 workers", two.clone()), ("howdah, 2 workers, undo log", logged)]
+    {
+        let turn = middle(turns);
+        line(name, rows, turn.took, Some(bare));
+        println!(
+            "    CPU of howdah {:.2}s = {:.1} % of a core, RSS at most {:.1} MiB",
+            turn.cpu.as_secs_f64(),
+            turn.cpu.as_secs_f64() * 100.0 / turn.took.as_secs_f64(),
+            turn.rss_mib.2
+        );
+    }
+    let over = middle(two).took.as_secs_f64() / raw.as_secs_f64() - 1.0;
+    println!("  howdah with 2 workers against two simple clients: {:+.1} % of time", over * 100.0);
+    against_the_loop(&url, rows / 10).await;
+}
+
+async fn against_the_loop(url: &str, few: u64) {
     println!("at {few} rows:");
-    fill(&url, few).await;
-    let small = run_howdah(&url, few).await.took;
-    line("howdah, 1 worker", few, small, None);
-    fill(&url, few).await;
-    let best = timed_sql(&url, &format!("UPDATE accounts SET {SET}")).await;
+    fill(url, few).await;
+    let small = turn(url, few, 2, false).await.took;
+    line("howdah, 2 workers", few, small, None);
+    fill(url, few).await;
+    let best = timed_sql(url, &format!("UPDATE accounts SET {SET}")).await;
     line("one bare UPDATE", few, best, None);
     for batch in [1000, 500] {
-        fill(&url, few).await;
-        let naive = offset_loop(&url, few, batch).await;
+        fill(url, few).await;
+        let naive = offset_loop(url, few, batch).await;
         line(&format!("OFFSET loop, batches of {batch}"), few, naive, None);
         let times = |other: Duration| naive.as_secs_f64() / other.as_secs_f64();
         println!("    howdah against it: {:.1}x; one bare UPDATE against it: {:.1}x", times(small), times(best));
@@ -71,41 +86,53 @@ fn line(name: &str, rows: u64, took: Duration, against: Option<Duration>) {
     println!("  {name:<32} {:>8.2}s {rate:>12.0} rows/s{ratio}", took.as_secs_f64());
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
 
-async fn connect(url: &str) -> PgConnection {
-    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
-    options.disable_statement_logging().connect().await.expect("a connection")
+fn middle(mut turns: Vec<Turn>) -> Turn {
+    turns.sort_by_key(|turn| turn.took);
+    turns[turns.len() / 2]
 }
 
 async fn fill(url: &str, rows: u64) {
-    let mut connection = connect(url).await;
-    for sql in [
+    let statements = [
         "DROP SCHEMA IF EXISTS howdah CASCADE".to_owned(),
         "DROP TABLE IF EXISTS accounts".to_owned(),
         "CREATE TABLE accounts (id bigint PRIMARY KEY, name text NOT NULL, balance numeric(12,2) NOT NULL)".to_owned(),
         format!("INSERT INTO accounts SELECT i, 'account ' || i, i % 1000 FROM generate_series(1, {rows}) AS i"),
         "VACUUM (ANALYZE, FREEZE) accounts".to_owned(),
         "CHECKPOINT".to_owned(),
-    ] {
-        connection.execute(AssertSqlSafe(sql)).await.expect("filling");
-    }
-    connection.close().await.expect("closed");
+    ];
+    lab::run(url, &statements).await;
 }
 
 async fn timed_sql(url: &str, sql: &str) -> Duration {
-    let mut connection = connect(url).await;
+    let mut connection = lab::connect(url).await;
     let began = Instant::now();
-    connection.execute(AssertSqlSafe(sql)).await.expect("the UPDATE");
+    connection.execute(AssertSqlSafe(sql.to_owned())).await.expect("the UPDATE");
+    began.elapsed()
+}
+
+/// Two connections that take turns at the batches of a range, without ledger, limits or anything else.
+async fn two_clients(url: &str, rows: u64) -> Duration {
+    let began = Instant::now();
+    let client = |which: u64| async move {
+        let mut connection = lab::connect(url).await;
+        connection.execute("SET synchronous_commit = off").await.expect("a setting");
+        for from in (0..rows).step_by(usize::try_from(BATCH).expect("small")).skip(usize::from(which == 1)).step_by(2) {
+            let sql = format!("UPDATE accounts SET {SET} WHERE id > {from} AND id <= {}", from + BATCH);
+            connection.execute(AssertSqlSafe(sql)).await.expect("a batch");
+        }
+    };
+    tokio::join!(client(0), client(1));
     began.elapsed()
 }
 
 /// The loop that people write. Each batch skips all the rows before it.
 async fn offset_loop(url: &str, rows: u64, batch: usize) -> Duration {
-    let mut connection = connect(url).await;
+    let mut connection = lab::connect(url).await;
     let began = Instant::now();
     for offset in (0..rows).step_by(batch) {
         let sql = format!(
@@ -116,54 +143,20 @@ async fn offset_loop(url: &str, rows: u64, batch: usize) -> Duration {
     began.elapsed()
 }
 
-#[derive(Clone, Copy)]
-struct Turn {
-    took: Duration,
-    cpu: Duration,
-    peak_mib: f64,
-}
-
 /// The whole program, from its start to its end: connecting, checking, the ledger, the backfill.
-async fn run_howdah(url: &str, rows: u64) -> Turn {
+async fn turn(url: &str, rows: u64, workers: u32, undo: bool) -> Turn {
     let home = tempfile::tempdir().expect("a directory");
     let plan = home.path().join("plan.toml");
+    let (_, expression) = SET.split_once("= ").expect("an assignment");
+    let undo = if undo { "undo = \"auto\"\n" } else { "" };
     let text = format!(
-        "name = \"bench\"\n[[step]]\nname = \"balances\"\nbackfill = \"accounts\"\nset = {{ balance = \"{}\" }}\n",
-        SET.split_once("= ").expect("an assignment").1
+        "name = \"bench\"\n[limits]\nworkers = {workers}\n[[step]]\nname = \"balances\"\nbackfill = \"accounts\"\n\
+         set = {{ balance = \"{expression}\" }}\n{undo}"
     );
     std::fs::write(&plan, text).expect("a plan");
-    let began = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_howdah"))
-        .args(["run", plan.to_str().expect("a path"), "--json", "--database", url])
-        .env("HOME", home.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("howdah starts");
-    let stat = format!("/proc/{}", child.id());
-    let (mut cpu, mut peak_mib) = (Duration::ZERO, 0.0);
-    while child.try_wait().expect("a status").is_none() {
-        if let Some((used, peak)) = usage(&stat) {
-            (cpu, peak_mib) = (used, peak);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let took = began.elapsed();
-    let mut connection = connect(url).await;
-    let changed: i64 = sqlx::query_scalar("SELECT sum(balance - id % 1000)::bigint FROM accounts")
-        .fetch_one(&mut connection)
-        .await
-        .expect("the sum");
+    let turn =
+        lab::howdah(home.path(), &["run", plan.to_str().expect("a path"), "--json", "--database", url], || false);
+    let changed = lab::number(url, "SELECT sum(balance - id % 1000)::bigint FROM accounts").await;
     assert_eq!(u64::try_from(changed), Ok(rows), "each row changed once");
-    Turn { took, cpu, peak_mib }
-}
-
-/// CPU time and peak memory of a process, by Linux's /proc. Clock ticks are hundredths of a second there.
-fn usage(proc: &str) -> Option<(Duration, f64)> {
-    let stat = std::fs::read_to_string(format!("{proc}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let status = std::fs::read_to_string(format!("{proc}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some((Duration::from_millis(ticks * 10), kib / 1024.0))
+    turn
 }
