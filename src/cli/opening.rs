@@ -15,7 +15,7 @@ use crate::engine::gauge::{Gauge, Gauges};
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Driver, Taken};
+use crate::ledger::open::{self, Driver, StepRecord, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::monitor::{AlertLimits, DatabaseSource};
@@ -37,7 +37,7 @@ pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
 pub type AlertSlot = watch::Sender<Option<AlertLimits>>;
 
 /// How long the connection that resumes a run may take, before the plan is known.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// What the opening of any run needs.
 pub struct Opening {
@@ -55,7 +55,7 @@ pub struct Opening {
 }
 
 /// A session of howdah's own: for the lock, for looking around.
-fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
+pub(super) fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
     Session {
         application_name: application_name(run, part),
         lock_timeout: limits.map_or(Duration::from_secs(2), |limits| limits.lock_timeout),
@@ -129,7 +129,7 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let changed = same_steps(&plan, &taken, wanted.accept_changed)?;
+    let changed = same_steps(&plan, &taken.steps, wanted.accept_changed)?;
     notices.extend(changed.map(|text| (Level::Warning, text)));
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
@@ -137,7 +137,7 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.
-async fn find_plan(
+pub(super) async fn find_plan(
     lock: &mut PgConnection,
     run: RunId,
     flag: Option<&str>,
@@ -160,9 +160,9 @@ async fn find_plan(
 }
 
 /// Whether the plan's steps are what they were when the run began. Returns a remark where a change was accepted.
-fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>, Cause> {
+pub(super) fn same_steps(plan: &Plan, records: &[StepRecord], accept: bool) -> Result<Option<String>, Cause> {
     let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-    let were: Vec<&str> = taken.steps.iter().map(|step| step.view.name.as_str()).collect();
+    let were: Vec<&str> = records.iter().map(|step| step.view.name.as_str()).collect();
     if names != were {
         return Err(Cause::usage(format!(
             "the plan has other steps than when the run began: {} now, {} then",
@@ -174,7 +174,7 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
     let changed: Vec<String> = plan
         .steps
         .iter()
-        .zip(&taken.steps)
+        .zip(records)
         .filter(|(now, then)| now.fingerprint() != then.fingerprint)
         .map(|(now, _)| format!("`{}`", now.name))
         .collect();
@@ -191,7 +191,7 @@ fn same_steps(plan: &Plan, taken: &Taken, accept: bool) -> Result<Option<String>
 }
 
 /// Refuses an address that leads to a pooler in transaction mode.
-async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut PgConnection) -> Result<(), Cause> {
+pub(super) async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut PgConnection) -> Result<(), Cause> {
     let mut other = connect::one(target, limit, &session("look", "cli", None)).await?;
     let shared = pooler::shares_sessions(lock, &mut other).await;
     drop(other.close().await);
@@ -240,11 +240,8 @@ fn assemble(
         },
     };
     let pool = connect::pool(&opening.target, &shape);
-    let connector = Connector {
-        target: opening.target.clone(),
-        limit: plan.database.pool_connect,
-        session: shape.session.clone(),
-    };
+    let connector =
+        Connector { target: opening.target.clone(), limit: plan.database.pool_connect, session: shape.session.clone() };
     let reopen: Reopen = {
         let settings = session("ledger", &run.short(), Some(&plan.limits));
         let connector = Connector { session: settings.clone(), ..connector.clone() };
@@ -262,6 +259,7 @@ fn assemble(
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
         recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),
         limits: plan.limits.clone(),

@@ -260,8 +260,8 @@ impl Board {
         let due = now.saturating_sub(inner.published) >= PUBLISH_EVERY;
         drop(inner);
         if step.tally.quarantined > 0 {
-            let rows = human::count(step.tally.quarantined);
-            self.event(Level::Warning, EventKind::Quarantined, format!("{rows} rows set aside: their data is wrong"));
+            let rows = human::rows(step.tally.quarantined);
+            self.event(Level::Warning, EventKind::Quarantined, format!("{rows} set aside: the data is wrong"));
         }
         if due {
             self.publish();
@@ -308,8 +308,8 @@ impl Board {
         inner.count(now, self.clock.utc());
         let change = inner.turnstile.close(ticket, ended, now);
         inner.count(now, self.clock.utc());
-        let waits_for_edge =
-            matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. }) && inner.turnstile.open() == 0;
+        let waits_for_edge = matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. })
+            && inner.turnstile.open() == 0;
         drop(inner);
         self.breaker_changed(change.as_ref());
         if waits_for_edge {

@@ -140,7 +140,16 @@ pub async fn create(
     };
     let created_at = insert.await.map_err(failed)?;
     let steps = steps(connection, run).await.map_err(failed)?;
-    Ok(Taken { run, epoch: 1, created_at, spent: Spent::default(), waited: Vec::new(), set_aside: 0, steps, resumed: false })
+    Ok(Taken {
+        run,
+        epoch: 1,
+        created_at,
+        spent: Spent::default(),
+        waited: Vec::new(),
+        set_aside: 0,
+        steps,
+        resumed: false,
+    })
 }
 
 /// Takes over a run that nobody drives, and raises its epoch.
@@ -365,7 +374,7 @@ fn nothing_to_resume(plan: &str, run: RunId, state: &str) -> Cause {
         .hint(format!("see what it did: howdah report {}", run.short()))
 }
 
-fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
+pub(super) fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
     let host: String = row.try_get("driver_host").unwrap_or_default();
     let pid: i32 = row.try_get("driver_pid").unwrap_or_default();
     let age: f64 = row.try_get("age_seconds").unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::plan::model::{Limits, PlanSource, Step, StepKind};
 use crate::postgres::connect::Connector;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
-use crate::run::StepIndex;
+use crate::run::{RunId, StepIndex};
 
 pub mod backends;
 pub mod backfill;
@@ -20,6 +20,7 @@ pub mod giveway;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
+pub mod quarantine;
 pub mod statement;
 pub mod trouble;
 pub mod verify;
@@ -40,6 +41,8 @@ pub struct Workbench {
     pub slow: Duration,
     /// Writes records.
     pub recorder: Arc<dyn Recorder>,
+    /// The run.
+    pub run_id: RunId,
     /// The run's short id, for `application_name`.
     pub run: String,
     /// The plan's text, for excerpts.
@@ -60,7 +63,7 @@ impl Workbench {
     /// How messages name the step.
     #[must_use]
     pub fn what(&self) -> String {
-        format!("step \"{}\"", self.name)
+        what(&self.name)
     }
 
     /// Writes the step down as done, durably, in a transaction of its own.
@@ -81,7 +84,7 @@ impl Workbench {
     /// silence is the network's.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.limits.statement_timeout.max(self.limits.lock_timeout) + NETWORK
+        deadline(&self.limits)
     }
 
     /// The step's `application_name`.
@@ -89,6 +92,15 @@ impl Workbench {
     pub fn application_name(&self) -> String {
         session::application_name(&self.run, &self.name)
     }
+}
+
+/// How messages name the step that is called `name`.
+fn what(name: &str) -> String {
+    format!("step \"{name}\"")
+}
+
+fn deadline(limits: &Limits) -> Duration {
+    limits.statement_timeout.max(limits.lock_timeout) + NETWORK
 }
 
 /// Makes what the engine drives.

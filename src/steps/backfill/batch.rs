@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
 
 use super::{Part, Shared};
 use crate::engine::failpoint;
+use crate::plan::model::PlanSource;
 use crate::postgres::deadline::within;
-use crate::postgres::{error, trouble};
 use crate::postgres::record::{RecordError, SetAside};
 use crate::postgres::sql::SqlText;
+use crate::postgres::{error, trouble};
 use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
 use crate::steps::change::Answer;
 use crate::steps::keyspace::Boundary;
@@ -25,8 +27,8 @@ pub(super) enum Way {
     Careful,
 }
 
-/// Why a batch did not commit.
-pub(super) enum BatchError {
+/// Why a batch, or the change of one row, did not commit.
+pub(in crate::steps) enum BatchError {
     /// The plan's SQL, or the rows.
     Change(sqlx::Error, SqlText),
     /// Anything else that the server or the driver said.
@@ -45,10 +47,32 @@ impl From<sqlx::Error> for BatchError {
 
 impl BatchError {
     /// Whether the rows themselves are wrong. A constraint that is checked at the commit fails there.
-    pub(super) fn is_data(&self) -> bool {
+    pub(in crate::steps) fn is_data(&self) -> bool {
         match self {
             Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
             Self::Record(_) | Self::Plan(_) => false,
+        }
+    }
+
+    /// The server's SQLSTATE and its words, for a row that is set aside.
+    pub(in crate::steps) fn told(&self) -> (Option<String>, String) {
+        match self {
+            Self::Change(e, _) | Self::Sql(e) => (
+                error::code(e).map(str::to_owned),
+                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
+            ),
+            Self::Record(e) => (None, e.to_string()),
+            Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
+        }
+    }
+
+    /// The failure as a person is told it; `what` failed, such as `step "emails"`.
+    pub(in crate::steps) fn cause(&self, what: &str, source: &PlanSource) -> Cause {
+        match self {
+            Self::Change(e, sql) => error::cause_in_plan(what, e, sql, source),
+            Self::Sql(e) => error::cause(what, e),
+            Self::Record(e) => e.cause(what),
+            Self::Plan(cause) => cause.clone(),
         }
     }
 }
@@ -124,6 +148,41 @@ pub(super) fn change_sql<'a>(part: &'a Part, from: Option<&KeyText>) -> &'a SqlT
     if from.is_some() { &part.sql.change } else { &part.sql.change_from_start }
 }
 
+impl Part {
+    /// Changes the rows with keys in `(from, through]`, and counts them. No round trip takes longer than `limit`.
+    pub(in crate::steps) async fn change(
+        &self,
+        tx: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+        limit: Duration,
+    ) -> Result<Tally, BatchError> {
+        let sql = &self.sql;
+        let change = change_sql(self, from);
+        let still = if from.is_some() { sql.still_matching.as_ref() } else { sql.still_matching_from_start.as_ref() };
+        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
+        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
+        let mut tally = Tally::default();
+        match sql.answer {
+            Answer::RowsAffected => {
+                let done = within(limit, query.execute(&mut *tx)).await.map_err(failed)?;
+                tally.changed = done.rows_affected();
+            }
+            Answer::Counts => {
+                let row = within(limit, query.fetch_one(&mut *tx)).await.map_err(failed)?;
+                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                (tally.changed, tally.still_matching) = (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned());
+            }
+        }
+        if let Some(still) = still {
+            let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
+            let count: i64 = within(limit, query.fetch_one(&mut *tx)).await?;
+            tally.still_matching = count.max(0).cast_unsigned();
+        }
+        Ok(tally)
+    }
+}
+
 impl Batch<'_> {
     /// Changes the rows up to `boundary` and moves the cursor. Returns how long the change took.
     pub(super) async fn write(
@@ -137,9 +196,10 @@ impl Batch<'_> {
         let advance = match boundary {
             None => Advance { cursor: None, done: true, tally: Tally::default() },
             Some(boundary) => {
-                let range = Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
+                let range =
+                    Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
                 let tally = match way {
-                    Way::Whole => self.change(tx, range.from.as_ref(), &range.through).await?,
+                    Way::Whole => self.part.change(tx, range.from.as_ref(), &range.through, self.limit).await?,
                     Way::Careful => self.carefully(tx, range, &mut aside).await?,
                 };
                 let tally = Tally { walked: boundary.rows, batches: 1, ..tally };
@@ -160,38 +220,6 @@ impl Batch<'_> {
         recorded(tokio::time::timeout(self.limit, moved).await)
     }
 
-    /// The counts of one range's change.
-    async fn change(
-        &self,
-        tx: &mut PgTransaction<'_>,
-        from: Option<&KeyText>,
-        through: &KeyText,
-    ) -> Result<Tally, BatchError> {
-        let sql = &self.part.sql;
-        let change = change_sql(self.part, from);
-        let still = if from.is_some() { sql.still_matching.as_ref() } else { sql.still_matching_from_start.as_ref() };
-        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
-        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
-        let mut tally = Tally::default();
-        match sql.answer {
-            Answer::RowsAffected => {
-                let done = within(self.limit, query.execute(&mut **tx)).await.map_err(failed)?;
-                tally.changed = done.rows_affected();
-            }
-            Answer::Counts => {
-                let row = within(self.limit, query.fetch_one(&mut **tx)).await.map_err(failed)?;
-                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                (tally.changed, tally.still_matching) = (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned());
-            }
-        }
-        if let Some(still) = still {
-            let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
-            let count: i64 = within(self.limit, query.fetch_one(&mut **tx)).await?;
-            tally.still_matching = count.max(0).cast_unsigned();
-        }
-        Ok(tally)
-    }
-
     /// Changes a range by halves where it fails, down to single rows, which are set aside.
     async fn carefully(
         &self,
@@ -205,7 +233,7 @@ impl Batch<'_> {
         let mut ranges = vec![whole];
         while let Some(range) = ranges.pop() {
             within(self.limit, tx.execute("SAVEPOINT howdah_range")).await?;
-            match self.change(tx, range.from.as_ref(), &range.through).await {
+            match self.part.change(tx, range.from.as_ref(), &range.through, self.limit).await {
                 Ok(tally) => {
                     within(self.limit, tx.execute("RELEASE SAVEPOINT howdah_range")).await?;
                     total += tally;
@@ -215,8 +243,7 @@ impl Batch<'_> {
                     match self.halves(tx, &range).await? {
                         Halves::Two(lower, upper) => ranges.extend([upper, lower]),
                         Halves::Row => {
-                            self.set_aside(tx, &range, &failure, aside).await?;
-                            total.quarantined += 1;
+                            total.quarantined += u64::from(self.set_aside(tx, &range, &failure, aside).await?);
                         }
                         Halves::Empty => {}
                     }
@@ -230,7 +257,8 @@ impl Batch<'_> {
     async fn halves(&self, tx: &mut PgTransaction<'_>, range: &Range) -> Result<Halves, BatchError> {
         let half = (range.rows / 2).max(1);
         let keys = &self.part.keys;
-        let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+        let lower =
+            within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
         let Some(lower) = lower else { return Ok(Halves::Empty) };
         if lower.key == range.through {
             if lower.rows <= 1 {
@@ -238,7 +266,8 @@ impl Batch<'_> {
             }
             // Rows have vanished since they were counted: the same range again, with the right number.
             let half = lower.rows / 2;
-            let lower = within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
+            let lower =
+                within(self.limit, keys.boundary(&mut *tx, range.from.as_ref(), Some(&range.through), half)).await?;
             let Some(lower) = lower else { return Ok(Halves::Empty) };
             return Ok(Self::cut(range, lower));
         }
@@ -254,43 +283,38 @@ impl Batch<'_> {
         Halves::Two(Range { from: range.from.clone(), through: lower.key, rows: lower.rows }, upper)
     }
 
-    /// Sets the one row of `range` aside, unless that is one too many.
+    /// Sets the one row of `range` aside, unless that is one too many. `true`: an earlier sweep had not done so.
     async fn set_aside(
         &self,
         tx: &mut PgTransaction<'_>,
         range: &Range,
         failure: &BatchError,
         aside: &mut Reserved,
-    ) -> Result<(), BatchError> {
+    ) -> Result<bool, BatchError> {
         let bench = &self.shared.bench;
         let most = bench.limits.max_quarantined;
-        let (sqlstate, message) = match failure {
-            BatchError::Change(e, _) | BatchError::Sql(e) => (
-                error::code(e).map(str::to_owned),
-                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
-            ),
-            BatchError::Record(_) | BatchError::Plan(_) => (None, String::new()),
-        };
-        // Counted before it is written, so that two workers never pass the limit together.
-        if !aside.one_more(most) {
-            let (code, key) = (sqlstate.unwrap_or_default(), range.through.join(", "));
-            return Err(BatchError::Plan(
-                Cause::new(format!(
-                    "{}: more than {} rows are wrong: {message}",
-                    bench.what(),
-                    human::count(most)
-                ))
-                .sqlstate(code)
-                .detail(format!("the row with {} {key} would have been one too many to set aside", self.part.key_name()))
-                .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
-                .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
-            ));
-        }
+        let (sqlstate, message) = failure.told();
         let keys = &self.part.keys;
         let row = within(self.limit, keys.row(&mut *tx, range.from.as_ref(), &range.through)).await?;
         let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
         let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
-        recorded(tokio::time::timeout(self.limit, written).await)
+        let is_new = recorded(tokio::time::timeout(self.limit, written).await)?;
+        // Counted before it commits, so that two workers never pass the limit together.
+        if is_new && !aside.one_more(most) {
+            let SetAside { sqlstate, message, key, .. } = row;
+            let (code, key) = (sqlstate.unwrap_or_default(), key.join(", "));
+            return Err(BatchError::Plan(
+                Cause::new(format!("{}: more than {} rows are wrong: {message}", bench.what(), human::count(most)))
+                    .sqlstate(code)
+                    .detail(format!(
+                        "the row with {} {key} would have been one too many to set aside",
+                        self.part.key_name()
+                    ))
+                    .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
+                    .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
+            ));
+        }
+        Ok(is_new)
     }
 }
 
@@ -304,7 +328,7 @@ enum Halves {
     Empty,
 }
 
-fn recorded(written: Result<Result<(), RecordError>, tokio::time::error::Elapsed>) -> Result<(), BatchError> {
+fn recorded<T>(written: Result<Result<T, RecordError>, tokio::time::error::Elapsed>) -> Result<T, BatchError> {
     match written {
         Ok(written) => written.map_err(BatchError::Record),
         Err(_) => Err(BatchError::Sql(sqlx::Error::Io(std::io::Error::new(

@@ -2,6 +2,7 @@
 //!
 //! A batch is one transaction: the boundary, the change, the cursor. What `kill -9` leaves is either all of it or none.
 
+mod aside;
 mod batch;
 mod worker;
 
@@ -22,13 +23,14 @@ use super::{Workbench, giveway, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep};
-use crate::plan::model::Backfill;
+use crate::plan::model::{Backfill, PlanSource};
 use crate::postgres::catalog::{self, Table};
 use crate::postgres::key::Direction;
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, explain, session, sqlstate};
-use crate::run::{Cause, KeyText, Segment, SegmentNo, human};
+use crate::run::{Cause, KeyText, Segment, SegmentNo, Tally, human};
+pub(super) use batch::BatchError;
 use worker::Worker;
 
 /// The most segments of a step that the ledger keeps, over all sweeps.
@@ -49,17 +51,46 @@ pub struct BackfillStep {
 
 /// What is known once the table has been looked at.
 #[derive(Clone)]
-struct Ready {
+pub(super) struct Ready {
     table: Table,
     part: Arc<Part>,
 }
 
 /// One table that is walked by its own key: the step's table, or a partition of it.
-struct Part {
-    table: Table,
-    sql: BatchSql,
-    keys: Keyspace,
+pub(super) struct Part {
+    pub(super) table: Table,
+    pub(super) sql: BatchSql,
+    pub(super) keys: Keyspace,
     first: Option<KeyText>,
+}
+
+impl Ready {
+    /// The table, or the partition that the ledger calls `part`.
+    pub(super) fn part(&self, part: Option<&str>) -> Result<Arc<Part>, Cause> {
+        match part {
+            None => Ok(Arc::clone(&self.part)),
+            Some(part) => Err(Cause::new(format!("partition {part} is no longer there"))),
+        }
+    }
+}
+
+/// Looks at the table of a step that is called `step`, and puts together the SQL of its change.
+///
+/// # Errors
+/// The table cannot be walked, the plan does not fit it, or the server does not answer.
+pub(super) async fn prepare(
+    connection: &mut PgConnection,
+    step: &str,
+    backfill: &Backfill,
+    source: &PlanSource,
+) -> Result<Ready, StepError> {
+    let table = catalog::table(connection, step, &backfill.table, source).await?;
+    let sql = change::batch_sql(step, backfill, &table, source)?;
+    let keys = Keyspace::new(table.clone());
+    let first = keys.end(connection, Direction::Ascending).await;
+    let first = first.map_err(|e| trouble::step_error(&e, error::cause(&super::what(step), &e)))?;
+    let part = Arc::new(Part { table: table.clone(), sql, keys, first });
+    Ok(Ready { table, part })
 }
 
 impl Part {
@@ -67,7 +98,7 @@ impl Part {
         true
     }
 
-    fn key_name(&self) -> String {
+    pub(super) fn key_name(&self) -> String {
         self.table.key.describe()
     }
 
@@ -89,8 +120,8 @@ struct Shared {
 
 impl Shared {
     /// The table that a segment lies in.
-    fn part(&self, _segment: &Segment) -> Result<Arc<Part>, Cause> {
-        Ok(Arc::clone(&self.ready.part))
+    fn part(&self, segment: &Segment) -> Result<Arc<Part>, Cause> {
+        self.ready.part(segment.part.as_deref())
     }
 
     fn describe_key(&self, _segment: &Segment) -> String {
@@ -123,13 +154,8 @@ impl BackfillStep {
 
     async fn look(&self, connection: &mut PgConnection) -> Result<&Ready, StepError> {
         if self.ready.get().is_none() {
-            let (name, source) = (&self.bench.name, &self.bench.source);
-            let table = catalog::table(connection, name, &self.backfill.table, source).await?;
-            let sql = change::batch_sql(name, &self.backfill, &table, source)?;
-            let keys = Keyspace::new(table.clone());
-            let first = keys.end(connection, Direction::Ascending).await.map_err(|e| self.failed(&e))?;
-            let part = Arc::new(Part { table: table.clone(), sql, keys, first });
-            drop(self.ready.set(Ready { table, part }));
+            let ready = prepare(connection, &self.bench.name, &self.backfill, &self.bench.source).await?;
+            drop(self.ready.set(ready));
         }
         self.ready()
     }
@@ -192,7 +218,9 @@ impl BackfillStep {
 
     /// Plans another sweep, over the keys between the first and the last row that still match.
     async fn plan_again(&self, context: &StepContext, ready: &Ready, number: u32) -> Result<(), StepError> {
-        let Some(condition) = &ready.part.sql.filter else { return Ok(()) };
+        let Some(condition) = &aside::filter_without(&ready.part, self.bench.run_id, self.bench.index) else {
+            return Ok(());
+        };
         let named = &ready.part.sql.named;
         let (keys, from, name) = (&ready.part.keys, named.from.as_str(), named.name.as_str());
         let ends = async |connection: &mut PgConnection| {
@@ -208,9 +236,23 @@ impl BackfillStep {
         self.add_sweep(&mut connection, &segments, None).await
     }
 
-    async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
+    /// Writes the step down as done; `aside` rows of it are set aside.
+    async fn done(&self, outcome: Option<&str>, aside: u64) -> Result<Conclusion, StepError> {
+        let outcome = match (outcome, aside) {
+            (None, 0) => None,
+            (Some(words), 0) => Some(words.to_owned()),
+            (None, aside) => Some(format!("{} set aside", human::count(aside))),
+            (Some(words), aside) => Some(format!("{words}, {} set aside", human::count(aside))),
+        };
         self.bench.step_done(outcome.as_deref()).await?;
         Ok(Conclusion::Done(outcome))
+    }
+
+    /// All that the step has walked, in all its sweeps.
+    async fn walked(&self) -> Result<Vec<Segment>, StepError> {
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
+        Ok(sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))?.segments)
     }
 }
 
@@ -244,7 +286,8 @@ impl Batched for BackfillStep {
     fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
         let ready = self.ready()?.clone();
         let reporter = self.reporter.get().cloned();
-        let reporter = reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
+        let reporter =
+            reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
         Ok(Box::new(Worker::new(Shared {
             bench: self.bench.clone(),
             ready,
@@ -263,7 +306,11 @@ impl Batched for BackfillStep {
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
         let ready = self.ready()?;
-        let Some(left) = &ready.part.sql.left else { return self.done(None).await };
+        let segments = self.walked().await?;
+        let all: Tally = segments.iter().map(|segment| segment.tally).sum();
+        let Some(left) = &aside::left_without(&ready.part, self.bench.run_id, self.bench.index) else {
+            return self.done(None, all.quarantined).await;
+        };
         let count = async |connection: &mut PgConnection| {
             let left: i64 =
                 sqlx::query_scalar(AssertSqlSafe(left.as_str())).persistent(false).fetch_one(connection).await?;
@@ -272,15 +319,11 @@ impl Batched for BackfillStep {
         let left = self.ask(context, "counting what is left", left, count).await?;
         failpoint::hit("step.counted");
         if left == 0 {
-            return self.done(Some("0 left".to_owned())).await;
+            return self.done(Some("0 left"), all.quarantined).await;
         }
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
-        drop(connection);
-        let sweeps = sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
-        let still: u64 = sweeps.segments.iter().map(|segment| segment.tally.still_matching).sum();
-        let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(0);
-        if sweeps.segments.iter().any(|segment| segment.sweep == number && !segment.done) {
+        let still = all.still_matching;
+        let number = segments.iter().map(|segment| segment.sweep).max().unwrap_or(0);
+        if segments.iter().any(|segment| segment.sweep == number && !segment.done) {
             return Ok(Conclusion::Unfinished);
         }
         if still > 0 && left > still {
@@ -302,7 +345,7 @@ impl Batched for BackfillStep {
                 "{} match `where` still: it holds after the change, so rows that came in meanwhile cannot be told apart",
                 human::count(left)
             );
-            return self.done(Some(text)).await;
+            return self.done(Some(&text), all.quarantined).await;
         }
         if self.sweeps.load(Ordering::Relaxed) >= SWEEPS {
             return Err(StepError::Failed(

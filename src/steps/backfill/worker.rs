@@ -171,12 +171,10 @@ impl Worker {
 
     fn explain(&self, failure: &BatchError, segment: &Segment, through: Option<&KeyText>, rows: u64) -> Cause {
         let (what, source) = (self.what(), &self.shared.bench.source);
-        let mut cause = match failure {
-            BatchError::Change(e, sql) => error::cause_in_plan(&what, e, sql, source),
-            BatchError::Sql(e) => error::cause(&what, e),
-            BatchError::Record(e) => e.cause(&what),
-            BatchError::Plan(cause) => return cause.clone(),
-        };
+        let mut cause = failure.cause(&what, source);
+        if matches!(failure, BatchError::Plan(_)) {
+            return cause;
+        }
         let key = self.shared.describe_key(segment);
         let name = |key: Option<&KeyText>| key.map_or_else(|| "the first".to_owned(), |key| key.join(", "));
         let range = match (segment.from(), through) {
@@ -202,9 +200,10 @@ impl Worker {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => {
                 self.keep(line, error::is_lost(&e));
                 match crate::postgres::trouble::of(&e) {
-                    Some(Trouble::TooLong) if gave_way => {
-                        StepError::Passing(Trouble::GaveWay, Cause::new(format!("{}: gave way to a session that waited", self.what())))
-                    }
+                    Some(Trouble::TooLong) if gave_way => StepError::Passing(
+                        Trouble::GaveWay,
+                        Cause::new(format!("{}: gave way to a session that waited", self.what())),
+                    ),
                     Some(trouble) => StepError::Passing(trouble, cause),
                     None => StepError::Failed(cause),
                 }
@@ -326,7 +325,8 @@ impl BatchWorker for Worker {
         let mut line = self.line().await?;
         let limit = self.limit();
         let (bench, upper) = (self.shared.bench.clone(), segment.upper.clone());
-        let found = within(limit, part.keys.boundary(&mut line.connection, segment.from(), upper.as_ref(), ahead)).await;
+        let found =
+            within(limit, part.keys.boundary(&mut line.connection, segment.from(), upper.as_ref(), ahead)).await;
         let middle = match found {
             Ok(middle) => middle.filter(|middle| middle.rows >= ahead && Some(&middle.key) != upper.as_ref()),
             Err(e) => {
@@ -371,7 +371,8 @@ impl BatchWorker for Worker {
         let limit = self.limit();
         let found = async {
             self.bury(&mut line).await?;
-            match tokio::time::timeout(limit, bench.recorder.segment(&mut line.connection, bench.index, segment)).await {
+            match tokio::time::timeout(limit, bench.recorder.segment(&mut line.connection, bench.index, segment)).await
+            {
                 Ok(found) => found,
                 Err(_) => Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
             }
