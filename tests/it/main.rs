@@ -16,6 +16,7 @@ mod outages;
 mod plans;
 mod proxy;
 mod quarantine;
+mod quarantine_retry;
 mod slow;
 mod statements;
 mod support;

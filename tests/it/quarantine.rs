@@ -14,7 +14,7 @@ async fn items(lab: &Lab, rows: u64, poison: &[u64]) {
         "CREATE TABLE items (id bigint PRIMARY KEY, txt text NOT NULL, n int, hits int NOT NULL DEFAULT 0);
          INSERT INTO items SELECT i, (i % 1000)::text FROM generate_series(0, {rows} - 1) i;
          UPDATE items SET txt = 'x' || id WHERE id IN ({ids});
-         CREATE TABLE poison AS SELECT id FROM items WHERE id IN ({ids}); VACUUM ANALYZE items"
+         CREATE TABLE poison AS SELECT id FROM items WHERE id IN ({ids}); ANALYZE items"
     ))
     .await;
 }
@@ -83,7 +83,7 @@ async fn thirty_seven_poison_rows_among_a_million_are_set_aside_and_changed_once
     items(&lab, 1_000_000, &poison).await;
     let plan = lab.plan("numbers.toml", &plan_of("", ""));
     let plan = plan.to_str().expect("a path");
-    let ended = lab.howdah(&["run", plan, "--headless"]).run().expect_code(4).expect_words(&["37 quarantined"]);
+    let ended = lab.howdah(&["run", plan, "--headless"]).run().expect_code(4).expect_words(&["37 rows quarantined"]);
     drop(ended);
     expect_all_but_the_poison(&lab).await;
     let told = lab
@@ -137,7 +137,7 @@ async fn poison_under_a_condition_is_told_and_never_swept_for_ever() {
     items(&lab, 20_000, &poison).await;
     let plan = lab.plan("numbers.toml", &plan_of(SMALL, "where = \"n IS NULL\""));
     let ended = lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(4);
-    let _ = ended.expect_words(&["37 quarantined"]);
+    let _ = ended.expect_words(&["37 rows quarantined"]);
     expect_all_but_the_poison(&lab).await;
     assert!(lab.number("SELECT max(sweep)::bigint FROM howdah.segment").await <= 2, "it swept again and again");
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
@@ -161,7 +161,7 @@ async fn a_row_that_breaks_a_constraint_is_set_aside_like_one_that_cannot_be_com
     .await;
     let plan = lab.plan("numbers.toml", &plan_of(SMALL, ""));
     let ended = lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(4);
-    let _ = ended.expect_words(&["8 quarantined"]);
+    let _ = ended.expect_words(&["8 rows quarantined"]);
     expect_all_but_the_poison(&lab).await;
     let told = lab
         .number("SELECT count(*) FROM howdah.quarantine WHERE sqlstate = '23514' AND message LIKE '%\"sound\"%'")
@@ -233,7 +233,7 @@ async fn a_run_killed_while_it_sets_rows_aside_sets_each_aside_once_and_changes_
         let is_done = lab.runs("state = 'done'").await == 1;
         assert!(!is_done, "killed after its end, after {kills} kills: give the test more rows");
     };
-    let _ = ended.expect_code(4).expect_words(&["77 quarantined"]);
+    let _ = ended.expect_code(4).expect_words(&["77 rows quarantined"]);
     assert!(kills >= 5, "only {kills} kills: give the test more rows");
     expect_all_but_the_poison(&lab).await;
     assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, 150_000);
