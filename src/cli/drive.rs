@@ -207,6 +207,7 @@ async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
 /// Says how it ended.
 fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
     let exit = match &last.state {
+        RunState::Done { .. } if last.quarantined() > 0 => Exit::Quarantined,
         RunState::Done { .. } => Exit::Done,
         // A plan that is found wrong before the run began has changed nothing: 2. Later it is a run that failed: 1.
         RunState::Failed { cause, .. } if last.started_at.is_none() => say::exit_of(cause),

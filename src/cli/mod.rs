@@ -13,6 +13,7 @@ pub mod opening;
 pub mod probe;
 mod progress_json;
 mod progress_line;
+pub mod quarantine;
 pub mod report;
 pub mod resume;
 pub mod run;
@@ -32,7 +33,8 @@ use crate::run::id::RunRef;
 #[derive(Debug, Parser)]
 #[command(name = "howdah", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "RUN is a run's id, its last digits, or nothing for the newest that fits.\n\
-    Exit codes: 0 done, 1 failed, 2 wrong usage or plan, 3 paused or stopped and resumable.")]
+    Exit codes: 0 done, 1 failed, 2 wrong usage or plan, 3 paused or stopped and resumable,\n    \
+    4 done but rows are quarantined.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -70,6 +72,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell what a run did
     Report(ReportArgs),
+    /// Look at the rows that a run has set aside because their data is wrong, and try them again
+    Quarantine(quarantine::QuarantineArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap,
     /// Print the JSON Schema of the plan format
@@ -202,6 +206,8 @@ pub enum Exit {
     Usage,
     /// 3: paused or stopped, and resumable.
     Resumable,
+    /// 4: done, but rows are set aside.
+    Quarantined,
 }
 
 impl From<Exit> for ExitCode {
@@ -211,6 +217,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::from(1),
             Exit::Usage => Self::from(2),
             Exit::Resumable => Self::from(3),
+            Exit::Quarantined => Self::from(4),
         }
     }
 }
@@ -225,6 +232,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Undo(args) => undo::run(&cli.global, args).await,
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
+        Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
         Command::Keymap => keys::run(),
         Command::Schema => {
             say::out(crate::plan::schema::json().trim_end());

@@ -15,7 +15,7 @@ use super::undoing::{self, Undoing};
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Draft, Driver, Taken};
+use crate::ledger::open::{self, Draft, Driver, StepRecord, Taken};
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::monitor::{AlertLimits, DatabaseSource, free_percent};
@@ -39,7 +39,7 @@ pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
 pub type AlertSlot = watch::Sender<Option<AlertLimits>>;
 
 /// How long the connection that resumes a run may take, before the plan is known.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// What the opening of any run needs.
 pub struct Opening {
@@ -59,7 +59,7 @@ pub struct Opening {
 }
 
 /// A session of howdah's own: for the lock, for looking around.
-fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
+pub(super) fn session(part: &str, run: &str, limits: Option<&Limits>) -> Session {
     Session {
         application_name: application_name(run, part),
         lock_timeout: limits.map_or(Duration::from_secs(2), |limits| limits.lock_timeout),
@@ -133,7 +133,8 @@ pub struct Planned {
 }
 
 /// The steps of a plan.
-fn planned(plan: &Plan) -> Vec<Planned> {
+#[must_use]
+pub fn planned(plan: &Plan) -> Vec<Planned> {
     let step = |step: &Step| Planned {
         name: step.name.clone(),
         task: Task::Plan(step.kind.clone()),
@@ -188,7 +189,7 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
             undoing::plan(&mut lock, &plan, &undo).await?.steps
         }
     };
-    let changed = same_steps(&steps, &taken, wanted.accept_changed)?;
+    let changed = same_steps(&steps, &taken.steps, wanted.accept_changed)?;
     notices.extend(changed.map(|text| (Level::Warning, text)));
     if undoes.is_some() {
         let found = undoing::found(&mut lock, &plan, &steps).await;
@@ -225,9 +226,9 @@ pub async fn find_plan(
 }
 
 /// Whether the plan's steps are what they were when the run began. Returns a remark where a change was accepted.
-fn same_steps(steps: &[Planned], taken: &Taken, accept: bool) -> Result<Option<String>, Cause> {
+pub fn same_steps(steps: &[Planned], records: &[StepRecord], accept: bool) -> Result<Option<String>, Cause> {
     let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
-    let were: Vec<&str> = taken.steps.iter().map(|step| step.view.name.as_str()).collect();
+    let were: Vec<&str> = records.iter().map(|step| step.view.name.as_str()).collect();
     if names != were {
         return Err(Cause::usage(format!(
             "the plan has other steps than when the run began: {} now, {} then",
@@ -238,7 +239,7 @@ fn same_steps(steps: &[Planned], taken: &Taken, accept: bool) -> Result<Option<S
     }
     let changed: Vec<String> = steps
         .iter()
-        .zip(&taken.steps)
+        .zip(records)
         .filter(|(now, then)| now.fingerprint != then.fingerprint)
         .map(|(now, _)| format!("`{}`", now.name))
         .collect();
@@ -255,7 +256,7 @@ fn same_steps(steps: &[Planned], taken: &Taken, accept: bool) -> Result<Option<S
 }
 
 /// Refuses an address that leads to a pooler in transaction mode.
-async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut PgConnection) -> Result<(), Cause> {
+pub(super) async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut PgConnection) -> Result<(), Cause> {
     let mut other = connect::one(target, limit, &session("look", "cli", None)).await?;
     let shared = pooler::shares_sessions(lock, &mut other).await;
     drop(other.close().await);

@@ -1,6 +1,6 @@
 //! Words on standard output and standard error, where no console is open. A closed pipe is nobody's failure.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write};
 
 use super::Exit;
 use crate::run::cause::Fault;
@@ -10,6 +10,13 @@ use crate::run::{Cause, text};
 pub fn out(words: &str) {
     // Whoever closed the pipe does not want to hear more.
     drop(writeln!(std::io::stdout().lock(), "{words}"));
+}
+
+/// Standard output, for what is too long to be put together first; and whether a terminal shows it.
+#[must_use]
+pub fn stream() -> (impl Write, bool) {
+    let to_terminal = std::io::stdout().is_terminal();
+    (std::io::stdout().lock(), to_terminal)
 }
 
 /// A text on standard error, with a line's end.

@@ -28,7 +28,7 @@ mod input;
 mod key_parser;
 pub mod keymap;
 mod layout;
-mod measure;
+pub(crate) mod measure;
 mod paint;
 mod panes;
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub const ALL: [&str; 16] = [
     "run.finishing",
 ];
 
+/// The same of `howdah quarantine retry`, for each row.
+pub const RETRY: [&str; 4] = ["retry.claimed", "retry.changed", "retry.recorded", "retry.committed"];
+
 /// Marks the instant `name`.
 #[inline]
 pub fn hit(name: &str) {

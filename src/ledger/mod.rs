@@ -8,5 +8,6 @@ pub mod lock;
 pub mod migrate;
 pub mod open;
 pub mod postgres;
+pub mod quarantine;
 pub mod read;
 pub mod record;

@@ -438,7 +438,7 @@ fn nothing_to_resume(plan: &str, run: RunId, state: &str) -> Cause {
         .hint(format!("see what it did: howdah report {}", run.short()))
 }
 
-fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
+pub(super) fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
     let host: String = row.try_get("driver_host").unwrap_or_default();
     let pid: i32 = row.try_get("driver_pid").unwrap_or_default();
     let age: f64 = row.try_get("age_seconds").unwrap_or_default();

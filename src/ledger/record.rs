@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::postgres::record::{RecordError, Recorder, SetAside, Sweeps};
+use crate::postgres::record::{AsideRow, RecordError, Recorder, Resolution, SetAside, Sweeps};
 use crate::run::{Advance, RunId, Segment, SegmentNo, StepIndex, Tally};
 
 /// Writes under one driver's epoch.
@@ -186,12 +186,16 @@ impl Recorder for PostgresRecorder {
         self.insert(tx, step, rest).await
     }
 
-    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<(), RecordError> {
-        sqlx::query(
-            "INSERT INTO howdah.quarantine AS q (run, step, part, key, row_data, sqlstate, message) \
+    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<bool, RecordError> {
+        // A later sweep meets a row again that is set aside already: it is counted once.
+        let is_new = sqlx::query_scalar(
+            "WITH aside AS (SELECT FROM howdah.quarantine \
+                 WHERE run = $1 AND step = $2 AND part = $3 AND key = $4 AND resolved_at IS NULL) \
+             INSERT INTO howdah.quarantine AS q (run, step, part, key, row_data, sqlstate, message) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (run, step, part, key) DO UPDATE SET \
-                 row_data = excluded.row_data, sqlstate = excluded.sqlstate, message = excluded.message, \
-                 attempts = q.attempts + 1, at = now(), resolved_at = NULL",
+                 row_data = coalesce(excluded.row_data, q.row_data), sqlstate = excluded.sqlstate, \
+                 message = excluded.message, attempts = q.attempts + 1, at = now(), resolved_at = NULL \
+             RETURNING NOT EXISTS (SELECT FROM aside)",
         )
         .bind(self.run.0)
         .bind(number(step.0))
@@ -200,6 +204,60 @@ impl Recorder for PostgresRecorder {
         .bind(&row.row)
         .bind(&row.sqlstate)
         .bind(row.message.replace('\0', ""))
+        .fetch_one(tx)
+        .await?;
+        Ok(is_new)
+    }
+
+    async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError> {
+        let ours = sqlx::query("SELECT FROM howdah.run WHERE id = $1 AND epoch = $2 FOR SHARE")
+            .bind(self.run.0)
+            .bind(self.epoch)
+            .execute(&mut *tx)
+            .await?;
+        one(&ours)?;
+        let held = sqlx::query(
+            "SELECT FROM howdah.quarantine \
+             WHERE run = $1 AND step = $2 AND part = $3 AND key = $4 AND resolved_at IS NULL FOR UPDATE",
+        )
+        .bind(self.run.0)
+        .bind(number(row.step.0))
+        .bind(row.part.as_deref().unwrap_or_default())
+        .bind(&row.key)
+        .execute(tx)
+        .await?;
+        Ok(held.rows_affected() == 1)
+    }
+
+    async fn resolve(&self, tx: &mut PgConnection, row: &AsideRow, resolution: &Resolution) -> Result<(), RecordError> {
+        let done = sqlx::query(
+            "UPDATE howdah.quarantine SET resolved_at = now(), attempts = attempts + $5, \
+                    message = coalesce($6::text || '; it was: ', '') || message \
+             WHERE run = $1 AND step = $2 AND part = $3 AND key = $4 AND resolved_at IS NULL",
+        )
+        .bind(self.run.0)
+        .bind(number(row.step.0))
+        .bind(row.part.as_deref().unwrap_or_default())
+        .bind(&row.key)
+        .bind(i32::from(resolution.word.is_none()))
+        .bind(resolution.word)
+        .execute(&mut *tx)
+        .await?;
+        one(&done)?;
+        // The sums over a step's segments are what the step has done. Which segment counts it does not matter to them; one
+        // at its end is in no worker's way.
+        sqlx::query(
+            "UPDATE howdah.segment g SET quarantined = g.quarantined - 1, rows_changed = g.rows_changed + $4, \
+                    still_matching = g.still_matching + $5 \
+             FROM (SELECT sweep, segment FROM howdah.segment WHERE run = $1 AND step = $2 AND quarantined > 0 \
+                   ORDER BY part IS NOT DISTINCT FROM $3 DESC, done DESC, sweep, segment LIMIT 1) one \
+             WHERE g.run = $1 AND g.step = $2 AND g.sweep = one.sweep AND g.segment = one.segment",
+        )
+        .bind(self.run.0)
+        .bind(number(row.step.0))
+        .bind(&row.part)
+        .bind(rows(resolution.tally.changed))
+        .bind(rows(resolution.tally.still_matching))
         .execute(tx)
         .await?;
         Ok(())

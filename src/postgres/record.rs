@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
-use crate::run::{Advance, Cause, KeyText, RunId, Segment, StepIndex};
+use crate::run::{Advance, Cause, KeyText, RunId, Segment, StepIndex, Tally};
 
 /// Why a record was not written. The transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,26 @@ pub struct SetAside {
     pub sqlstate: Option<String>,
     /// The error in the server's words.
     pub message: String,
+}
+
+/// Which row of the quarantine is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsideRow {
+    /// The step that set it aside.
+    pub step: StepIndex,
+    /// The partition that it lies in, quoted. `None`: the step's table itself.
+    pub part: Option<String>,
+    /// Its key.
+    pub key: KeyText,
+}
+
+/// How a row leaves the quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// What its change did, in counts: none where there was nothing to change any more.
+    pub tally: Tally,
+    /// What is to be said of it, where it was not changed: `the row is gone`.
+    pub word: Option<&'static str>,
 }
 
 /// Writes the record of a change, on the connection and in the transaction of that change.
@@ -107,8 +127,15 @@ pub trait Recorder: Send + Sync {
         rest: &Segment,
     ) -> Result<(), RecordError>;
 
-    /// Sets a row aside.
-    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<(), RecordError>;
+    /// Sets a row aside, or once more where it is set aside already. `true`: it was not.
+    async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<bool, RecordError>;
+
+    /// Takes hold of a row that is set aside, until the transaction ends, and of the run, which no other driver can take
+    /// over meanwhile. `false`: it is not set aside any more.
+    async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError>;
+
+    /// Writes down that a claimed row is not set aside any more.
+    async fn resolve(&self, tx: &mut PgConnection, row: &AsideRow, resolution: &Resolution) -> Result<(), RecordError>;
 
     /// Rows of one step that are set aside now.
     async fn set_aside_of(&self, connection: &mut PgConnection, step: StepIndex) -> Result<u64, RecordError>;

@@ -19,6 +19,9 @@ const TEXTS: &str =
 pub const DURABLE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on";
 /// Begins a transaction whose commit does not wait: safe for a batch, whose rows and cursor are lost or kept together.
 pub const BATCH: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off";
+/// Begins a transaction in which every statement sees the rows as they are at its first one; what others change of them
+/// meanwhile makes it fail (40001). Its commit does not wait, as that of [`BATCH`].
+pub const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL synchronous_commit = off";
 
 /// Settings of a session, sent once after connecting.
 #[derive(Debug, Clone)]

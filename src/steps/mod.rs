@@ -24,6 +24,7 @@ mod host_gauges;
 pub mod interruptible;
 pub mod keyspace;
 pub mod preflight;
+pub mod quarantine;
 pub mod segments;
 pub mod statement;
 pub mod trouble;
@@ -70,7 +71,7 @@ impl Workbench {
     /// How messages name the step.
     #[must_use]
     pub fn what(&self) -> String {
-        format!("step \"{}\"", self.name)
+        what(&self.name)
     }
 
     /// Writes the step down as done, durably, in a transaction of its own.
@@ -91,7 +92,7 @@ impl Workbench {
     /// silence is the network's.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.limits.statement_timeout.max(self.limits.lock_timeout) + NETWORK
+        deadline(&self.limits)
     }
 
     /// The step's `application_name`.
@@ -127,6 +128,15 @@ impl Task {
             Self::Revert { .. } => "undo",
         }
     }
+}
+
+/// How messages name the step that is called `name`.
+fn what(name: &str) -> String {
+    format!("step \"{name}\"")
+}
+
+fn deadline(limits: &Limits) -> Duration {
+    limits.statement_timeout.max(limits.lock_timeout) + NETWORK
 }
 
 /// Makes what the engine drives.

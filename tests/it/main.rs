@@ -17,6 +17,7 @@ mod outages;
 mod plans;
 mod proxy;
 mod quarantine;
+mod quarantine_retry;
 mod signals;
 mod slow;
 mod statements;

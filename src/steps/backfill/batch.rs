@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
 
 use super::{Action, Part, Shared};
 use crate::engine::failpoint;
+use crate::plan::model::PlanSource;
 use crate::postgres::deadline::within;
 use crate::postgres::record::{RecordError, SetAside};
 use crate::postgres::sql::SqlText;
@@ -26,8 +28,8 @@ pub(super) enum Way {
     Careful,
 }
 
-/// Why a batch did not commit.
-pub(super) enum BatchError {
+/// Why a batch, or the change of one row, did not commit.
+pub(in crate::steps) enum BatchError {
     /// The plan's SQL, or the rows.
     Change(sqlx::Error, SqlText),
     /// Anything else that the server or the driver said.
@@ -46,10 +48,32 @@ impl From<sqlx::Error> for BatchError {
 
 impl BatchError {
     /// Whether the rows themselves are wrong. A constraint that is checked at the commit fails there.
-    pub(super) fn is_data(&self) -> bool {
+    pub(in crate::steps) fn is_data(&self) -> bool {
         match self {
             Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
             Self::Record(_) | Self::Plan(_) => false,
+        }
+    }
+
+    /// The server's SQLSTATE and its words, for a row that is set aside.
+    pub(in crate::steps) fn told(&self) -> (Option<String>, String) {
+        match self {
+            Self::Change(e, _) | Self::Sql(e) => (
+                error::code(e).map(str::to_owned),
+                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
+            ),
+            Self::Record(e) => (None, e.to_string()),
+            Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
+        }
+    }
+
+    /// The failure as a person is told it; `what` failed, such as `step "emails"`.
+    pub(in crate::steps) fn cause(&self, what: &str, source: &PlanSource) -> Cause {
+        match self {
+            Self::Change(e, sql) => error::cause_in_plan(what, e, sql, source),
+            Self::Sql(e) => error::cause(what, e),
+            Self::Record(e) => e.cause(what),
+            Self::Plan(cause) => cause.clone(),
         }
     }
 }
@@ -120,6 +144,72 @@ pub(super) struct Batch<'a> {
     pub(super) limit: Duration,
 }
 
+impl Part {
+    /// Changes the rows with keys in `(from, through]` by the plan's SQL, and counts them. No round trip takes longer than
+    /// `limit`.
+    pub(in crate::steps) async fn change(
+        &self,
+        tx: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+        limit: Duration,
+    ) -> Result<Tally, BatchError> {
+        let Some(sql) = self.sql() else {
+            return Err(BatchError::Plan(Cause::bug("an undo log is to be changed by a plan's SQL")));
+        };
+        let RangeSql { change, still_matching: still, .. } = sql.of(from, through);
+        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
+        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
+        let mut tally = Tally::default();
+        match sql.answer {
+            Answer::RowsAffected => {
+                let done = within(limit, query.execute(&mut *tx)).await.map_err(failed)?;
+                tally.changed = done.rows_affected();
+            }
+            Answer::Counts => {
+                let row = within(limit, query.fetch_one(&mut *tx)).await.map_err(failed)?;
+                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                (tally.changed, tally.still_matching) = (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned());
+            }
+        }
+        if let Some(still) = still {
+            let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
+            let count: i64 = within(limit, query.fetch_one(&mut *tx)).await?;
+            tally.still_matching = count.max(0).cast_unsigned();
+        }
+        Ok(tally)
+    }
+
+    /// The one row with its key in `(from, through]`, as JSON. `None`: it is gone.
+    pub(in crate::steps) async fn row(
+        &self,
+        tx: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Option<serde_json::Value>, sqlx::Error> {
+        let part = self.keys.part();
+        let range = part.walk.batch("howdah_t", from.is_some(), part.walk.shared(from, Some(through)));
+        let sql = format!("SELECT to_jsonb(howdah_t.*) FROM {} AS howdah_t WHERE {range} LIMIT 1", part.quoted());
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(from).bind(through).persistent(false).fetch_optional(tx).await
+    }
+
+    /// Rows with keys in `(from, through]` that match the step's `where`. `None`: it has none.
+    pub(in crate::steps) async fn matching(
+        &self,
+        tx: &mut PgConnection,
+        from: Option<&KeyText>,
+        through: &KeyText,
+    ) -> Result<Option<u64>, sqlx::Error> {
+        let Some(sql) = self.sql() else { return Ok(None) };
+        let Some(left) = &sql.left else { return Ok(None) };
+        let walk = &self.keys.part().walk;
+        let range = walk.batch(&sql.named.name, from.is_some(), walk.shared(from, Some(through)));
+        let text = AssertSqlSafe(format!("{} AND {range}", left.as_str()));
+        let rows: i64 = sqlx::query_scalar(text).bind(from).bind(through).persistent(false).fetch_one(tx).await?;
+        Ok(Some(rows.max(0).cast_unsigned()))
+    }
+}
+
 impl Batch<'_> {
     /// Changes the rows up to `boundary` and moves the cursor. Returns how long the change took.
     pub(super) async fn write(
@@ -157,7 +247,7 @@ impl Batch<'_> {
         recorded(tokio::time::timeout(self.limit, moved).await)
     }
 
-    /// The counts of one range's change.
+    /// Changes one range, or takes its changes back.
     async fn change(
         &self,
         tx: &mut PgTransaction<'_>,
@@ -168,26 +258,7 @@ impl Batch<'_> {
             Action::Change(sql) => sql,
             Action::Revert(undo) => return self.revert(tx, undo, from, through).await,
         };
-        let RangeSql { change, still_matching: still, .. } = sql.of(from, through);
-        let failed = |e: sqlx::Error| BatchError::Change(e, change.clone());
-        let query = sqlx::query(AssertSqlSafe(change.as_str())).bind(from).bind(through);
-        let mut tally = Tally::default();
-        match sql.answer {
-            Answer::RowsAffected => {
-                let done = within(self.limit, query.execute(&mut **tx)).await.map_err(failed)?;
-                tally.changed = done.rows_affected();
-            }
-            Answer::Counts => {
-                let row = within(self.limit, query.fetch_one(&mut **tx)).await.map_err(failed)?;
-                let (changed, still): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                (tally.changed, tally.still_matching) = (changed.max(0).cast_unsigned(), still.max(0).cast_unsigned());
-            }
-        }
-        if let Some(still) = still {
-            let query = sqlx::query_scalar(AssertSqlSafe(still.as_str())).bind(from).bind(through);
-            let count: i64 = within(self.limit, query.fetch_one(&mut **tx)).await?;
-            tally.still_matching = count.max(0).cast_unsigned();
-        }
+        let tally = self.part.change(&mut *tx, from, through, self.limit).await?;
         if sql.must_falsify() && sql.answer == Answer::Counts && tally.still_matching > 0 {
             let (name, part) = (&self.shared.bench.name, self.part.keys.part());
             return Err(BatchError::Plan(change::not_falsified(name, part, tally.still_matching)));
@@ -244,8 +315,7 @@ impl Batch<'_> {
                     match self.halves(tx, &range).await? {
                         Halves::Two(lower, upper) => ranges.extend([upper, lower]),
                         Halves::Row => {
-                            self.set_aside(tx, &range, &failure, aside).await?;
-                            total.quarantined += 1;
+                            total.quarantined += u64::from(self.set_aside(tx, &range, &failure, aside).await?);
                         }
                         Halves::Empty => {}
                     }
@@ -285,26 +355,25 @@ impl Batch<'_> {
         Halves::Two(Range { from: range.from.clone(), through: lower.key, rows: lower.rows }, upper)
     }
 
-    /// Sets the one row of `range` aside, unless that is one too many.
+    /// Sets the one row of `range` aside, unless that is one too many. `true`: an earlier sweep had not done so.
     async fn set_aside(
         &self,
         tx: &mut PgTransaction<'_>,
         range: &Range,
         failure: &BatchError,
         aside: &mut Reserved,
-    ) -> Result<(), BatchError> {
+    ) -> Result<bool, BatchError> {
         let bench = &self.shared.bench;
         let most = bench.limits.max_quarantined;
-        let (sqlstate, message) = match failure {
-            BatchError::Change(e, _) | BatchError::Sql(e) => (
-                error::code(e).map(str::to_owned),
-                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
-            ),
-            BatchError::Record(_) | BatchError::Plan(_) => (None, String::new()),
-        };
-        // Counted before it is written, so that two workers never pass the limit together.
-        if !aside.one_more(most) {
-            let (code, key) = (sqlstate.unwrap_or_default(), range.through.join(", "));
+        let (sqlstate, message) = failure.told();
+        let row = within(self.limit, self.part.row(&mut *tx, range.from.as_ref(), &range.through)).await?;
+        let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
+        let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
+        let is_new = recorded(tokio::time::timeout(self.limit, written).await)?;
+        // Counted before it commits, so that two workers never pass the limit together.
+        if is_new && !aside.one_more(most) {
+            let SetAside { sqlstate, message, key, .. } = row;
+            let (code, key) = (sqlstate.unwrap_or_default(), key.join(", "));
             return Err(BatchError::Plan(
                 Cause::new(format!("{}: more than {} rows are wrong: {message}", bench.what(), human::count(most)))
                     .sqlstate(code)
@@ -316,17 +385,7 @@ impl Batch<'_> {
                     .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
             ));
         }
-        let Some(sql) = self.part.sql() else { return Ok(()) };
-        let sql = &sql.of(range.from.as_ref(), &range.through).rows_as_json;
-        let asked = sqlx::query_scalar::<_, serde_json::Value>(AssertSqlSafe(format!(
-            "SELECT howdah_row FROM ({}) AS howdah_rows(howdah_key, howdah_row) LIMIT 1",
-            sql.as_str()
-        )));
-        let asked = asked.bind(&range.from).bind(&range.through).persistent(false).fetch_optional(&mut **tx);
-        let row = within(self.limit, asked).await?;
-        let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
-        let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
-        recorded(tokio::time::timeout(self.limit, written).await)
+        Ok(is_new)
     }
 }
 
@@ -340,7 +399,7 @@ enum Halves {
     Empty,
 }
 
-fn recorded(written: Result<Result<(), RecordError>, tokio::time::error::Elapsed>) -> Result<(), BatchError> {
+fn recorded<T>(written: Result<Result<T, RecordError>, tokio::time::error::Elapsed>) -> Result<T, BatchError> {
     match written {
         Ok(written) => written.map_err(BatchError::Record),
         Err(_) => Err(BatchError::Sql(sqlx::Error::Io(std::io::Error::new(

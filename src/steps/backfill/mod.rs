@@ -33,6 +33,8 @@ use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
 use crate::postgres::{error, session, sqlstate};
 use crate::run::{Cause, KeyText, RunId, Segment, SegmentNo, StepIndex, human};
+pub(super) use batch::BatchError;
+pub(super) use purpose::{Named, ready};
 pub use purpose::{Purpose, tables};
 use worker::Worker;
 
@@ -56,12 +58,22 @@ pub struct BackfillStep {
 }
 
 /// What is known once the table has been looked at.
-struct Ready {
+pub(super) struct Ready {
     table: Table,
     parts: Vec<Arc<Part>>,
 }
 
 impl Ready {
+    /// The table, or the partition that the ledger calls `name`.
+    pub(super) fn part(&self, name: Option<&str>) -> Result<Arc<Part>, Cause> {
+        let part = self.parts.iter().find(|part| part.keys.part().in_ledger().as_deref() == name);
+        part.cloned().ok_or_else(|| {
+            let name = name.unwrap_or("of another kind");
+            Cause::new(format!("partition {name} is no longer there, and the walk of it was not at its end"))
+                .hint("attach it again and resume, or begin a new run: howdah run PLAN --new")
+        })
+    }
+
     /// What the cursors of its walks mean, one a line.
     fn identities(&self) -> String {
         let mut all: Vec<String> = self.parts.iter().map(|part| part.keys.part().walk.identity()).collect();
@@ -72,9 +84,9 @@ impl Ready {
 }
 
 /// One table that is walked by its own key, or by its blocks: the step's table, or a partition of it.
-struct Part {
+pub(super) struct Part {
     action: Action,
-    keys: Keyspace,
+    pub(super) keys: Keyspace,
     first: Option<KeyText>,
 }
 
@@ -100,7 +112,7 @@ impl Part {
     }
 
     /// The key as a person names it.
-    fn key_name(&self) -> String {
+    pub(super) fn key_name(&self) -> String {
         self.keys.part().walk.describe()
     }
 
@@ -123,14 +135,9 @@ struct Shared {
 impl Shared {
     /// The part of the table that a segment lies in.
     fn part(&self, segment: &Segment) -> Result<Arc<Part>, Cause> {
-        let part = self.ready.parts.iter().find(|part| part.keys.part().in_ledger() == segment.part);
-        part.cloned().ok_or_else(|| {
-            let name = segment.part.as_deref().unwrap_or_default();
-            Cause::new(format!(
-                "{}: partition {name} is no longer there, and the walk of it was not at its end",
-                self.bench.what()
-            ))
-            .hint("attach it again and resume, or begin a new run: howdah run PLAN --new")
+        self.ready.part(segment.part.as_deref()).map_err(|cause| {
+            let message = format!("{}: {}", self.bench.what(), cause.message);
+            Cause { message, ..cause }
         })
     }
 
@@ -169,7 +176,9 @@ impl BackfillStep {
 
     async fn look(&self, connection: &mut PgConnection) -> Result<&Arc<Ready>, StepError> {
         if self.ready.get().is_none() {
-            let ready = purpose::ready(connection, &self.bench, &self.backfill, self.purpose).await?;
+            let bench = &self.bench;
+            let named = Named { run: bench.run_id, step: bench.index, name: &bench.name, source: &bench.source };
+            let ready = purpose::ready(connection, &named, &self.backfill, self.purpose).await?;
             drop(self.ready.set(Arc::new(ready)));
         }
         self.ready()
@@ -327,6 +336,36 @@ impl BackfillStep {
         Ok((aside > 0).then(|| format!("{} {words}", human::count(aside))))
     }
 
+    /// The end of a step whose `where` holds after the change: another sweep would change rows twice. `left` rows match,
+    /// `still` of those that were changed did.
+    async fn stays_true(&self, left: u64, still: u64) -> Result<Conclusion, StepError> {
+        if left > still {
+            return Err(StepError::Failed(
+                Cause::new(format!(
+                    "{}: {} rows match `where`, at least {} of them never changed; but {} match after their change, so \
+                     another sweep would change those twice",
+                    self.bench.what(),
+                    human::count(left),
+                    human::count(left - still),
+                    human::count(still)
+                ))
+                .hint("write a `where` that the change makes false, and begin a new run for the rows that are left"),
+            ));
+        }
+        let text = format!(
+            "{} match `where` still: it holds after the change, so rows that came in meanwhile cannot be told apart",
+            human::count(left)
+        );
+        self.done(Some(text)).await
+    }
+
+    /// The segments of all sweeps, as the ledger has them.
+    async fn walked(&self) -> Result<Vec<Segment>, StepError> {
+        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
+        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
+        Ok(sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))?.segments)
+    }
+
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
         self.bench.current_table.set(None);
         self.bench.step_done(outcome.as_deref()).await?;
@@ -402,6 +441,11 @@ impl Batched for BackfillStep {
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
         let ready = self.ready()?;
+        let walked = self.walked().await?;
+        let number = walked.iter().map(|segment| segment.sweep).max().unwrap_or(0);
+        if walked.iter().any(|segment| segment.sweep == number && !segment.done) {
+            return Ok(Conclusion::Unfinished);
+        }
         if ready.parts.iter().all(|part| part.sql().is_none_or(|sql| sql.left.is_none())) {
             return self.done(self.set_aside_words().await?).await;
         }
@@ -419,35 +463,9 @@ impl Batched for BackfillStep {
             let aside = self.set_aside_words().await?;
             return self.done(Some(aside.map_or("0 left".to_owned(), |aside| format!("0 left, {aside}")))).await;
         }
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
-        drop(connection);
-        let sweeps = sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
-        let still: u64 = sweeps.segments.iter().map(|segment| segment.tally.still_matching).sum();
-        let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(0);
-        if sweeps.segments.iter().any(|segment| segment.sweep == number && !segment.done) {
-            return Ok(Conclusion::Unfinished);
-        }
-        if still > 0 && left > still {
-            return Err(StepError::Failed(
-                Cause::new(format!(
-                    "{}: {} rows match `where`, at least {} of them never changed; but {} match after their change, so \
-                     another sweep would change those twice",
-                    self.bench.what(),
-                    human::count(left),
-                    human::count(left - still),
-                    human::count(still)
-                ))
-                .hint("write a `where` that the change makes false, and begin a new run for the rows that are left"),
-            ));
-        }
+        let still: u64 = walked.iter().map(|segment| segment.tally.still_matching).sum();
         if still > 0 {
-            // Rows match although they were changed: another sweep would change them twice.
-            let text = format!(
-                "{} match `where` still: it holds after the change, so rows that came in meanwhile cannot be told apart",
-                human::count(left)
-            );
-            return self.done(Some(text)).await;
+            return self.stays_true(left, still).await;
         }
         if self.sweeps.load(Ordering::Relaxed) >= SWEEPS {
             return Err(StepError::Failed(
@@ -459,7 +477,7 @@ impl Batched for BackfillStep {
                 .hint("make the application write the new form first, then resume: the run sweeps again"),
             ));
         }
-        let kept = u32::try_from(sweeps.segments.len()).unwrap_or(u32::MAX);
+        let kept = u32::try_from(walked.len()).unwrap_or(u32::MAX);
         self.plan_again(context, ready, number + 1, MOST_SEGMENTS.saturating_sub(kept)).await?;
         Ok(Conclusion::Again { left })
     }

@@ -15,7 +15,7 @@ use crate::run::{Cause, RunId, StepIndex};
 use crate::steps::change::undo::{UndoLog, UndoSql};
 use crate::steps::change::{self};
 use crate::steps::keyspace::Keyspace;
-use crate::steps::{Workbench, trouble};
+use crate::steps::{self, trouble};
 
 /// What a walk is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +38,34 @@ pub enum Purpose {
     },
 }
 
+/// A step of a run.
+#[derive(Clone, Copy)]
+pub(in crate::steps) struct Named<'a> {
+    /// The run.
+    pub(in crate::steps) run: RunId,
+    /// Its place.
+    pub(in crate::steps) step: StepIndex,
+    /// Its name.
+    pub(in crate::steps) name: &'a str,
+    /// The plan's text, for excerpts.
+    pub(in crate::steps) source: &'a PlanSource,
+}
+
 /// What is to be walked, and what is done there.
-pub(super) async fn ready(
+pub(in crate::steps) async fn ready(
     connection: &mut PgConnection,
-    bench: &Workbench,
+    named: &Named<'_>,
     backfill: &Backfill,
     purpose: Purpose,
 ) -> Result<Ready, StepError> {
-    let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&bench.what(), &e));
-    let (name, source): (&str, &PlanSource) = (&bench.name, &bench.source);
+    let Named { run, step, name, source } = *named;
+    let what = steps::what(name);
+    let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&what, &e));
     let table = catalog::table(connection, name, &backfill.table, source).await?;
     let mut parts = Vec::new();
     match purpose {
         Purpose::Change => {
-            let log = UndoLog::of(bench.run_id, bench.index, name, backfill, &table, source)?;
+            let log = UndoLog::of(run, step, name, backfill, &table, source)?;
             if let Some(log) = &log {
                 let create = AssertSqlSafe(log.create());
                 sqlx::query(create).persistent(false).execute(&mut *connection).await.map_err(failed)?;
@@ -64,7 +78,7 @@ pub(super) async fn ready(
         Purpose::RevertByLog { run, step } => {
             let log = UndoLog::of(run, step, name, backfill, &table, source)?
                 .ok_or_else(|| Cause::bug("a step without an undo log is to be taken back by it"))?;
-            let part = log.part(connection).await.map_err(failed)?.ok_or_else(|| gone(bench, &log))?;
+            let part = log.part(connection).await.map_err(failed)?.ok_or_else(|| gone(&what, &log))?;
             parts.push((Action::Revert(UndoSql::new(log, &table)?), part));
         }
         Purpose::RevertBySql { .. } => {
@@ -84,8 +98,8 @@ pub(super) async fn ready(
     Ok(Ready { table, parts: looked_at })
 }
 
-fn gone(bench: &Workbench, log: &UndoLog) -> Cause {
-    Cause::new(format!("{}: its undo log {} is not there", bench.what(), log.quoted()))
+fn gone(what: &str, log: &UndoLog) -> Cause {
+    Cause::new(format!("{what}: its undo log {} is not there", log.quoted()))
         .hint("it was dropped, or the run never came to this step")
 }
 

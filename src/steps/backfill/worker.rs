@@ -171,12 +171,10 @@ impl Worker {
 
     fn explain(&self, failure: &BatchError, segment: &Segment, through: Option<&KeyText>, rows: u64) -> Cause {
         let (what, source) = (self.what(), &self.shared.bench.source);
-        let mut cause = match failure {
-            BatchError::Change(e, sql) => error::cause_in_plan(&what, e, sql, source),
-            BatchError::Sql(e) => error::cause(&what, e),
-            BatchError::Record(e) => e.cause(&what),
-            BatchError::Plan(cause) => return cause.clone(),
-        };
+        let mut cause = failure.cause(&what, source);
+        if matches!(failure, BatchError::Plan(_)) {
+            return cause;
+        }
         let key = self.shared.describe_key(segment);
         let name = |key: Option<&KeyText>| key.map_or_else(|| "the first".to_owned(), |key| key.join(", "));
         let range = match (segment.from(), through) {

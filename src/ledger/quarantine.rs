@@ -1,0 +1,234 @@
+//! The quarantine, read: the rows that steps have set aside, and why. And a run taken hold of to try them again.
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::open::{self, Driver};
+use crate::postgres::error;
+use crate::postgres::record::AsideRow;
+use crate::run::{Cause, KeyText, Level, RunId, StepIndex};
+
+/// Which rows are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this run.
+    pub run: RunId,
+    /// Of this step of it. `None`: of all.
+    pub step: Option<StepIndex>,
+    /// Also those that are not set aside any more.
+    pub resolved: bool,
+    /// With the row itself, which may be large.
+    pub with_row: bool,
+}
+
+/// A row that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name of its step. Not cleaned.
+    pub step: String,
+    /// The partition that it lies in, quoted. `None`: the step's table itself.
+    pub part: Option<String>,
+    /// Its key.
+    pub key: KeyText,
+    /// The error's SQLSTATE.
+    pub sqlstate: Option<String>,
+    /// The error in the server's words. Not cleaned.
+    pub message: String,
+    /// How often its change was tried.
+    pub attempts: u32,
+    /// When it failed last.
+    pub at: DateTime<Utc>,
+    /// When it was resolved.
+    pub resolved_at: Option<DateTime<Utc>>,
+    /// The row as it was when it failed: JSON in the server's own text, whose numbers keep all their digits. `None` where
+    /// it was not asked for, or could not be read.
+    pub row: Option<String>,
+}
+
+/// How many rows of a run are set aside, and how many were and are not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Set aside now.
+    pub open: u64,
+    /// Resolved.
+    pub resolved: u64,
+}
+
+fn failed(e: &sqlx::Error) -> Cause {
+    error::cause("reading the quarantine", e)
+}
+
+/// Whether the ledger has a quarantine: one that an older howdah made has none until the next run.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn exists(connection: &mut PgConnection) -> Result<bool, Cause> {
+    let exists = sqlx::query_scalar("SELECT to_regclass('howdah.quarantine') IS NOT NULL").fetch_one(connection).await;
+    exists.map_err(|e| failed(&e))
+}
+
+/// The names of a run's steps, in order.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn steps(connection: &mut PgConnection, run: RunId) -> Result<Vec<String>, Cause> {
+    let names = sqlx::query_scalar("SELECT name FROM howdah.step WHERE run = $1 ORDER BY step").bind(run.0);
+    names.fetch_all(connection).await.map_err(|e| failed(&e))
+}
+
+/// Counts the rows of a run, or of one step of it.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn count(connection: &mut PgConnection, run: RunId, step: Option<StepIndex>) -> Result<Counts, Cause> {
+    let counts: Result<(i64, i64), _> = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE resolved_at IS NULL), count(*) FILTER (WHERE resolved_at IS NOT NULL) \
+         FROM howdah.quarantine WHERE run = $1 AND ($2::int4 IS NULL OR step = $2)",
+    )
+    .bind(run.0)
+    .bind(number(step))
+    .fetch_one(connection)
+    .await;
+    let (open, resolved) = counts.map_err(|e| failed(&e))?;
+    Ok(Counts { open: open.max(0).cast_unsigned(), resolved: resolved.max(0).cast_unsigned() })
+}
+
+/// The rows, by step, partition and key, shorter keys first: whole numbers come in their order. They come one by one:
+/// memory does not grow with their number.
+pub fn entries(connection: &mut PgConnection, wanted: Wanted) -> BoxStream<'_, Result<Entry, Cause>> {
+    sqlx::query(
+        "SELECT s.name, q.part, q.key, q.sqlstate, q.message, q.attempts, q.at, q.resolved_at, \
+                CASE WHEN $4 THEN q.row_data::text END AS row \
+         FROM howdah.quarantine q JOIN howdah.step s USING (run, step) \
+         WHERE q.run = $1 AND ($2::int4 IS NULL OR q.step = $2) AND ($3 OR q.resolved_at IS NULL) \
+         ORDER BY q.step, q.part, length(q.key[1]), q.key",
+    )
+    .bind(wanted.run.0)
+    .bind(number(wanted.step))
+    .bind(wanted.resolved)
+    .bind(wanted.with_row)
+    .fetch(connection)
+    .map(|row| row.and_then(|row| entry(&row)).map_err(|e| failed(&e)))
+    .boxed()
+}
+
+fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
+    Ok(Entry {
+        step: row.try_get("name")?,
+        part: part(row.try_get("part")?),
+        key: row.try_get("key")?,
+        sqlstate: row.try_get("sqlstate")?,
+        message: row.try_get("message")?,
+        attempts: row.try_get::<i32, _>("attempts")?.max(0).cast_unsigned(),
+        at: row.try_get("at")?,
+        resolved_at: row.try_get("resolved_at")?,
+        row: row.try_get("row")?,
+    })
+}
+
+fn part(kept: String) -> Option<String> {
+    Some(kept).filter(|part| !part.is_empty())
+}
+
+fn number(step: Option<StepIndex>) -> Option<i32> {
+    step.map(|step| i32::try_from(step.0).unwrap_or(i32::MAX))
+}
+
+/// At most `most` of the rows that are set aside, behind `after` in the order of step, partition and key. Whoever goes on
+/// from the last one meets each row once, whatever becomes of it meanwhile.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn page(
+    connection: &mut PgConnection,
+    wanted: Wanted,
+    after: Option<&AsideRow>,
+    most: u32,
+) -> Result<Vec<AsideRow>, Cause> {
+    let rows = sqlx::query(
+        "SELECT step, part, key FROM howdah.quarantine \
+         WHERE run = $1 AND resolved_at IS NULL AND ($2::int4 IS NULL OR step = $2) \
+           AND ($3::int4 IS NULL OR (step, part, key) > ($3, $4, $5)) ORDER BY step, part, key LIMIT $6",
+    )
+    .bind(wanted.run.0)
+    .bind(number(wanted.step))
+    .bind(number(after.map(|row| row.step)))
+    .bind(after.map(|row| row.part.as_deref().unwrap_or_default()))
+    .bind(after.map(|row| &row.key))
+    .bind(i64::from(most))
+    .fetch_all(connection)
+    .await;
+    let read = |row: &PgRow| {
+        let step: i32 = row.try_get("step")?;
+        let step = StepIndex(step.max(0).cast_unsigned());
+        Ok(AsideRow { step, part: part(row.try_get("part")?), key: row.try_get("key")? })
+    };
+    rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|e| failed(&e))
+}
+
+/// Takes hold of a run to try its rows again, whether it has ended or stands still. `connection` must do all of the work:
+/// its session holds the run's lock, and with that no driver takes the run over before the last transaction of this
+/// session has ended, even where this process is killed and its backend is still at work.
+///
+/// Returns the epoch to write under. It is not raised: a driver that was cut off from its lock, but lives, is ahead of the
+/// rows that it has set aside, and needs no fence.
+///
+/// # Errors
+/// Somebody drives it: host, pid and age of the heartbeat. A newer run has taken its place.
+pub async fn take(connection: &mut PgConnection, run: RunId, driver: &Driver) -> Result<i64, Cause> {
+    let failed = |e: sqlx::Error| error::cause("taking hold of the run", &e);
+    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        .bind(run.advisory_key())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let row = sqlx::query(
+        "SELECT plan_name, driver_host, driver_pid, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds \
+         FROM howdah.run WHERE id = $1",
+    )
+    .bind(run.0)
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let name: String = row.try_get("plan_name").map_err(failed)?;
+    if !locked {
+        return Err(open::driven(&name, run, &row));
+    }
+    // Waits for a `run --new` that is about to put another run in the place of this one, and sees it.
+    let epoch: Option<i64> = sqlx::query_scalar(
+        "UPDATE howdah.run SET driver_host = $2, driver_pid = $3, heartbeat = now() \
+         WHERE id = $1 AND state <> 'superseded' RETURNING epoch",
+    )
+    .bind(run.0)
+    .bind(&driver.host)
+    .bind(i32::try_from(driver.pid).unwrap_or(0))
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    epoch.ok_or_else(|| {
+        Cause::usage(format!("run {} of `{name}` is superseded: a newer run has begun from the first row", run.short()))
+            .hint("what is wrong with its rows, the newer run finds as well: howdah status")
+    })
+}
+
+/// Writes an event of the run, durably: with it everything that was committed before it.
+///
+/// # Errors
+/// The ledger cannot be written.
+pub async fn note(connection: &mut PgConnection, run: RunId, level: Level, text: &str) -> Result<(), Cause> {
+    let write = async {
+        let mut tx = sqlx::Connection::begin_with(connection, crate::postgres::session::DURABLE).await?;
+        sqlx::query("INSERT INTO howdah.event (run, at, level, kind, text) VALUES ($1, now(), $2, $3, $4)")
+            .bind(run.0)
+            .bind(level.word().to_lowercase())
+            .bind(crate::run::EventKind::Quarantined.name())
+            .bind(text)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await
+    };
+    write.await.map_err(|e| error::cause("writing an event", &e))
+}

@@ -1,0 +1,293 @@
+//! A row that was set aside, tried again: the step's change of exactly that row, and the record that it is resolved.
+//!
+//! Exact, at whatever instant the process or the server is killed, and whoever else is at work:
+//!
+//! - Change and record commit together, in a transaction that has claimed the row's place in the quarantine: what a crash
+//!   leaves is a row that is set aside and unchanged, or one that is changed and resolved.
+//! - The claim also holds the run's epoch: no driver takes the run over, and no newer run takes its place, between the
+//!   change and its commit.
+//! - A driver that lost its lock, but lives, is ahead of the rows that it has set aside. Only a later sweep comes back to
+//!   them, by the step's `where`; what is changed here does not match that any more, or waits until the step is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor, PgTransaction};
+
+use super::backfill::{self, BatchError, Part, Purpose, Ready};
+use crate::engine::failpoint;
+use crate::engine::ports::{StepError, Trouble};
+use crate::engine::retry::Delays;
+use crate::plan::model::{Change, Plan, PlanSource, Retry, Step, StepKind};
+use crate::postgres::deadline::within;
+use crate::postgres::record::{AsideRow, RecordError, Recorder, Resolution, SetAside};
+use crate::postgres::{session, trouble};
+use crate::run::{Cause, KeyText, RunId, StepIndex, Tally};
+
+/// Tries rows of one step again.
+pub struct Mender {
+    what: String,
+    ready: Ready,
+    source: Arc<PlanSource>,
+    recorder: Arc<dyn Recorder>,
+    retry: Retry,
+    limit: Duration,
+    /// Whether no sweep of the step comes any more.
+    is_done: bool,
+    /// Whether a change without a `where` is for every row.
+    is_for_all: bool,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// It was changed, and is resolved.
+    Changed,
+    /// It failed again, and is still set aside.
+    FailedAgain {
+        /// The column or columns of its key, as a person names them.
+        key_name: String,
+        /// The error's SQLSTATE.
+        sqlstate: Option<String>,
+        /// The error in the server's words. Not cleaned.
+        message: String,
+    },
+    /// It is not there any more, and is resolved.
+    Gone,
+    /// There is nothing to change in it any more: it does not match `where`. It is resolved.
+    Unmatched,
+    /// Somebody else has resolved it meanwhile.
+    Resolved,
+}
+
+/// What the step's change has done to one row.
+enum Applied {
+    /// It has changed it.
+    Changed(Tally),
+    /// The row is not there.
+    Gone,
+    /// Nothing, although the row is there; and whether it matches the step's `where`, if there is one.
+    Untouched { matches: Option<bool> },
+}
+
+/// What a transaction came to.
+enum Written {
+    /// It is to commit.
+    Done(Tried),
+    /// It is to be rolled back: the row cannot be changed now, for this reason.
+    Refused(String),
+}
+
+impl Mender {
+    /// Looks at the table of a step. `is_done`: whether the ledger says that the step is done.
+    ///
+    /// # Errors
+    /// The step is no backfill any more, or its table cannot be walked any more.
+    pub async fn prepare(
+        connection: &mut PgConnection,
+        plan: &Plan,
+        (run, index): (RunId, StepIndex),
+        step: &Step,
+        is_done: bool,
+        recorder: Arc<dyn Recorder>,
+    ) -> Result<Self, Cause> {
+        let what = super::what(&step.name);
+        let StepKind::Backfill(backfill) = &step.kind else {
+            return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
+        };
+        let named = backfill::Named { run, step: index, name: &step.name, source: &plan.source };
+        let ready = backfill::ready(connection, &named, backfill, Purpose::Change).await.map_err(final_cause)?;
+        Ok(Self {
+            what,
+            ready,
+            source: Arc::new(plan.source.clone()),
+            recorder,
+            retry: plan.retry.clone(),
+            limit: super::deadline(&plan.limits),
+            is_done,
+            is_for_all: matches!(backfill.change, Change::Set { .. }),
+        })
+    }
+
+    /// Tries a row again, in a transaction of its own; when that is disturbed by others, as often as the plan's `[retry]`
+    /// says.
+    ///
+    /// # Errors
+    /// Anything but a row that is wrong. The row is set aside as before.
+    pub async fn again(&self, connection: &mut PgConnection, row: &AsideRow) -> Result<Tried, Cause> {
+        // One row at a time: nobody to stay apart from.
+        let mut delays = Delays::new(&self.retry, 0);
+        loop {
+            let cause = match self.once(connection, row).await {
+                Ok(tried) => return Ok(tried),
+                Err(StepError::Passing(Trouble::Outage, cause)) => return Err(cause),
+                Err(StepError::Passing(trouble, cause)) => {
+                    tracing::info!(?trouble, key = ?row.key, "not tried again yet: {}", cause.headline());
+                    cause
+                }
+                Err(other) => return Err(final_cause(other)),
+            };
+            match delays.next_delay() {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return Err(cause),
+            }
+        }
+    }
+
+    async fn once(&self, connection: &mut PgConnection, row: &AsideRow) -> Result<Tried, StepError> {
+        let part = self.ready.part(row.part.as_deref())?;
+        let reason = match self.change(connection, &part, row).await {
+            Ok(Written::Done(tried)) => return Ok(tried),
+            Ok(Written::Refused(words)) => (None, words),
+            Err(failure) if failure.is_data() => failure.told(),
+            Err(failure) => return Err(self.step_error(&failure)),
+        };
+        self.keep(connection, &part, row, reason).await.map_err(|failure| self.step_error(&failure))
+    }
+
+    /// The change of a row and its record, in one transaction.
+    async fn change(&self, connection: &mut PgConnection, part: &Part, row: &AsideRow) -> Result<Written, BatchError> {
+        let mut tx = within(self.limit, connection.begin_with(session::SNAPSHOT)).await?;
+        match self.write(&mut tx, part, row).await {
+            Ok(written @ Written::Done(_)) => {
+                within(self.limit, tx.commit()).await?;
+                failpoint::hit("retry.committed");
+                Ok(written)
+            }
+            Ok(refused @ Written::Refused(_)) => {
+                within(self.limit, tx.rollback()).await?;
+                Ok(refused)
+            }
+            Err(failure) => {
+                // Best effort: when it fails the connection is gone, and the transaction with it.
+                drop(within(self.limit, tx.rollback()).await);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn write(&self, tx: &mut PgTransaction<'_>, part: &Part, row: &AsideRow) -> Result<Written, BatchError> {
+        if !self.recorded(self.recorder.claim(tx, row)).await? {
+            return Ok(Written::Done(Tried::Resolved));
+        }
+        failpoint::hit("retry.claimed");
+        let (tried, tally, word) = match apply(tx, part, &row.key, self.limit).await? {
+            Applied::Changed(tally) if tally.still_matching > 0 && !self.is_done => {
+                return Ok(Written::Refused(
+                    "it matches `where` still after its change, and a later sweep would change it again: it can be \
+                     tried once the run is done"
+                        .to_owned(),
+                ));
+            }
+            Applied::Changed(tally) => (Tried::Changed, tally, None),
+            Applied::Gone => (Tried::Gone, Tally::default(), Some("the row is gone")),
+            // Without a `where`, a statement of the plan's own knows alone which rows it is for.
+            Applied::Untouched { matches } if !matches.unwrap_or(self.is_for_all) => {
+                (Tried::Unmatched, Tally::default(), Some("there was nothing to change any more"))
+            }
+            Applied::Untouched { .. } => {
+                return Ok(Written::Refused(
+                    "the change leaves it as it is: a trigger, a rule or row security holds it back".to_owned(),
+                ));
+            }
+        };
+        failpoint::hit("retry.changed");
+        self.recorded(self.recorder.resolve(tx, row, &Resolution { tally, word })).await?;
+        failpoint::hit("retry.recorded");
+        Ok(Written::Done(tried))
+    }
+
+    /// Writes down that a row failed again, and how it looks now.
+    async fn keep(
+        &self,
+        connection: &mut PgConnection,
+        part: &Part,
+        row: &AsideRow,
+        (sqlstate, message): (Option<String>, String),
+    ) -> Result<Tried, BatchError> {
+        let mut tx = within(self.limit, connection.begin_with(session::SNAPSHOT)).await?;
+        let written = async {
+            if !self.recorded(self.recorder.claim(&mut tx, row)).await? {
+                return Ok(Tried::Resolved);
+            }
+            let now = look(&mut tx, part, &row.key, self.limit).await?;
+            let (part_name, key) = (row.part.clone(), row.key.clone());
+            let aside = SetAside { part: part_name, key, row: now, sqlstate, message };
+            self.recorded(self.recorder.set_aside(&mut tx, row.step, &aside)).await?;
+            let SetAside { sqlstate, message, .. } = aside;
+            Ok(Tried::FailedAgain { key_name: part.key_name(), sqlstate, message })
+        };
+        match written.await {
+            Ok(tried) => {
+                within(self.limit, tx.commit()).await?;
+                Ok(tried)
+            }
+            Err(failure) => {
+                drop(within(self.limit, tx.rollback()).await);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn recorded<T>(&self, record: impl Future<Output = Result<T, RecordError>>) -> Result<T, BatchError> {
+        // The deadline counts for what the record asks of the server.
+        let answer = async {
+            match record.await {
+                Ok(value) => Ok(Ok(value)),
+                Err(RecordError::Sql(e)) => Err(e),
+                Err(RecordError::Fenced) => Ok(Err(RecordError::Fenced)),
+            }
+        };
+        within(self.limit, answer).await?.map_err(BatchError::Record)
+    }
+
+    fn step_error(&self, failure: &BatchError) -> StepError {
+        let cause = failure.cause(&self.what, &self.source);
+        let passing = match failure {
+            BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => trouble::of(e),
+            BatchError::Record(RecordError::Fenced) | BatchError::Plan(_) => None,
+        };
+        StepError::of(passing, cause)
+    }
+}
+
+/// Applies the step's change to the one row with `key`. `tx` must be begun with [`session::SNAPSHOT`].
+///
+/// A change goes over a range of keys. From the key just before, which is not part of it, through `key` there is this row
+/// alone, by what "just before" means; and it stays alone, because both are looked at in one snapshot: a row that others
+/// insert between the two meanwhile is seen by no statement of this transaction. When others change or delete the row
+/// itself meanwhile, the change fails with 40001, nothing of it is kept, and it is begun anew.
+async fn apply(tx: &mut PgTransaction<'_>, part: &Part, key: &KeyText, limit: Duration) -> Result<Applied, BatchError> {
+    // What is checked only at the commit is the row's own failure, and is told as that.
+    within(limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
+    let before = within(limit, part.keys.before(tx, key)).await?;
+    let tally = part.change(tx, before.as_ref(), key, limit).await?;
+    if tally.changed > 0 {
+        return Ok(Applied::Changed(tally));
+    }
+    if within(limit, part.row(tx, before.as_ref(), key)).await?.is_none() {
+        return Ok(Applied::Gone);
+    }
+    let matching = within(limit, part.matching(tx, before.as_ref(), key)).await?;
+    Ok(Applied::Untouched { matches: matching.map(|rows| rows > 0) })
+}
+
+/// The row as it is now, as JSON. `None`: it is gone.
+async fn look(
+    tx: &mut PgTransaction<'_>,
+    part: &Part,
+    key: &KeyText,
+    limit: Duration,
+) -> Result<Option<serde_json::Value>, BatchError> {
+    let before = within(limit, part.keys.before(tx, key)).await?;
+    Ok(within(limit, part.row(tx, before.as_ref(), key)).await?)
+}
+
+/// The cause of a failure after which nothing is tried again.
+fn final_cause(failure: StepError) -> Cause {
+    match failure {
+        StepError::Failed(cause) | StepError::Passing(_, cause) => cause,
+        StepError::Stopped => Cause::bug("a row was tried again by something that can be stopped"),
+    }
+}
