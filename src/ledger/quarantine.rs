@@ -177,8 +177,14 @@ pub async fn page(
 /// rows that it has set aside, and needs no fence.
 ///
 /// # Errors
-/// Somebody drives it: host, pid and age of the heartbeat. A newer run has taken its place.
-pub async fn take(connection: &mut PgConnection, run: RunId, driver: &Driver) -> Result<i64, Cause> {
+/// Somebody drives it: host, pid and age of the heartbeat. A newer run has taken its place. It takes another run back, or
+/// was taken back itself, so far as the rows of `step` go.
+pub async fn take(
+    connection: &mut PgConnection,
+    run: RunId,
+    step: Option<StepIndex>,
+    driver: &Driver,
+) -> Result<i64, Cause> {
     let failed = |e: sqlx::Error| error::cause("taking hold of the run", &e);
     let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
         .bind(run.advisory_key())
@@ -186,16 +192,37 @@ pub async fn take(connection: &mut PgConnection, run: RunId, driver: &Driver) ->
         .await
         .map_err(failed)?;
     let row = sqlx::query(
-        "SELECT plan_name, driver_host, driver_pid, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds \
-         FROM howdah.run WHERE id = $1",
+        "SELECT plan_name, driver_host, driver_pid, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds, \
+                undoes, (SELECT u.id FROM howdah.run u WHERE u.undoes = r.id AND (u.undo_step IS NULL OR EXISTS \
+                    (SELECT FROM howdah.step s JOIN howdah.quarantine q USING (run, step) WHERE s.run = r.id \
+                     AND s.name = u.undo_step AND q.resolved_at IS NULL AND ($2::int4 IS NULL OR q.step = $2))) \
+                 ORDER BY u.created_at DESC LIMIT 1) AS undone_by \
+         FROM howdah.run r WHERE id = $1",
     )
     .bind(run.0)
+    .bind(number(step))
     .fetch_one(&mut *connection)
     .await
     .map_err(failed)?;
     let name: String = row.try_get("plan_name").map_err(failed)?;
     if !locked {
         return Err(open::driven(&name, run, &row));
+    }
+    if let Some(undone) = row.try_get::<Option<uuid::Uuid>, _>("undoes").map_err(failed)? {
+        return Err(Cause::usage(format!(
+            "run {} takes run {} back: the rows that it has kept are as somebody has made them since, and not wrong",
+            run.short(),
+            RunId(undone).short()
+        ))
+        .hint(format!("look at them: howdah quarantine list {}", run.short())));
+    }
+    if let Some(undo) = row.try_get::<Option<uuid::Uuid>, _>("undone_by").map_err(failed)? {
+        return Err(Cause::usage(format!(
+            "run {} of `{name}` is taken back by run {}: to change more of its rows would be against that",
+            run.short(),
+            RunId(undo).short()
+        ))
+        .hint("to change them after all, begin a new run: howdah run PLAN --new"));
     }
     // Waits for a `run --new` that is about to put another run in the place of this one, and sees it.
     let epoch: Option<i64> = sqlx::query_scalar(

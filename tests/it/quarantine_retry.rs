@@ -187,6 +187,31 @@ async fn a_run_that_is_driven_or_superseded_is_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_another_back_or_was_taken_back_is_not_tried_again() {
+    let lab = Lab::open().await;
+    items(&lab, 500, "200").await;
+    let plan = plan_of(&lab, "");
+    lab.howdah(&["run", &plan, "--headless"]).run().expect_code(4);
+    let id = lab.run_id().await;
+    lab.sql("UPDATE items SET txt = '20' WHERE id = 200").await;
+    let other = "'00000000-0000-7000-8000-00000000abcd'";
+    lab.sql(&format!("UPDATE howdah.run SET undoes = {other}")).await;
+    lab.howdah(&["quarantine", "retry", &id]).run().expect_code(2).expect_words(&["takes run 0000abcd back"]);
+    // As an undo of the whole run leaves it, and of a step of it.
+    lab.sql(&format!(
+        "UPDATE howdah.run SET undoes = NULL; CREATE TEMP TABLE undo AS TABLE howdah.run;
+         UPDATE undo SET undoes = id, id = {other}; INSERT INTO howdah.run TABLE undo; DROP TABLE undo"
+    ))
+    .await;
+    for (step, code) in [("NULL", 2), ("'numbers'", 2), ("'another'", 0)] {
+        lab.sql(&format!("UPDATE howdah.run SET undo_step = {step} WHERE undoes IS NOT NULL")).await;
+        let ended = lab.howdah(&["quarantine", "retry", &id]).run().expect_code(code);
+        let _ = ended.expect_words(&[if code == 0 { "1 changed" } else { "is taken back by run 0000abcd" }]);
+    }
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE hits <> 1").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_is_mended_is_accepted_where_it_is_asked_for() {
     let lab = Lab::open().await;
     items(&lab, 500, "200, 210").await;

@@ -49,7 +49,7 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     log.of_run(run)?;
     migrate::migrate(&mut connection).await?;
     let step = super::step(&mut connection, run, args.which.step.as_deref()).await?;
-    let epoch = quarantine::take(&mut connection, run, &this_process()).await?;
+    let epoch = quarantine::take(&mut connection, run, step, &this_process()).await?;
     let plan = if let Some(plan) = plan {
         plan
     } else {
