@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and which parts of the house answer. Wires everything; computes nothing.
 
+pub mod assembly;
 pub mod check;
 pub mod demo;
 pub mod drive;

@@ -2,35 +2,28 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
+use super::assembly::{Materials, assemble};
 use super::environment::of_plan;
-use super::probe::PoolSource;
-use super::undoing::{self, Undoing};
-use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
-use crate::ledger::lock::Reopen;
+use super::undoing::{self, Undoing, WayBack};
+use crate::engine::ports::Opened;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Draft, Driver, StepRecord, Taken};
-use crate::ledger::postgres::PostgresLedger;
-use crate::ledger::record::PostgresRecorder;
-use crate::monitor::{AlertLimits, DatabaseSource, free_percent};
+use crate::ledger::open::{self, Draft, Driver, StepRecord};
+use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
-use crate::plan::model::{Limits, Plan, Step, StepKind};
-use crate::postgres::catalog::Table;
-use crate::postgres::connect::{self, Connector, PoolShape};
+use crate::plan::model::{Limits, Plan, Step};
+use crate::postgres::connect::{self};
 use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
 use crate::postgres::session::{Session, application_name};
 use crate::run::id::RunRef;
-use crate::run::vitals::Reading;
 use crate::run::{Cause, Level, RunId, StepState, Vitals};
-use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
-use crate::steps::{self, Task, Workbench, preflight};
+use crate::steps::{Task, preflight};
 
 /// Where the monitor's view of the database goes once there is one.
 pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
@@ -101,7 +94,8 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
     let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
-    Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, Vec::new()))
+    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new() };
+    Ok(assemble(&opening, materials))
 }
 
 /// Makes a run that takes another back, and takes it.
@@ -119,7 +113,8 @@ pub async fn begin_undo(opening: Opening, plan: Plan, run: RunId, undo: Undoing)
     let draft = Draft { run, name: &name, plan: &plan, steps: drafts(&way_back.steps), undoes };
     let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
     let found = undoing::found(&mut lock, &plan, &way_back.steps).await;
-    Ok(assemble(&opening, plan, name, &way_back.steps, &taken, lock, &found, way_back.notices))
+    let WayBack { steps: planned, notices } = way_back;
+    Ok(assemble(&opening, Materials { plan, name, planned, taken, lock, found, notices }))
 }
 
 /// A step of a run, ready to be written down and driven.
@@ -194,15 +189,18 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     if undoes.is_some() {
         let found = undoing::found(&mut lock, &plan, &steps).await;
         let name = undoing::name(&plan.name);
-        return Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, notices));
+        return Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }));
     }
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
     let name = plan.name.clone();
-    Ok(assemble(&opening, plan, name, &steps, &taken, lock, &found, notices))
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }))
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.
+///
+/// # Errors
+/// There is neither, or it is wrong.
 pub async fn find_plan(
     lock: &mut PgConnection,
     run: RunId,
@@ -226,6 +224,9 @@ pub async fn find_plan(
 }
 
 /// Whether the plan's steps are what they were when the run began. Returns a remark where a change was accepted.
+///
+/// # Errors
+/// They are not, and that was not accepted.
 pub fn same_steps(steps: &[Planned], records: &[StepRecord], accept: bool) -> Result<Option<String>, Cause> {
     let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
     let were: Vec<&str> = records.iter().map(|step| step.view.name.as_str()).collect();
@@ -270,147 +271,5 @@ pub(super) async fn refuse_pooler(target: &Target, limit: Duration, lock: &mut P
         .hint("give the server's own address as `database.control` in the plan, or as --database")
         .hint("or let the pooler serve this database in session mode (PgBouncer: pool_mode = session)")),
         Err(e) => Err(crate::postgres::error::cause("looking whether a pooler stands before the server", &e)),
-    }
-}
-
-/// How many workers the connections allow: each takes two, and four are needed beside them.
-fn most_workers(pool_max: u32) -> u32 {
-    (pool_max.saturating_sub(4) / 2).clamp(1, 64)
-}
-
-/// What the monitor measures of this host, for the governor.
-fn host_readings(vitals: watch::Receiver<Arc<Vitals>>) -> HostSource {
-    Arc::new(move || {
-        let vitals = Arc::clone(&vitals.borrow());
-        let host = match &vitals.host {
-            Reading::Value(host) => Ok(host),
-            Reading::Pending => Err("nothing has been measured yet".to_owned()),
-            Reading::Unavailable(why) => Err(why.clone()),
-        };
-        let cpu_percent = host.clone().and_then(|host| {
-            host.cpu_percent.map(f64::from).ok_or_else(|| "it takes two samples, a moment apart".to_owned())
-        });
-        let free_memory_percent =
-            host.and_then(|host| free_percent(host).ok_or_else(|| "the host does not tell".to_owned()));
-        HostReading { cpu_percent, free_memory_percent }
-    })
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that a run is made of comes together here, once")]
-fn assemble(
-    opening: &Opening,
-    plan: Plan,
-    name: String,
-    planned: &[Planned],
-    taken: &Taken,
-    lock: PgConnection,
-    found: &preflight::Found,
-    mut notices: Vec<(Level, String)>,
-) -> Opened {
-    let run = taken.run;
-    opening.alerts.send_replace(Some(AlertLimits {
-        duration: plan.alerts.duration,
-        memory: plan.alerts.memory,
-        free_memory_percent: plan.alerts.free_memory_percent,
-        error_rate_percent: plan.alerts.error_rate_percent,
-    }));
-    let most_workers = most_workers(plan.database.pool_max);
-    let workers = plan.limits.workers.clamp(1, most_workers);
-    let shape = PoolShape {
-        max: plan.database.pool_max.saturating_sub(2 * workers).max(4),
-        idle: plan.database.pool_idle,
-        connect: plan.database.pool_connect,
-        session: Session {
-            statement_timeout: plan.limits.statement_timeout,
-            ..session("pool", &run.short(), Some(&plan.limits))
-        },
-    };
-    let pool = connect::pool(&opening.target, &shape);
-    let connector =
-        Connector { target: opening.target.clone(), limit: plan.database.pool_connect, session: shape.session.clone() };
-    let reopen: Reopen = {
-        let settings = session("ledger", &run.short(), Some(&plan.limits));
-        let connector = Connector { session: settings.clone(), ..connector.clone() };
-        let name = settings.application_name;
-        Arc::new(move || {
-            let (connector, name) = (connector.clone(), name.clone());
-            Box::pin(async move { connector.open(&name).await })
-        })
-    };
-    notices.extend(found.notices.iter().map(|text| (Level::Warning, text.clone())));
-    let oids = |table: &Table| table.parts.iter().map(|part| part.oid).collect::<Vec<_>>();
-    let tables = found.tables.iter().flat_map(oids).collect();
-    opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
-    let current_table = CurrentTable::default();
-    let host = host_readings(opening.vitals.clone());
-    let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
-    let bench = Workbench {
-        pool: pool.clone(),
-        current_table,
-        connector: Arc::new(connector),
-        set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
-        slow: plan.database.slow,
-        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
-        run_id: run,
-        run: run.short(),
-        source: Arc::new(plan.source.clone()),
-        limits: plan.limits.clone(),
-        index: crate::run::StepIndex(0),
-        name: String::new(),
-        resumed: taken.resumed,
-        begun_before: false,
-    };
-    let mut steps = Vec::new();
-    for ((index, step), record) in (0_u32..).zip(planned).zip(&taken.steps) {
-        // Refused with "already exists" (42P07): what is there was somebody else's from the start.
-        let refused = record.view.outcome.as_deref().is_some_and(|outcome| outcome.ends_with("(SQLSTATE 42P07)"));
-        let bench = Workbench {
-            index: crate::run::StepIndex(index),
-            name: step.name.clone(),
-            begun_before: matches!(record.view.state, StepState::Running | StepState::Failed) && !refused,
-            ..bench.clone()
-        };
-        let cleans = matches!(&step.task, Task::Plan(StepKind::Statement(statement)) if statement.cleanup);
-        steps.push(OpenedStep {
-            view: record.view.clone(),
-            body: steps::body(bench, &step.task),
-            wants_cleanup: cleans && !record.cleaned,
-        });
-    }
-    if !found.later.is_empty() {
-        let text = format!(
-            "checked only when it begins, since an earlier statement may make what it needs: {}",
-            found.later.join(", ")
-        );
-        notices.push((Level::Info, text));
-    }
-    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
-    let ledger: Arc<dyn Ledger> = ledger;
-    Opened {
-        run: run.short(),
-        plan: name,
-        resume_command: opening
-            .resume_flags
-            .as_ref()
-            .map_or_else(String::new, |flags| format!("howdah resume {}{flags}", run.short())),
-        server: opening.target.label(),
-        started_at: taken.created_at,
-        spent: taken.spent,
-        resumed: taken.resumed,
-        steps,
-        ledger,
-        keepers: vec![Box::pin(keeper)],
-        notices,
-        waited: taken.waited.clone(),
-        pacing: Pacing {
-            workers,
-            most_workers,
-            nice: plan.limits.nice,
-            retry: plan.retry,
-            breaker: plan.breaker,
-            error_rate_percent: plan.alerts.error_rate_percent,
-            allowed: plan.limits.allowed,
-            gauges: Arc::new(gauges),
-        },
     }
 }

@@ -191,6 +191,9 @@ pub trait Batched: Send + Sync {
     /// The sweep that is under way; plans the first one.
     async fn open(&self, context: &StepContext) -> Result<Sweep, StepError>;
     /// A worker; it connects when it is first asked for something.
+    ///
+    /// # Errors
+    /// The step was not opened.
     fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError>;
     /// Work that goes on beside the workers as long as they walk, such as a watch for sessions that wait for them.
     /// Dropped when they are done.

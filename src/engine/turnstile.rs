@@ -114,7 +114,7 @@ impl Turnstile {
         }
         if let Some(rest) = self.rests.get(&worker) {
             if rest.until > now {
-                return Answer::Later(Some(rest.until - now));
+                return Answer::Later(Some(rest.until.saturating_sub(now)));
             }
             self.rests.remove(&worker);
         }
@@ -329,8 +329,8 @@ mod tests {
         }
     }
 
-    fn held(key: &str) -> Option<Held> {
-        Some(Held { key: key.to_owned(), reason: format!("{key} is high"), until: None, is_unread: false })
+    fn held(key: &str) -> Held {
+        Held { key: key.to_owned(), reason: format!("{key} is high"), until: None, is_unread: false }
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
     fn time_is_lost_only_while_no_batch_is_open_and_the_run_is_at_work() {
         let mut turnstile = turnstile(1);
         let ticket = open(&mut turnstile, 0, s(0));
-        turnstile.govern(1, 1, held("replay lag"));
+        turnstile.govern(1, 1, Some(held("replay lag")));
         turnstile.count(s(1), utc(), true);
         assert!(turnstile.hold(s(1), utc()).is_some(), "shown at once");
         turnstile.close(ticket, &Ended::Well, s(2));
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_hurt_worker_may_look_whether_there_is_a_server_while_no_signal_can_be_read() {
         let mut turnstile = turnstile(2);
-        turnstile.govern(2, 2, held("replay lag").map(|held| Held { is_unread: true, ..held }));
+        turnstile.govern(2, 2, Some(Held { is_unread: true, ..held("replay lag") }));
         assert_eq!(turnstile.admit(0, false, s(0)), Answer::Later(None));
         for _ in 0..2 {
             let Answer::Open(ticket) = turnstile.admit(0, true, s(0)) else { panic!("held") };
@@ -400,7 +400,7 @@ mod tests {
         }
         assert_eq!(turnstile.admit(0, true, s(1)), Answer::Later(Some(s(59))));
         assert_eq!(turnstile.hold(s(1), utc()).map(|hold| hold.key), Some(BREAKER.to_owned()));
-        turnstile.govern(2, 2, held("replay lag"));
+        turnstile.govern(2, 2, Some(held("replay lag")));
         assert_eq!(turnstile.admit(0, true, s(99)), Answer::Later(None), "past its limit is past its limit");
     }
 

@@ -225,15 +225,11 @@ impl Hand {
         };
         board.close(ticket, &ended);
         let delay = match trouble {
-            Trouble::Transient => match self.delays.next_delay() {
-                Some(delay) => delay,
-                None => {
-                    let attempts = self.crew.pacing.retry.attempts;
-                    return Err(StepError::Failed(
-                        cause.detail(format!("tried {attempts} times; `retry.attempts` says how often")),
-                    ));
-                }
-            },
+            Trouble::Transient => self.delays.next_delay().ok_or_else(|| {
+                let attempts = self.crew.pacing.retry.attempts;
+                let cause = cause.clone().detail(format!("tried {attempts} times; `retry.attempts` says how often"));
+                StepError::Failed(cause)
+            })?,
             Trouble::TooLong => Duration::from_millis(50),
             Trouble::Blocked => Duration::from_millis(fastrand::u64(100..=millis(BLOCKED))),
             Trouble::GaveWay => self.crew.size().target().clamp(AFTER_YOU.0, AFTER_YOU.1),

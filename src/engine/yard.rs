@@ -131,6 +131,7 @@ impl Yard {
     }
 
     /// How many rows ahead of its cursor the walker of `no` is asked to cut, and the number for the new segment.
+    #[must_use]
     pub fn wants_split(&self, no: SegmentNo, least: u64) -> Option<(SegmentNo, u64)> {
         let walking = self.walking.get(&no).filter(|walking| walking.asked)?;
         let half = self.left(walking).unwrap_or(least.saturating_mul(4)) / 2;

@@ -192,7 +192,7 @@ impl Recorder for PostgresRecorder {
             "WITH aside AS (SELECT FROM howdah.quarantine \
                  WHERE run = $1 AND step = $2 AND part = $3 AND key = $4 AND resolved_at IS NULL) \
              INSERT INTO howdah.quarantine AS q (run, step, part, key, row_data, sqlstate, message) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (run, step, part, key) DO UPDATE SET \
+             VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, $7) ON CONFLICT (run, step, part, key) DO UPDATE SET \
                  row_data = coalesce(excluded.row_data, q.row_data), sqlstate = excluded.sqlstate, \
                  message = excluded.message, attempts = q.attempts + 1, at = now(), resolved_at = NULL \
              RETURNING NOT EXISTS (SELECT FROM aside)",

@@ -46,8 +46,8 @@ pub struct SetAside {
     pub part: Option<String>,
     /// Its key.
     pub key: KeyText,
-    /// The row as it was, where it could be read.
-    pub row: Option<serde_json::Value>,
+    /// The row as it was, as JSON, where it could be read: in the server's own text, so that no digit is lost.
+    pub row: Option<String>,
     /// The error's SQLSTATE.
     pub sqlstate: Option<String>,
     /// The error in the server's words.

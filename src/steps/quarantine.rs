@@ -279,7 +279,7 @@ async fn look(
     part: &Part,
     key: &KeyText,
     limit: Duration,
-) -> Result<Option<serde_json::Value>, BatchError> {
+) -> Result<Option<String>, BatchError> {
     let before = within(limit, part.keys.before(tx, key)).await?;
     Ok(within(limit, part.row(tx, before.as_ref(), key)).await?)
 }

@@ -186,10 +186,10 @@ impl Part {
         tx: &mut PgConnection,
         from: Option<&KeyText>,
         through: &KeyText,
-    ) -> Result<Option<serde_json::Value>, sqlx::Error> {
+    ) -> Result<Option<String>, sqlx::Error> {
         let part = self.keys.part();
         let range = part.walk.batch("howdah_t", from.is_some(), part.walk.shared(from, Some(through)));
-        let sql = format!("SELECT to_jsonb(howdah_t.*) FROM {} AS howdah_t WHERE {range} LIMIT 1", part.quoted());
+        let sql = format!("SELECT to_jsonb(howdah_t.*)::text FROM {} AS howdah_t WHERE {range} LIMIT 1", part.quoted());
         sqlx::query_scalar(AssertSqlSafe(sql)).bind(from).bind(through).persistent(false).fetch_optional(tx).await
     }
 

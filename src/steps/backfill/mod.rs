@@ -93,7 +93,7 @@ pub(super) struct Part {
 /// What is done to the rows of a batch.
 enum Action {
     /// Changed, by the plan's SQL.
-    Change(BatchSql),
+    Change(Box<BatchSql>),
     /// Changed back, by the undo log.
     Revert(UndoSql),
 }

@@ -72,7 +72,7 @@ pub(in crate::steps) async fn ready(
             }
             for part in &table.parts {
                 let sql = change::batch_sql(name, backfill, &table, part, log.as_ref(), source)?;
-                parts.push((Action::Change(sql), part.clone()));
+                parts.push((Action::Change(Box::new(sql)), part.clone()));
             }
         }
         Purpose::RevertByLog { run, step } => {
@@ -85,7 +85,7 @@ pub(in crate::steps) async fn ready(
             for part in &table.parts {
                 let sql = change::undo_statement(name, backfill, &table, part, source)?
                     .ok_or_else(|| Cause::bug("a step without `undo_sql` is to be taken back by it"))?;
-                parts.push((Action::Change(sql), part.clone()));
+                parts.push((Action::Change(Box::new(sql)), part.clone()));
             }
         }
     }

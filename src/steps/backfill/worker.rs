@@ -147,13 +147,11 @@ impl Worker {
             }
             // Whatever fails here is looked for again, in the batch's own transaction.
             let asked = part.keys.boundary(scout.as_mut()?, Some(&from), segment.upper.as_ref(), rows);
-            match within(limit, asked).await {
-                Ok(boundary) => Some(Scouted { from, boundary: boundary? }),
-                Err(_) => {
-                    *scout = None;
-                    None
-                }
+            if let Ok(boundary) = within(limit, asked).await {
+                return Some(Scouted { from, boundary: boundary? });
             }
+            *scout = None;
+            None
         };
         let batch = Batch { shared: &self.shared, part: &part, segment, limit };
         let (written, scouted) = tokio::join!(batch.write(&mut tx, boundary, way), look_ahead);
@@ -271,14 +269,15 @@ impl Worker {
         let text = format!("a batch's statement took {took} (`database.slow` is {slow}): its plan is in the log");
         self.shared.reporter.notice(Level::Warning, text);
     }
+}
 
-    fn place(&self, part: &Part, segment: &Segment) -> Option<f64> {
-        let first = segment.lower.as_ref().or(part.first.as_ref());
-        let ends = first.zip(segment.upper.as_ref());
-        ends.zip(segment.cursor.as_ref())
-            .filter(|_| part.has_distances())
-            .and_then(|((first, last), cursor)| position(first, last, cursor))
-    }
+/// Where the cursor stands in its segment, 0 to 1, where keys tell.
+fn place(part: &Part, segment: &Segment) -> Option<f64> {
+    let first = segment.lower.as_ref().or(part.first.as_ref());
+    let ends = first.zip(segment.upper.as_ref());
+    ends.zip(segment.cursor.as_ref())
+        .filter(|_| part.has_distances())
+        .and_then(|((first, last), cursor)| position(first, last, cursor))
 }
 
 /// Best effort: when it fails the connection is gone, and the transaction with it.
@@ -307,7 +306,7 @@ impl BatchWorker for Worker {
             Ok((advance, took)) => {
                 segment.apply(&advance);
                 let part = self.shared.part(segment).map_err(StepError::Failed)?;
-                let position = self.place(&part, segment);
+                let position = place(&part, segment);
                 self.log_plan(&mut line, segment, from.as_ref(), took).await;
                 self.keep(line, false);
                 Ok(BatchDone { tally: advance.tally, position })

@@ -43,8 +43,6 @@ pub struct RangeSql {
     pub change: SqlText,
     /// `SELECT count(*)` of the rows of the range that still match; only for a raw statement with a `where`.
     pub still_matching: Option<SqlText>,
-    /// `SELECT key, row`, a `text[]` and a `jsonb`, of the rows of the range that match: for the quarantine.
-    pub rows_as_json: SqlText,
 }
 
 /// How a change's answer tells how many rows it changed.
@@ -169,20 +167,6 @@ impl Target<'_> {
         let from_start = make(&walk.batch(name, false, 0));
         let behind = (0..walk.shapes()).map(|shared| make(&walk.batch(name, true, shared))).collect();
         (from_start, behind)
-    }
-
-    /// `SELECT key, row` of the rows of a range that match.
-    fn rows_as_json(&self, named: &Named, range: &str, condition: Option<&SqlText>) -> SqlText {
-        let select = SqlText::default().ours(&format!(
-            "SELECT {}, to_jsonb({}.*) FROM {} WHERE {range}",
-            self.part.walk.row_as_text(&named.name),
-            named.name,
-            named.from
-        ));
-        match condition {
-            Some(condition) => select.ours(" AND ").text(condition),
-            None => select,
-        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn sql(
         );
         let still_matching =
             condition.as_ref().map(|condition| count_matching(&named, condition).ours(&format!(" AND {range}")));
-        RangeSql { change, still_matching, rows_as_json: target.rows_as_json(&named, range, condition.as_ref()) }
+        RangeSql { change, still_matching }
     };
     let (from_start, behind) = target.each_shape(&named.name, make);
     Ok(BatchSql {

@@ -26,8 +26,7 @@ pub(super) fn sql(
             Some(logging) => logging.change(&named, &assignments, range, condition.as_ref()),
             None => change(&named, &assignments, range, condition.as_ref()),
         };
-        let rows_as_json = target.rows_as_json(&named, range, condition.as_ref());
-        RangeSql { change, still_matching: None, rows_as_json }
+        RangeSql { change, still_matching: None }
     };
     let (from_start, behind) = target.each_shape(&named.name, make);
     Ok(BatchSql {
@@ -95,9 +94,6 @@ mod tests {
         );
         let from_start = made.of(None, &key("2"));
         assert!(!from_start.change.as_str().contains("$1"));
-        assert!(from_start.rows_as_json.as_str().starts_with(
-            "SELECT ARRAY[\"users\".\"id\"::text], to_jsonb(\"users\".*) FROM \"public\".\"users\" WHERE \"users\".\"id\" <="
-        ));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Kept {
     /// The row's key.
     pub key: KeyText,
     /// What the log says of it: key, old values and new ones.
-    pub row: serde_json::Value,
+    pub row: String,
 }
 
 impl UndoSql {
@@ -100,7 +100,7 @@ impl UndoSql {
     ) -> Result<Vec<Kept>, sqlx::Error> {
         let keys = (1..=self.log.keys.len()).map(|n| format!("l.k{n}::text")).collect::<Vec<_>>().join(", ");
         let sql = format!(
-            "SELECT l.part, array_remove(ARRAY[{keys}]::text[], NULL), to_jsonb(l.*) FROM {} AS l \
+            "SELECT l.part, array_remove(ARRAY[{keys}]::text[], NULL), to_jsonb(l.*)::text FROM {} AS l \
              WHERE {} AND l.kept_at IS NOT NULL ORDER BY l.seq DESC",
             self.log.quoted(),
             range("l", from.is_some())

@@ -1,0 +1,190 @@
+//! A run that is ours, put together: connections, ledger, governor, steps.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use sqlx::postgres::PgConnection;
+use tokio::sync::watch;
+
+use super::opening::{Opening, Planned, session};
+use super::probe::PoolSource;
+use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
+use crate::ledger::lock::Reopen;
+use crate::ledger::open::Taken;
+use crate::ledger::postgres::PostgresLedger;
+use crate::ledger::record::PostgresRecorder;
+use crate::monitor::{AlertLimits, free_percent};
+use crate::plan::model::{Plan, StepKind};
+use crate::postgres::catalog::Table;
+use crate::postgres::connect::{self, Connector, PoolShape};
+use crate::postgres::session::Session;
+use crate::run::vitals::Reading;
+use crate::run::{Level, StepIndex, StepState, Vitals};
+use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
+use crate::steps::{self, Task, Workbench, preflight};
+
+/// What a run is made of.
+pub struct Materials {
+    /// The plan.
+    pub plan: Plan,
+    /// The run's name.
+    pub name: String,
+    /// Its steps.
+    pub planned: Vec<Planned>,
+    /// What the ledger says of it.
+    pub taken: Taken,
+    /// The connection whose session holds its lock.
+    pub lock: PgConnection,
+    /// What the check found out.
+    pub found: preflight::Found,
+    /// What the operator should know.
+    pub notices: Vec<(Level, String)>,
+}
+
+/// How many workers the connections allow: each takes two, and four are needed beside them.
+fn most_workers(pool_max: u32) -> u32 {
+    (pool_max.saturating_sub(4) / 2).clamp(1, 64)
+}
+
+/// What the monitor measures of this host, for the governor.
+fn host_readings(vitals: watch::Receiver<Arc<Vitals>>) -> HostSource {
+    Arc::new(move || {
+        let vitals = Arc::clone(&vitals.borrow());
+        let host = match &vitals.host {
+            Reading::Value(host) => Ok(host),
+            Reading::Pending => Err("nothing has been measured yet".to_owned()),
+            Reading::Unavailable(why) => Err(why.clone()),
+        };
+        let cpu_percent = host.clone().and_then(|host| {
+            host.cpu_percent.map(f64::from).ok_or_else(|| "it takes two samples, a moment apart".to_owned())
+        });
+        let free_memory_percent =
+            host.and_then(|host| free_percent(host).ok_or_else(|| "the host does not tell".to_owned()));
+        HostReading { cpu_percent, free_memory_percent }
+    })
+}
+
+/// Opens connections for the lock on a run.
+fn reopener(connector: &Connector, settings: Session) -> Reopen {
+    let name = settings.application_name.clone();
+    let connector = Connector { session: settings, ..connector.clone() };
+    Arc::new(move || {
+        let (connector, name) = (connector.clone(), name.clone());
+        Box::pin(async move { connector.open(&name).await })
+    })
+}
+
+/// The steps as the engine drives them.
+fn bodies(bench: &Workbench, planned: &[Planned], taken: &Taken) -> Vec<OpenedStep> {
+    let mut steps = Vec::new();
+    for ((index, step), record) in (0_u32..).zip(planned).zip(&taken.steps) {
+        // Refused with "already exists" (42P07): what is there was somebody else's from the start.
+        let refused = record.view.outcome.as_deref().is_some_and(|outcome| outcome.ends_with("(SQLSTATE 42P07)"));
+        let bench = Workbench {
+            index: StepIndex(index),
+            name: step.name.clone(),
+            begun_before: matches!(record.view.state, StepState::Running | StepState::Failed) && !refused,
+            ..bench.clone()
+        };
+        let cleans = matches!(&step.task, Task::Plan(StepKind::Statement(statement)) if statement.cleanup);
+        steps.push(OpenedStep {
+            view: record.view.clone(),
+            body: steps::body(bench, &step.task),
+            wants_cleanup: cleans && !record.cleaned,
+        });
+    }
+    steps
+}
+
+/// What the check found out, for the operator.
+fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
+    let later = (!found.later.is_empty()).then(|| {
+        let steps = found.later.join(", ");
+        (
+            Level::Info,
+            format!("checked only when it begins, since an earlier statement may make what it needs: {steps}"),
+        )
+    });
+    found.notices.iter().map(|text| (Level::Warning, text.clone())).chain(later)
+}
+
+/// Puts a run together.
+#[must_use]
+pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
+    let Materials { plan, name, planned, taken, lock, found, mut notices } = materials;
+    let run = taken.run;
+    opening.alerts.send_replace(Some(AlertLimits {
+        duration: plan.alerts.duration,
+        memory: plan.alerts.memory,
+        free_memory_percent: plan.alerts.free_memory_percent,
+        error_rate_percent: plan.alerts.error_rate_percent,
+    }));
+    let most_workers = most_workers(plan.database.pool_max);
+    let workers = plan.limits.workers.clamp(1, most_workers);
+    let shape = PoolShape {
+        max: plan.database.pool_max.saturating_sub(2 * workers).max(4),
+        idle: plan.database.pool_idle,
+        connect: plan.database.pool_connect,
+        session: Session {
+            statement_timeout: plan.limits.statement_timeout,
+            ..session("pool", &run.short(), Some(&plan.limits))
+        },
+    };
+    let pool = connect::pool(&opening.target, &shape);
+    let connector =
+        Connector { target: opening.target.clone(), limit: plan.database.pool_connect, session: shape.session.clone() };
+    let reopen = reopener(&connector, session("ledger", &run.short(), Some(&plan.limits)));
+    notices.extend(told(&found));
+    let oids = |table: &Table| table.parts.iter().map(|part| part.oid).collect::<Vec<_>>();
+    let tables = found.tables.iter().flat_map(oids).collect();
+    opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
+    let current_table = CurrentTable::default();
+    let host = host_readings(opening.vitals.clone());
+    let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
+    let bench = Workbench {
+        pool: pool.clone(),
+        current_table,
+        connector: Arc::new(connector),
+        set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
+        slow: plan.database.slow,
+        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        run_id: run,
+        run: run.short(),
+        source: Arc::new(plan.source.clone()),
+        limits: plan.limits.clone(),
+        index: StepIndex(0),
+        name: String::new(),
+        resumed: taken.resumed,
+        begun_before: false,
+    };
+    let steps = bodies(&bench, &planned, &taken);
+    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
+    let ledger: Arc<dyn Ledger> = ledger;
+    Opened {
+        run: run.short(),
+        plan: name,
+        resume_command: opening
+            .resume_flags
+            .as_ref()
+            .map_or_else(String::new, |flags| format!("howdah resume {}{flags}", run.short())),
+        server: opening.target.label(),
+        started_at: taken.created_at,
+        spent: taken.spent,
+        resumed: taken.resumed,
+        steps,
+        ledger,
+        keepers: vec![Box::pin(keeper)],
+        notices,
+        waited: taken.waited,
+        pacing: Pacing {
+            workers,
+            most_workers,
+            nice: plan.limits.nice,
+            retry: plan.retry,
+            breaker: plan.breaker,
+            error_rate_percent: plan.alerts.error_rate_percent,
+            allowed: plan.limits.allowed,
+            gauges: Arc::new(gauges),
+        },
+    }
+}
