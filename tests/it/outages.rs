@@ -115,6 +115,37 @@ async fn a_server_that_is_killed_stopped_and_restarted_is_waited_out_and_each_ro
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_that_a_crash_of_the_server_has_lost_are_done_again_and_each_row_changes_once() {
+    // Batches commit without waiting for the disk. Here their WAL stays in memory for long, where a crash takes it away:
+    // afterwards the ledger stands behind what howdah has been told was committed.
+    let mut lab = Lab::tuned(&[
+        ("wal_writer_delay", "10s"),
+        ("wal_writer_flush_after", "1GB"),
+        ("wal_buffers", "64MB"),
+        ("checkpoint_timeout", "1h"),
+    ])
+    .await;
+    let url = lab.url.clone();
+    let mut running = begin(&lab, &url).await;
+    let mut lost = 0;
+    for _ in 0..4 {
+        until_it_goes_on(&lab, &mut running).await;
+        let told = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+        lab.server.kill().await.expect("the server dies");
+        lab.server.restart().await.expect("the server comes back");
+        // By a session of its own: the pool's are those of the former server.
+        let kept: i64 = sqlx::query_scalar("SELECT sum(rows_walked)::bigint FROM howdah.segment")
+            .fetch_one(&mut lab.session().await)
+            .await
+            .expect("the ledger");
+        lost += (told - kept).max(0);
+    }
+    assert!(lost > 0, "no crash lost anything, so nothing was shown");
+    expect_survived(running);
+    expect_each_row_once(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_an_administrator_ends_are_opened_again_and_each_row_changes_once() {
     let lab = Lab::open().await;
     let url = lab.url.clone();
