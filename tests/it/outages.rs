@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::proxy::Proxy;
 use crate::support::{Ended, Lab, Running};
 
@@ -58,7 +60,7 @@ async fn expect_rows_once(lab: &Lab) {
 /// In the table and in the ledger, by one and the same process.
 async fn expect_each_row_once(lab: &Lab) {
     expect_rows_once(lab).await;
-    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    let walked = lab.number(WALKED).await;
     assert_eq!(walked, ROWS, "the ledger counts each row once as well");
     assert_eq!(
         lab.number("SELECT count(*) FROM howdah.event WHERE kind = 'run_resumed'").await,
@@ -67,9 +69,12 @@ async fn expect_each_row_once(lab: &Lab) {
     );
 }
 
+/// Rows that the ledger has been told of.
+const WALKED: &str = "SELECT coalesce(sum(rows_walked), 0)::bigint FROM howdah.segment";
+
 /// Waits until the outage is over for howdah, and it goes on.
 async fn until_it_goes_on(lab: &Lab, running: &mut Running) {
-    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    let walked = lab.number(WALKED).await;
     tokio::select! {
         biased;
         () = lab.until_walked(walked + 2000) => {}
@@ -130,15 +135,15 @@ async fn batches_that_a_crash_of_the_server_has_lost_are_done_again_and_each_row
     let mut lost = 0;
     for _ in 0..4 {
         until_it_goes_on(&lab, &mut running).await;
-        let told = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+        // Nothing more is committed until the server is back.
+        running.signal(Signal::SIGSTOP);
+        let told = lab.number(WALKED).await;
         lab.server.kill().await.expect("the server dies");
         lab.server.restart().await.expect("the server comes back");
         // By a session of its own: the pool's are those of the former server.
-        let kept: i64 = sqlx::query_scalar("SELECT sum(rows_walked)::bigint FROM howdah.segment")
-            .fetch_one(&mut lab.session().await)
-            .await
-            .expect("the ledger");
-        lost += (told - kept).max(0);
+        let kept: i64 = sqlx::query_scalar(WALKED).fetch_one(&mut lab.session().await).await.expect("the ledger");
+        running.signal(Signal::SIGCONT);
+        lost += told - kept;
     }
     assert!(lost > 0, "no crash lost anything, so nothing was shown");
     expect_survived(running);
@@ -238,7 +243,7 @@ async fn a_driver_that_was_cut_off_while_another_took_its_run_over_says_so_and_c
     first.wait().expect_code(1).expect_words(&["another driver has taken this run over"]);
     second.wait().expect_code(0);
     expect_rows_once(&lab).await;
-    assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, ROWS);
+    assert_eq!(lab.number(WALKED).await, ROWS);
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
 }
 
@@ -250,7 +255,7 @@ async fn a_run_that_is_told_to_stop_while_the_server_is_away_stops_and_can_be_re
     lab.server.kill().await.expect("the server dies");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = Instant::now();
-    running.signal(nix::sys::signal::Signal::SIGTERM);
+    running.signal(Signal::SIGTERM);
     // Where it stands cannot be written down: either code is honest, hanging is not.
     let ended = running.wait();
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
