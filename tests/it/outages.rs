@@ -132,8 +132,11 @@ async fn batches_that_a_crash_of_the_server_has_lost_are_done_again_and_each_row
     .await;
     let url = lab.url.clone();
     let mut running = begin(&lab, &url).await;
-    let mut lost = 0;
-    for _ in 0..4 {
+    // A commit that waits, such as a heartbeat's, takes earlier ones along to the disk: not every crash loses something.
+    let (mut lost, mut crashes) = (0, 0);
+    while lost == 0 || crashes < 2 {
+        crashes += 1;
+        assert!(crashes <= 12, "no crash lost anything, so nothing was shown");
         until_it_goes_on(&lab, &mut running).await;
         // Nothing more is committed until the server is back.
         running.signal(Signal::SIGSTOP);
@@ -145,7 +148,6 @@ async fn batches_that_a_crash_of_the_server_has_lost_are_done_again_and_each_row
         running.signal(Signal::SIGCONT);
         lost += told - kept;
     }
-    assert!(lost > 0, "no crash lost anything, so nothing was shown");
     expect_survived(running);
     expect_each_row_once(&lab).await;
 }
