@@ -271,7 +271,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let said = self.said();
-            let last: Vec<&str> = said.lines().rev().take(30).collect();
+            let last: Vec<&str> =
+                said.lines().filter(|line| !line.contains(r#""type":"progress""#)).rev().take(30).collect();
             eprintln!("howdah said last:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         // Nearly always it has ended, and both are told so.
