@@ -52,31 +52,37 @@ pub fn pid_namespace() -> Option<String> {
     fs::read_link("/proc/self/ns/pid").ok().map(|target| target.to_string_lossy().into_owned())
 }
 
-/// Whether any process of the cluster in `data` runs, whose `cluster_name` is `name`.
+/// The processes of the cluster in `data`, whose `cluster_name` is `name`.
 ///
-/// The postmaster is known by its arguments, its children by the title that they give themselves.
-pub fn any_of_cluster(data: &Path, name: &str) -> bool {
+/// The postmaster is known by its arguments, its children by the title that they give themselves. One that is on its way
+/// out has neither any more, and may hold the shared memory for a moment longer: [`life`] tells when it has ended.
+pub fn of_cluster(data: &Path, name: &str) -> Vec<i32> {
     let argument = format!("-D {}", data.display());
     let title = format!("postgres: {name}: ");
-    commands().iter().any(|command| command.contains(&argument) || command.starts_with(&title))
+    let ours = |command: &str| command.contains(&argument) || command.starts_with(&title);
+    commands().into_iter().filter(|(_, command)| ours(command)).map(|(pid, _)| pid).collect()
 }
 
-/// The command lines of all processes that may be read.
-fn commands() -> Vec<String> {
+/// The pids and command lines of all processes that may be read.
+fn commands() -> Vec<(i32, String)> {
     if Path::new("/proc/self/cmdline").exists()
         && let Ok(entries) = fs::read_dir("/proc")
     {
         return entries
             .flatten()
-            .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-            .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+            .filter_map(|entry| {
+                let pid = entry.file_name().to_str()?.parse().ok()?;
+                let bytes = fs::read(entry.path().join("cmdline")).ok()?;
+                Some((pid, String::from_utf8_lossy(&bytes).replace('\0', " ")))
+            })
             .collect();
     }
-    let listing = Command::new("ps").args(["-axo", "command="]).output();
-    listing
-        .map(|output| String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-        .unwrap_or_default()
+    let listing = Command::new("ps").args(["-axo", "pid=,command="]).output();
+    let line = |line: &str| {
+        let (pid, command) = line.trim_start().split_once(' ')?;
+        Some((pid.parse().ok()?, command.trim_start().to_owned()))
+    };
+    listing.map(|output| String::from_utf8_lossy(&output.stdout).lines().filter_map(line).collect()).unwrap_or_default()
 }
 
 /// Waits for a child, without blocking the thread. `None`: it still runs after `limit`.

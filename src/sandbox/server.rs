@@ -1,5 +1,6 @@
 //! The sandbox itself: starting, killing, restarting and stopping a private server.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -257,12 +258,13 @@ impl Server {
     /// # Errors
     /// The system refuses, or a process is still there after 10 s.
     pub async fn kill(&mut self) -> Result<(), SandboxError> {
+        let running = self.processes();
         if let Some(child) = &mut self.postmaster {
             child.kill().map_err(SandboxError::io("kill the server of", &self.directory))?;
             self.wait_for_exit().await?;
         }
         // Its children notice by themselves, a moment later. Until then they hold the data directory.
-        self.wait_until_cleared().await
+        self.wait_until_cleared(running).await
     }
 
     /// Stops the server as `pg_ctl stop -m immediate` does, and waits until it and all its children are gone: sessions are
@@ -271,24 +273,34 @@ impl Server {
     /// # Errors
     /// A process is still there after 10 s.
     pub async fn stop_immediate(&mut self) -> Result<(), SandboxError> {
+        let running = self.processes();
         if let Some(pid) = self.pid() {
             // It may have ended by itself: then there is nobody to signal.
             let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
             self.wait_for_exit().await?;
         }
-        self.wait_until_cleared().await
+        self.wait_until_cleared(running).await
     }
 
-    async fn wait_until_cleared(&self) -> Result<(), SandboxError> {
-        let (data, name) = (self.directory.join("data"), name_of(&self.directory));
+    /// The server's processes, the postmaster among them.
+    fn processes(&self) -> BTreeSet<i32> {
+        process::of_cluster(&self.directory.join("data"), &name_of(&self.directory)).into_iter().collect()
+    }
+
+    /// Waits until these and all other processes of the server have ended.
+    async fn wait_until_cleared(&self, mut left: BTreeSet<i32>) -> Result<(), SandboxError> {
         let deadline = Instant::now() + VANISH;
-        while process::any_of_cluster(&data, &name) {
+        loop {
+            left.extend(self.processes());
+            left.retain(|pid| process::life(*pid) != process::Life::Gone);
+            if left.is_empty() {
+                return Ok(());
+            }
             if Instant::now() >= deadline {
                 return Err(SandboxError::NotCleared { directory: self.directory.clone() });
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(())
     }
 
     /// Starts the server again, on the same data directory and the same socket or port. One that runs is stopped first.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::process::{Life, any_of_cluster, life};
+use super::process::{Life, life, of_cluster};
 use super::*;
 
 async fn start(options: Options) -> Server {
@@ -27,7 +27,7 @@ async fn ask(url: &str, sql: &'static str) -> Result<String, sqlx::Error> {
 }
 
 fn any_process_of(directory: &std::path::Path) -> bool {
-    any_of_cluster(&directory.join("data"), &directory.file_name().unwrap().to_string_lossy())
+    !of_cluster(&directory.join("data"), &directory.file_name().unwrap().to_string_lossy()).is_empty()
 }
 
 #[tokio::test]

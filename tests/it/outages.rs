@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::proxy::Proxy;
 use crate::support::{Ended, Lab, Running};
 
@@ -48,17 +51,22 @@ async fn begin(lab: &Lab, url: &str) -> Running {
 
 async fn expect_rows_once(lab: &Lab) {
     let wrong = lab
-        .number(
-            "SELECT count(*) FROM before b FULL JOIN accounts a USING (id) WHERE a.balance IS DISTINCT FROM b.balance + 1",
+        .text(
+            "SELECT coalesce(string_agg(format('%s rows %s times, from %s to %s', n, times, first, last), '; '), 'none')
+             FROM (SELECT a.balance - b.balance AS times, count(*) AS n, min(id) AS first, max(id) AS last
+                   FROM before b FULL JOIN accounts a USING (id)
+                   WHERE a.balance IS DISTINCT FROM b.balance + 1 GROUP BY 1) wrong",
         )
         .await;
-    assert_eq!(wrong, 0, "rows changed other than once");
+    assert_eq!(wrong, "none", "rows changed other than once");
+    let open = lab.number("SELECT count(*) FROM howdah.segment WHERE NOT done").await;
+    assert_eq!(open, 0, "segments that are not done");
 }
 
 /// In the table and in the ledger, by one and the same process.
 async fn expect_each_row_once(lab: &Lab) {
     expect_rows_once(lab).await;
-    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    let walked = lab.number(WALKED).await;
     assert_eq!(walked, ROWS, "the ledger counts each row once as well");
     assert_eq!(
         lab.number("SELECT count(*) FROM howdah.event WHERE kind = 'run_resumed'").await,
@@ -67,12 +75,19 @@ async fn expect_each_row_once(lab: &Lab) {
     );
 }
 
+/// Rows that the ledger has been told of.
+const WALKED: &str = "SELECT coalesce(sum(rows_walked), 0)::bigint FROM howdah.segment";
+
 /// Waits until the outage is over for howdah, and it goes on.
 async fn until_it_goes_on(lab: &Lab, running: &mut Running) {
-    let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+    let walked = lab.number(WALKED).await;
+    goes_on(lab, running, walked + 2000).await;
+}
+
+async fn goes_on(lab: &Lab, running: &mut Running, to: i64) {
     tokio::select! {
         biased;
-        () = lab.until_walked(walked + 2000) => {}
+        () = lab.until_walked(to) => {}
         said = running.ended() => panic!("it did not survive:\n{said}"),
     }
 }
@@ -111,6 +126,54 @@ async fn a_server_that_is_killed_stopped_and_restarted_is_waited_out_and_each_ro
     lab.server.restart().await.expect("the server comes back");
 
     expect_breaker(&expect_survived(running));
+    expect_each_row_once(&lab).await;
+}
+
+/// Holds the WAL writer still, at a moment when it holds no lock.
+async fn hold_the_wal_writer(lab: &Lab) -> Pid {
+    let writer = lab.number("SELECT pid::bigint FROM pg_stat_activity WHERE backend_type = 'walwriter'").await;
+    let writer = Pid::from_raw(i32::try_from(writer).expect("a pid"));
+    let idle = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {writer} AND wait_event = 'WalWriterMain'");
+    loop {
+        kill(writer, Signal::SIGSTOP).expect("a signal");
+        if lab.number(&idle).await == 1 {
+            return writer;
+        }
+        kill(writer, Signal::SIGCONT).expect("a signal");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_a_crash_of_the_server_has_lost_are_done_again_and_each_row_changes_once() {
+    // Batches commit without waiting for the disk: their WAL stays in memory until somebody writes it, and a crash takes
+    // it away. Afterwards the ledger stands behind what howdah has been told was committed, over ends of segments as well.
+    let mut lab = Lab::tuned(&[("wal_writer_delay", "10s"), ("wal_buffers", "64MB")]).await;
+    let url = lab.url.clone();
+    let mut running = begin(&lab, &url).await;
+    let mut lost = 0;
+    for _ in 0..3 {
+        let writer = hold_the_wal_writer(&lab).await;
+        let walked = lab.number(WALKED).await;
+        goes_on(&lab, &mut running, walked + 10_000).await;
+        // Nothing more is committed until the server is back.
+        running.signal(Signal::SIGSTOP);
+        let told = lab.number(WALKED).await;
+        let postmaster = Pid::from_raw(lab.server.pid().expect("it runs"));
+        // First the postmaster, so that it does not answer to the writer's death.
+        for process in [postmaster, writer] {
+            kill(process, Signal::SIGKILL).expect("a signal");
+        }
+        lab.server.kill().await.expect("the server dies");
+        lab.server.restart().await.expect("the server comes back");
+        // By a session of its own: the pool's are those of the former server.
+        let kept: i64 = sqlx::query_scalar(WALKED).fetch_one(&mut lab.session().await).await.expect("the ledger");
+        running.signal(Signal::SIGCONT);
+        lost += told - kept;
+    }
+    // A commit that waits, such as a heartbeat's, takes earlier ones along to the disk: not every crash loses much.
+    assert!(lost > 0, "no crash lost anything, so nothing was shown");
+    expect_survived(running);
     expect_each_row_once(&lab).await;
 }
 
@@ -207,7 +270,7 @@ async fn a_driver_that_was_cut_off_while_another_took_its_run_over_says_so_and_c
     first.wait().expect_code(1).expect_words(&["another driver has taken this run over"]);
     second.wait().expect_code(0);
     expect_rows_once(&lab).await;
-    assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, ROWS);
+    assert_eq!(lab.number(WALKED).await, ROWS);
     assert_eq!(lab.text("SELECT state FROM howdah.run").await, "done");
 }
 
@@ -219,7 +282,7 @@ async fn a_run_that_is_told_to_stop_while_the_server_is_away_stops_and_can_be_re
     lab.server.kill().await.expect("the server dies");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = Instant::now();
-    running.signal(nix::sys::signal::Signal::SIGTERM);
+    running.signal(Signal::SIGTERM);
     // Where it stands cannot be written down: either code is honest, hanging is not.
     let ended = running.wait();
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());

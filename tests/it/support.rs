@@ -267,7 +267,14 @@ impl Running {
 }
 
 impl Drop for Running {
+    #[expect(clippy::print_stderr, reason = "what it said last is shown where a test fails")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            let last: Vec<&str> =
+                said.lines().filter(|line| !line.contains(r#""type":"progress""#)).rev().take(30).collect();
+            eprintln!("howdah said last:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
         // Nearly always it has ended, and both are told so.
         let _ = self.child.kill();
         let _ = self.child.wait();
