@@ -137,7 +137,7 @@ async fn rows_that_somebody_has_changed_since_are_kept_and_listed() {
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(0);
     // Columns that the run has set; one that it has not; and a row that is gone.
     lab.sql(
-        "UPDATE items SET n = -999 WHERE id IN (30, 300, 3000); UPDATE items SET txt = NULL WHERE id = 6000;
+        "UPDATE items SET n = -999 WHERE id IN (30, 300, 3000); UPDATE items SET txt = NULL WHERE id = 6003;
          UPDATE items SET other = 7 WHERE id IN (33, 303); UPDATE before SET other = 7 WHERE id IN (33, 303);
          DELETE FROM items WHERE id = 90; DELETE FROM before WHERE id = 90",
     )
@@ -147,12 +147,12 @@ async fn rows_that_somebody_has_changed_since_are_kept_and_listed() {
     let undo = lab.run_id().await;
     assert_ne!(undo, id);
     let list = lab.howdah(&["quarantine", "list", &undo]).run().expect_code(0).stdout();
-    for key in ["30", "300", "3000", "6000"] {
+    for key in ["30", "300", "3000", "6003"] {
         assert!(list.split(|c: char| !c.is_ascii_digit()).any(|word| word == key), "{key} is not in:\n{list}");
     }
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n = -999").await, 3, "what somebody wrote is kept");
-    assert_eq!(lab.number("SELECT count(*) FROM items WHERE id = 6000 AND txt IS NULL").await, 1);
-    let others = format!("{DIFFERENT} WHERE id NOT IN (30, 300, 3000, 6000)");
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE id = 6003 AND txt IS NULL").await, 1);
+    let others = format!("{DIFFERENT} WHERE id NOT IN (30, 300, 3000, 6003)");
     assert_eq!(
         lab.number(&others).await,
         0,
