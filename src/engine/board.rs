@@ -172,6 +172,8 @@ impl Board {
         let breaker = Breaker::new(pacing.breaker.failures, pacing.breaker.reset);
         inner.turnstile = Turnstile::new(breaker, pacing.workers);
         inner.turnstile.resume(&opened.waited);
+        // Nobody passes before the governor's first word.
+        inner.turnstile.govern(pacing.workers, pacing.workers, Some(Held::unread_yet()));
         inner.most_workers = (pacing.workers, pacing.most_workers);
         drop(inner);
         self.publish();
@@ -359,19 +361,19 @@ impl Board {
         let mut inner = self.lock();
         inner.count(now, utc);
         let most = inner.most_workers.0;
-        let before = inner.turnstile.held().cloned();
+        let before = inner.turnstile.held().filter(|held| !held.is_first()).cloned();
         let workers = inner.turnstile.workers().0;
         inner.turnstile.govern(wanted, most, held.clone());
         inner.signals = signals;
         inner.count(now, utc);
         let moves = before.as_ref().map(|held| &held.key) != held.as_ref().map(|held| &held.key) || workers != wanted;
-        let walking = inner.walk.is_some();
+        let tells = inner.can_hold_still();
         drop(inner);
         match (before, held) {
-            (None, Some(held)) if walking => {
+            (None, Some(held)) if tells => {
                 self.event(Level::Warning, EventKind::Governor, format!("batches wait: {}", held.reason));
             }
-            (Some(before), None) if walking => {
+            (Some(before), None) if tells => {
                 self.event(Level::Info, EventKind::Governor, format!("batches go on: {} is over", before.key));
             }
             _ => {}
@@ -381,11 +383,11 @@ impl Board {
         }
     }
 
-    /// Whether batches are being walked: only then a pause by the governor makes sense.
+    /// Whether a pause by the governor can come about soon: between batches or between steps, but not within a statement,
+    /// which goes on to its end.
     #[must_use]
-    pub fn is_walking(&self) -> bool {
-        let inner = self.lock();
-        inner.walk.is_some() && inner.statement.is_none()
+    pub fn can_hold_still(&self) -> bool {
+        self.lock().can_hold_still()
     }
 
     /// What holds every batch back, by the governor.
@@ -559,6 +561,10 @@ impl Board {
 }
 
 impl Inner {
+    fn can_hold_still(&self) -> bool {
+        self.statement.is_none() && (self.walk.is_some() || self.step.is_none())
+    }
+
     /// The running step's.
     fn view(&mut self) -> Option<&mut crate::run::StepView> {
         self.step.and_then(|index| self.snapshot.steps.get_mut(index))

@@ -69,7 +69,7 @@ fn outside(pacing: &Pacing, board: &Board) -> Option<Held> {
 fn steer(board: &Board, pauses: bool) {
     let state = board.state();
     let signal = match &state {
-        RunState::Running if pauses && board.is_walking() => Signal::AskPause { by: Asker::Governor },
+        RunState::Running if pauses && board.can_hold_still() => Signal::AskPause { by: Asker::Governor },
         RunState::Pausing { by: Asker::Governor, .. } | RunState::Paused { by: Asker::Governor, .. } if !pauses => {
             Signal::AskContinue
         }

@@ -235,6 +235,9 @@ pub struct Recovered {
     pub tally: Option<Tally>,
     /// The segment that a split had made after all.
     pub split: Option<Segment>,
+    /// The segment is not in the ledger: a crash of the server has lost the split that had made it, and its rows belong to
+    /// the segment that it was cut from again.
+    pub vanished: bool,
 }
 
 /// A batch that has committed.

@@ -25,6 +25,26 @@ pub struct Held {
     pub is_unread: bool,
 }
 
+impl Held {
+    /// The governor has not said anything yet.
+    #[must_use]
+    pub fn unread_yet() -> Self {
+        let reason = "the governor's signals have not been read yet".to_owned();
+        Self { key: FIRST.to_owned(), reason, until: None, is_unread: true }
+    }
+
+    /// Whether it only waits for the governor's first word: that is not worth a line.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.key == FIRST
+    }
+}
+
+/// Less time than this is not worth telling: the moment before the governor's first word.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
+/// The key of time lost before the governor's first word.
+const FIRST: &str = "signals";
+
 /// A rest of one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rest {
@@ -278,7 +298,7 @@ impl Turnstile {
     /// Time lost, by reason, the most first.
     #[must_use]
     pub fn waited(&self) -> Vec<Waited> {
-        let all = self.waited.iter().filter(|(_, time)| !time.is_zero());
+        let all = self.waited.iter().filter(|(_, time)| **time >= WORTH_TELLING);
         let mut all: Vec<Waited> = all.map(|(reason, time)| Waited { reason: reason.clone(), time: *time }).collect();
         all.sort_by_key(|waited| std::cmp::Reverse(waited.time));
         all

@@ -111,6 +111,8 @@ impl Hand {
         if self.hurt {
             let recovered = self.worker.recover(segment).await?;
             self.hurt = false;
+            // Whatever of it is not done is found by the ledger once all segments are.
+            segment.done |= recovered.vanished;
             self.take_over(segment, recovered);
             // It may have been let through only for that.
             if segment.done || self.crew.board.held().is_some() {

@@ -143,6 +143,15 @@ impl Recorder for PostgresRecorder {
         Ok(row.as_ref().map(segment).transpose()?)
     }
 
+    async fn is_ours(&self, connection: &mut PgConnection) -> Result<bool, RecordError> {
+        let ours = sqlx::query_scalar("SELECT EXISTS (SELECT FROM howdah.run WHERE id = $1 AND epoch = $2)")
+            .bind(self.run.0)
+            .bind(self.epoch)
+            .fetch_one(connection)
+            .await?;
+        Ok(ours)
+    }
+
     async fn walked_by(
         &self,
         connection: &mut PgConnection,

@@ -101,8 +101,11 @@ pub trait Recorder: Send + Sync {
         walk: &str,
     ) -> Result<(), RecordError>;
 
+    /// Whether the run is still this driver's.
+    async fn is_ours(&self, connection: &mut PgConnection) -> Result<bool, RecordError>;
+
     /// One segment as it stands, under this driver's epoch; waits for a transaction that is about to change it. `None`:
-    /// another driver has taken the run over.
+    /// another driver has taken the run over, or there is no such segment.
     async fn segment(
         &self,
         connection: &mut PgConnection,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chrono::{Duration as Span, Timelike, Utc};
 use nix::sys::signal::Signal;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
 use crate::support::{Lab, Running};
 
@@ -210,4 +212,30 @@ async fn a_nice_run_rests_for_its_share_after_each_batch() {
     }
     // Two batches' time of rest after each: three times as long, less what is not batches.
     assert!(took[1] > took[0] * 2, "without and with `nice`: {took:?} ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_falls_behind_holds_batches_and_they_go_on_when_it_has_caught_up() {
+    let mut lab = Lab::open().await;
+    items(&lab, 20_000).await;
+    let standby = lab.server.standby(Vec::new()).await.expect("a standby");
+    lab.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'").await;
+    let mut follower = PgConnection::connect(&standby.url("postgres")).await.expect("a session on it");
+    let mut running = start(&lab, "replay_lag = { slow = \"1s\", stop = \"5m\" }");
+    until_walked(&lab, &mut running, 100).await;
+
+    follower.execute("SELECT pg_wal_replay_pause()").await.expect("replay stands still");
+    until_it_holds(&lab).await;
+    running.until_said("replay lag").await;
+    assert_eq!(lab.text("SELECT state FROM howdah.run").await, "running", "it waits, and is not paused");
+    follower.execute("SELECT pg_wal_replay_resume()").await.expect("replay goes on");
+    until_it_goes_on(&lab, &mut running).await;
+
+    let ended = running.wait().expect_code(0);
+    let told = ended.events_of("governor");
+    assert!(told.iter().any(|text| text.contains("replay lag")), "{told:?}");
+    expect_each_row_once(&lab).await;
+    // A server that stops waits for the standbys that are connected.
+    drop(follower);
+    drop(standby);
 }

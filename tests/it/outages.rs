@@ -291,3 +291,30 @@ async fn a_run_that_is_told_to_stop_while_the_server_is_away_stops_and_can_be_re
     lab.howdah(&["resume", "--headless"]).run().expect_code(0);
     expect_rows_once(&lab).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_waited_out_under_the_breaker_and_each_row_changes_once() {
+    let lab = Lab::open().await;
+    let url = lab.url.clone();
+    // The server's own word for it, 53100, said by a trigger: no disk is filled in a test.
+    lab.sql(
+        "CREATE TABLE disk (is_full boolean NOT NULL); INSERT INTO disk VALUES (false);
+         CREATE FUNCTION write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF (SELECT is_full FROM disk) THEN
+                 RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+             END IF; RETURN NULL; END $$",
+    )
+    .await;
+    accounts(&lab).await;
+    lab.sql("CREATE TRIGGER write AFTER UPDATE ON accounts FOR EACH STATEMENT EXECUTE FUNCTION write()").await;
+    let plan = lab.plan("credit.toml", PLAN);
+    let mut running = lab.howdah(&["run", plan.to_str().expect("a path"), "--json"]).at(&url).start();
+    lab.until_walked(5000).await;
+    lab.sql("UPDATE disk SET is_full = true").await;
+    running.until_said("No space left on device").await;
+    running.until_said("breaker open").await;
+    lab.sql("UPDATE disk SET is_full = false").await;
+    until_it_goes_on(&lab, &mut running).await;
+    expect_breaker(&expect_survived(running));
+    expect_each_row_once(&lab).await;
+}

@@ -209,8 +209,8 @@ impl Worker {
             BatchError::Record(RecordError::Fenced) => {
                 // Either another driver has the run, or a commit whose answer was lost had come about after all.
                 let (bench, limit) = (&self.shared.bench, self.limit());
-                let asked = bench.recorder.segment(&mut line.connection, bench.index, segment);
-                let still_ours = matches!(tokio::time::timeout(limit, asked).await, Ok(Ok(Some(_))));
+                let asked = bench.recorder.is_ours(&mut line.connection);
+                let still_ours = matches!(tokio::time::timeout(limit, asked).await, Ok(Ok(true)));
                 self.keep(line, false);
                 if still_ours { StepError::Passing(Trouble::Transient, cause) } else { StepError::Failed(cause) }
             }
@@ -375,11 +375,16 @@ impl BatchWorker for Worker {
         let limit = self.limit();
         let found = async {
             self.bury(&mut line).await?;
-            match tokio::time::timeout(limit, bench.recorder.segment(&mut line.connection, bench.index, segment)).await
-            {
-                Ok(found) => found,
-                Err(_) => Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
+            let asked = bench.recorder.segment(&mut line.connection, bench.index, segment);
+            let found = match tokio::time::timeout(limit, asked).await {
+                Ok(found) => found?,
+                Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
+            };
+            // Not in the ledger although the run is ours: lost, with the split that had made it.
+            if found.is_none() && !bench.recorder.is_ours(&mut line.connection).await? {
+                return Err(RecordError::Fenced);
             }
+            Ok(found)
         };
         let found = match found.await {
             Ok(found) => found,
@@ -391,7 +396,7 @@ impl BatchWorker for Worker {
         };
         self.keep(line, false);
         self.scouted = None;
-        let Some(found) = found else { return Err(trouble::of_record(&RecordError::Fenced, &self.what())) };
+        let Some(found) = found else { return Ok(Recovered { vanished: true, ..Recovered::default() }) };
         let tally = (found.tally != segment.tally).then(|| found.tally.since(segment.tally));
         let aside = tally.map_or(0, |tally| tally.quarantined);
         self.shared.bench.set_aside.fetch_add(aside, Ordering::Relaxed);
@@ -400,7 +405,7 @@ impl BatchWorker for Worker {
             tracing::info!(segment = %found.no, "what was thought lost had been committed");
         }
         *segment = found;
-        Ok(Recovered { tally, split })
+        Ok(Recovered { tally, split, vanished: false })
     }
 
     async fn close(self: Box<Self>) {
