@@ -2,28 +2,29 @@
 //!
 //! A plain mutex guards it, and no await happens under it. Readers get immutable snapshots by `watch`.
 
+mod inner;
+mod pace;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::batch_size::BatchSize;
-use super::breaker::{Breaker, Change};
-use super::churn::Baseline;
-use super::clock::Clock;
-use super::news::describe;
-use super::ports::{Opened, Pulse, Reporter, StepPulse, Sweep};
-use super::turnstile::{Answer, Ended, Held, Rest, Ticket, Turnstile};
-use super::walk::{Step, Walk};
-use super::yard;
+use crate::engine::batch_size::BatchSize;
+use crate::engine::breaker::Breaker;
+use crate::engine::clock::Clock;
+use crate::engine::news::describe;
+use crate::engine::ports::{Opened, Pulse, Reporter, StepPulse, Sweep};
+use crate::engine::turnstile::{Held, Turnstile};
+use crate::engine::walk::{Step, Walk};
+use crate::engine::yard;
 use crate::run::snapshot::{Activity, EVENTS, Parts};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
 use crate::run::vitals::alert_changes;
-use crate::run::{
-    Event, EventKind, Level, Pace, RunState, Signal, SignalView, Snapshot, StepIndex, StepState, Tally, Vitals, human,
-};
+use crate::run::{Event, EventKind, Level, RunState, Signal, Snapshot, StepIndex, StepState, Vitals, human};
+use inner::Inner;
 
 /// A batch publishes at most this often; state changes always do.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -35,25 +36,6 @@ pub struct Board {
     snapshots: watch::Sender<Arc<Snapshot>>,
     events: broadcast::Sender<Event>,
     scribe: mpsc::Sender<Event>,
-}
-
-struct Inner {
-    snapshot: Snapshot,
-    run_watch: Stopwatch,
-    step_watch: Stopwatch,
-    step: Option<usize>,
-    walk: Option<Walk>,
-    statement: Option<Activity>,
-    turnstile: Turnstile,
-    /// The governor's signals, as they were last read.
-    signals: Vec<SignalView>,
-    /// The most workers that the operator wants, and that the connections allow.
-    most_workers: (u32, u32),
-    /// What the running step's table had been through when it began.
-    baseline: Option<Baseline>,
-    /// The time that batches aim at, where an operator has changed it.
-    target: Option<Duration>,
-    published: Duration,
 }
 
 impl Board {
@@ -278,175 +260,6 @@ impl Board {
         self.publish();
     }
 
-    /// Asks for `worker` whether it may open a batch; one that is `hurt` wants to recover first.
-    pub fn admit(&self, worker: u32, hurt: bool) -> Answer {
-        let now = self.clock.elapsed();
-        let mut inner = self.lock();
-        match inner.snapshot.state {
-            RunState::Running => {}
-            RunState::Starting
-            | RunState::Pausing { .. }
-            | RunState::Paused { .. }
-            | RunState::Resuming { .. }
-            | RunState::Stopping { .. }
-            | RunState::Stopped { .. }
-            | RunState::Failed { .. }
-            | RunState::Done { .. } => return Answer::Later(None),
-        }
-        inner.count(now, self.clock.utc());
-        let answer = inner.turnstile.admit(worker, hurt, now);
-        inner.count(now, self.clock.utc());
-        drop(inner);
-        if matches!(answer, Answer::Open(Ticket { trial: true, .. })) {
-            self.breaker_changed(Some(&Change::HalfOpened));
-        }
-        answer
-    }
-
-    /// A worker's batch is closed.
-    pub fn close(&self, ticket: Ticket, ended: &Ended) {
-        let now = self.clock.elapsed();
-        let mut inner = self.lock();
-        inner.count(now, self.clock.utc());
-        let change = inner.turnstile.close(ticket, ended, now);
-        inner.count(now, self.clock.utc());
-        let waits_for_edge = matches!(inner.snapshot.state, RunState::Pausing { .. } | RunState::Stopping { .. })
-            && inner.turnstile.open() == 0;
-        drop(inner);
-        self.breaker_changed(change.as_ref());
-        if waits_for_edge {
-            self.publish();
-        }
-    }
-
-    fn breaker_changed(&self, change: Option<&Change>) {
-        if let Some(change) = change {
-            let (level, text) = change.describe();
-            self.event(level, EventKind::Breaker, text);
-            self.publish();
-        }
-    }
-
-    /// A worker rests before it asks again.
-    pub fn rest(&self, worker: u32, rest: Rest) {
-        let mut inner = self.lock();
-        inner.turnstile.rest(worker, rest);
-        inner.count(self.clock.elapsed(), self.clock.utc());
-    }
-
-    /// A worker has come, or is gone.
-    pub fn presence(&self, worker: u32, here: bool) {
-        let mut inner = self.lock();
-        inner.turnstile.presence(worker, here);
-        inner.count(self.clock.elapsed(), self.clock.utc());
-    }
-
-    /// A batch is going to be tried again, which is not worth a line.
-    pub fn counted_retry(&self) {
-        if let Some(view) = self.lock().view() {
-            view.retries += 1;
-        }
-    }
-
-    /// A batch is going to be tried again.
-    pub fn retried(&self, level: Level, text: String) {
-        self.counted_retry();
-        self.event(level, EventKind::Retried, text);
-        self.publish();
-    }
-
-    /// Takes over what the governor says.
-    pub fn govern(&self, wanted: u32, held: Option<Held>, signals: Vec<SignalView>) {
-        let (now, utc) = (self.clock.elapsed(), self.clock.utc());
-        let mut inner = self.lock();
-        inner.count(now, utc);
-        let most = inner.most_workers.0;
-        let before = inner.turnstile.held().filter(|held| !held.is_first()).cloned();
-        let workers = inner.turnstile.workers().0;
-        inner.turnstile.govern(wanted, most, held.clone());
-        inner.signals = signals;
-        inner.count(now, utc);
-        let moves = before.as_ref().map(|held| &held.key) != held.as_ref().map(|held| &held.key) || workers != wanted;
-        let tells = inner.can_hold_still();
-        drop(inner);
-        match (before, held) {
-            (None, Some(held)) if tells => {
-                self.event(Level::Warning, EventKind::Governor, format!("batches wait: {}", held.reason));
-            }
-            (Some(before), None) if tells => {
-                self.event(Level::Info, EventKind::Governor, format!("batches go on: {} is over", before.key));
-            }
-            _ => {}
-        }
-        if moves {
-            self.publish();
-        }
-    }
-
-    /// Whether a pause by the governor can come about soon: between batches or between steps, but not within a statement,
-    /// which goes on to its end.
-    #[must_use]
-    pub fn can_hold_still(&self) -> bool {
-        self.lock().can_hold_still()
-    }
-
-    /// What holds every batch back, by the governor.
-    #[must_use]
-    pub fn held(&self) -> Option<Held> {
-        self.lock().turnstile.held().cloned()
-    }
-
-    /// Workers that may be at work now.
-    #[must_use]
-    pub fn wanted_workers(&self) -> u32 {
-        self.lock().turnstile.workers().0
-    }
-
-    /// The most workers that the operator wants.
-    #[must_use]
-    pub fn most_workers(&self) -> u32 {
-        self.lock().most_workers.0
-    }
-
-    /// One worker more, or less, as the operator wants.
-    pub fn set_workers(&self, more: bool) {
-        let mut inner = self.lock();
-        let (most, limit) = inner.most_workers;
-        let next = if more { most + 1 } else { most.saturating_sub(1) };
-        let text = if (1..=limit).contains(&next) {
-            inner.most_workers.0 = next;
-            let (wanted, _) = inner.turnstile.workers();
-            let held = inner.turnstile.held().cloned();
-            // What the governor has taken away stays away; else the change is seen at once.
-            let wanted = if more && wanted == most { next } else { wanted.min(next) };
-            inner.turnstile.govern(wanted, next, held);
-            format!("at most {next} workers now")
-        } else if more {
-            format!("no more than {limit} workers: `database.pool.max` allows no more connections")
-        } else {
-            "one worker is the least; pause to hold still".to_owned()
-        };
-        drop(inner);
-        self.event(Level::Info, EventKind::StateChanged, text);
-        self.publish();
-    }
-
-    /// Closes the breaker by hand.
-    pub fn close_breaker(&self) {
-        let change = self.lock().turnstile.force_close();
-        if change.is_none() {
-            self.event(Level::Info, EventKind::Breaker, "the breaker is closed already".to_owned());
-        }
-        self.breaker_changed(change.as_ref());
-        self.publish();
-    }
-
-    /// Rows set aside in percent of rows walked in the running step, and both counts.
-    #[must_use]
-    pub fn set_aside(&self) -> (u64, u64) {
-        self.lock().view().map_or((0, 0), |view| (view.quarantined, view.rows_walked))
-    }
-
     /// A note of a clean-up or of another step that is not on the list.
     pub fn outcome(&self, step: StepIndex, outcome: String) {
         if let Some(view) = self.lock().snapshot.steps.get_mut(step.as_usize()) {
@@ -557,75 +370,6 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn can_hold_still(&self) -> bool {
-        self.statement.is_none() && (self.walk.is_some() || self.step.is_none())
-    }
-
-    /// The running step's.
-    fn view(&mut self) -> Option<&mut crate::run::StepView> {
-        self.step.and_then(|index| self.snapshot.steps.get_mut(index))
-    }
-
-    fn set_tally(&mut self, tally: Tally) {
-        if let Some(view) = self.view() {
-            view.rows_walked = tally.walked;
-            view.rows_changed = tally.changed;
-            view.batches = tally.batches;
-            view.quarantined = tally.quarantined;
-        }
-    }
-
-    /// Adds up the time that is lost to waiting.
-    fn count(&mut self, now: Duration, utc: DateTime<Utc>) {
-        let running = self.snapshot.state == RunState::Running;
-        self.turnstile.count(now, utc, running);
-    }
-
-    /// What the step has done to its table, by the statistics.
-    fn churn(&mut self, vitals: &Vitals) {
-        let Some(table) = self.walk.as_ref().and_then(Walk::table) else { return };
-        let Some(now) = Baseline::of(vitals, table) else { return };
-        let earlier = *self.baseline.get_or_insert(now);
-        let churn = now.since(earlier);
-        if let Some(view) = self.view() {
-            view.churn = Some(churn);
-        }
-    }
-
-    /// Derives what depends on time.
-    fn refresh(&mut self, now: DateTime<Utc>, elapsed: Duration) {
-        self.count(elapsed, now);
-        self.snapshot.now = now;
-        self.snapshot.spent = self.run_watch.spent(elapsed);
-        let (spent, waited) = (self.step_watch.spent(elapsed), self.turnstile.step_waited());
-        if let Some(view) = self.view() {
-            view.spent = spent;
-            view.waited = waited;
-        }
-        let (wanted, most) = self.turnstile.workers();
-        let hold = if self.snapshot.state.is_over() { None } else { self.turnstile.hold(elapsed, now) };
-        let moving = self.snapshot.state.is_working() && hold.is_none();
-        self.snapshot.pace = Pace {
-            workers: self.turnstile.present(),
-            wanted,
-            most,
-            hold,
-            signals: self.signals.clone(),
-            breaker: self.turnstile.breaker(elapsed, now),
-            waited: self.turnstile.waited(),
-        };
-        self.snapshot.activity = match (&self.statement, &self.walk) {
-            (Some(statement), _) => statement.clone(),
-            (None, Some(walk)) => Activity::Batches(walk.activity(spent.worked, moving)),
-            (None, None) => Activity::Idle,
-        };
-        if let Some(walk) = &self.walk {
-            self.snapshot.rate_series.clone_from(walk.series());
-        }
     }
 }
 
