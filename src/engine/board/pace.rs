@@ -89,7 +89,7 @@ impl Board {
         let mut inner = self.lock();
         inner.count(now, utc);
         let most = inner.most_workers.0;
-        let before = inner.turnstile.held().filter(|held| !held.is_first()).cloned();
+        let before = inner.turnstile.held().cloned();
         let workers = inner.turnstile.workers().0;
         inner.turnstile.govern(wanted, most, held.clone());
         inner.signals = signals;
@@ -97,7 +97,7 @@ impl Board {
         let moves = before.as_ref().map(|held| &held.key) != held.as_ref().map(|held| &held.key) || workers != wanted;
         let tells = inner.can_hold_still();
         drop(inner);
-        match (before, held) {
+        match (before.filter(|held| !held.is_first()), held) {
             (None, Some(held)) if tells => {
                 self.event(Level::Warning, EventKind::Governor, format!("batches wait: {}", held.reason));
             }

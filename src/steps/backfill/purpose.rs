@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::{Action, Part, Ready};
 use crate::engine::ports::StepError;
@@ -79,6 +79,7 @@ pub(in crate::steps) async fn ready(
             let log = UndoLog::of(run, step, name, backfill, &table, source)?
                 .ok_or_else(|| Cause::bug("a step without an undo log is to be taken back by it"))?;
             let part = log.part(connection).await.map_err(failed)?.ok_or_else(|| gone(&what, &log))?;
+            index(connection, &log).await.map_err(failed)?;
             parts.push((Action::Revert(UndoSql::new(log, &table)?), part));
         }
         Purpose::RevertBySql { .. } => {
@@ -96,6 +97,14 @@ pub(in crate::steps) async fn ready(
         looked_at.push(Arc::new(Part { action, keys, first }));
     }
     Ok(Ready { table, parts: looked_at })
+}
+
+/// Makes the log's index, however long that takes: nobody else reads or writes the log.
+async fn index(connection: &mut PgConnection, log: &UndoLog) -> Result<(), sqlx::Error> {
+    let mut tx = connection.begin().await?;
+    tx.execute("SET LOCAL statement_timeout = 0").await?;
+    sqlx::query(AssertSqlSafe(log.index())).persistent(false).execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 fn gone(what: &str, log: &UndoLog) -> Cause {

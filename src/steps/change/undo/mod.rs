@@ -87,11 +87,22 @@ impl UndoLog {
         let keys = (1..).zip(&self.keys).map(|(n, column)| format!("k{n} {}, ", column.type_name));
         let values = (1..).zip(&self.columns).map(|(n, column)| format!("o{n} {0}, n{n} {0}, ", column.type_name));
         format!(
-            "CREATE TABLE IF NOT EXISTS {} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, part text NOT NULL, \
+            "CREATE TABLE IF NOT EXISTS {} (seq bigint GENERATED ALWAYS AS IDENTITY, part text NOT NULL, \
              {}{}kept_at timestamptz)",
             self.quoted(),
             keys.collect::<String>(),
             values.collect::<String>()
+        )
+    }
+
+    /// Makes the index that the log is walked back by, where it is not there yet. Made only then: to keep it up while the
+    /// log is written would cost every batch.
+    #[must_use]
+    pub fn index(&self) -> String {
+        format!(
+            "CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} (seq)",
+            ident::quote(&format!("{}_seq", self.name)),
+            self.quoted()
         )
     }
 
@@ -162,7 +173,7 @@ mod tests {
         let log = log(&users()).expect("a log").expect("is kept");
         assert_eq!(
             log.create(),
-            "CREATE TABLE IF NOT EXISTS \"howdah\".\"undo_00000000_1\" (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+            "CREATE TABLE IF NOT EXISTS \"howdah\".\"undo_00000000_1\" (seq bigint GENERATED ALWAYS AS IDENTITY, \
              part text NOT NULL, k1 bigint, o1 text, n1 text, kept_at timestamptz)"
         );
     }
