@@ -26,9 +26,17 @@
 //!                       +--- Snapshot (watch) -+--> Event (broadcast): log, headless output, ledger
 //! ```
 //!
-//! [`engine::worker`] asks the [`engine::batch_size`] for a number of rows and the step for a batch of them. The step opens
-//! a transaction, finds the boundary's key, changes the rows up to it, moves the segment's cursor in
-//! [`ledger::record`], and commits. What a crash leaves is all of that or none of it.
+//! [`engine::pool`] runs as many workers as are wanted over the segments in the [`engine::yard`]. A worker passes the
+//! [`engine::turnstile`] (run's state, governor, breaker, number of workers), asks [`engine::batch_size`] for a number of rows
+//! and the step for a batch of them. The step opens a transaction, finds the boundary's key, changes the rows up to it, moves
+//! the segment's cursor in [`ledger::record`], and commits. What a crash leaves is all of that or none of it.
+//!
+//! A batch that fails is classed by its SQLSTATE in one table ([`postgres::sqlstate`]). What passes goes back through the
+//! turnstile after a rest, and the worker first *recovers*: a connection that works, the backend that was left behind ended,
+//! the segment as the ledger has it (a commit whose answer was lost may have come about). Wrong rows are halved down to and set
+//! aside in the batch's own transaction. A segment is split only by the worker that walks it, between two batches.
+//!
+//! A run that takes another back ([`cli::undoing`]) is a run like any other: its steps walk undo logs, newest first.
 //!
 //! # Invariants, as absences
 //!
@@ -37,8 +45,10 @@
 //! - Nothing but `console::terminal` writes to the terminal while a console is open.
 //! - No change of a backfill commits without its cursor, and no cursor without its epoch: a driver that was replaced is
 //!   refused by the `WHERE` of its own record.
-//! - No future that is inside a transaction is dropped. A run stops by message, at a batch's edge; a long statement is
-//!   cancelled by asking the server.
+//! - No future that is inside a transaction is dropped and its connection used again. A run stops by message, at a batch's
+//!   edge; a long statement is cancelled by asking the server. Only a deadline on a round trip gives a connection up, with all
+//!   that is on it.
+//! - No batch opens before the governor has read its signals once, and none while one with a limit cannot be read.
 //! - No identifier is quoted but by [`postgres::ident::quote`]; no text from outside is shown but through
 //!   [`run::text::clean`]; no password is printed: addresses are shown by [`postgres::dsn::Target::label`].
 //!
@@ -51,6 +61,11 @@
 //! - The console reads keys by a thread of its own and not by crossterm's `EventStream`, which spins on a terminal that hung up.
 //! - A batch's boundary is looked for while the batch before it is being changed, on a second connection. It is still an
 //!   ordered, explicit key, and the change is still by range in one transaction with its cursor.
+//! - A lock that another session holds (55P03), a lack of resources (53xxx) and a lost connection do not use up a batch's
+//!   attempts: they are waited out. A trigger's own refusal (P0001) counts as wrong data.
+//! - The breaker is a pure state machine of our own, so that it can be tested by values and closed by hand.
+//! - `control` is used in the place of `url`: howdah needs sessions of its own everywhere.
+//! - An undo log compares rows byte by byte, and is indexed only when it is walked back.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
 pub mod cli;

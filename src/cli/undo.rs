@@ -36,8 +36,10 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let address = given.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     let mut connection = opening::look(&target).await?;
-    let undone = open::find(&mut connection, args.run.as_ref(), false).await?;
+    // What has no run yet says so, before anything is made.
+    let found = open::find(&mut connection, args.run.as_ref(), false).await?;
     migrate::migrate(&mut connection).await?;
+    let undone = if args.run.is_some() { found } else { open::newest_of_a_plan(&mut connection).await? };
     let plan = match given {
         Some(plan) => plan,
         None => opening::find_plan(&mut connection, undone, global.database.as_deref(), &mut Vec::new()).await?,

@@ -186,6 +186,20 @@ async fn give_up(tx: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// The newest run that does not itself take another back.
+///
+/// # Errors
+/// There is none.
+pub async fn newest_of_a_plan(connection: &mut PgConnection) -> Result<RunId, Cause> {
+    let failed = |e: sqlx::Error| error::cause("looking the run up", &e);
+    let found: Option<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM howdah.run WHERE undoes IS NULL ORDER BY created_at DESC LIMIT 1")
+            .fetch_optional(connection)
+            .await
+            .map_err(failed)?;
+    found.map(RunId).ok_or_else(|| Cause::usage("there is no run here to take back").hint("list them: howdah status"))
+}
+
 /// What a run takes back: another run, and the one step of it where not all are meant.
 ///
 /// # Errors

@@ -167,6 +167,8 @@ fn part_sql(log: &UndoLog, part: &Part) -> Result<PartSql, Cause> {
         list(&|(_, column, type_name)| format!("howdah_t.{column}::{type_name}")),
         list(&|(n, ..)| format!("h.n{n}"))
     );
+    // NOT IN is hashed. An anti-join is planned for the one row that a CTE is thought to hold, and then takes the square of
+    // the batch; `seq` is never NULL.
     let sql = |from: bool| {
         format!(
             "WITH howdah_log AS MATERIALIZED (\
@@ -175,7 +177,7 @@ fn part_sql(log: &UndoLog, part: &Part) -> Result<PartSql, Cause> {
              reverted AS (UPDATE {table} AS howdah_t SET {set} FROM howdah_log AS h \
                  WHERE h.nth = $3 AND {same} AND {unchanged} RETURNING h.seq), \
              kept AS (UPDATE {log} AS l SET kept_at = now() FROM howdah_log AS h WHERE l.seq = h.seq AND h.nth = $3 \
-                 AND NOT EXISTS (SELECT FROM reverted AS r WHERE r.seq = h.seq) RETURNING l.seq) \
+                 AND h.seq NOT IN (SELECT r.seq FROM reverted AS r) RETURNING l.seq) \
              SELECT (SELECT count(*) FROM reverted), (SELECT count(*) FROM kept), \
                     (SELECT count(*) FROM howdah_log WHERE nth > $3)",
             log = log.quoted(),
