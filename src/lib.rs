@@ -9,9 +9,9 @@
 //! | --- | --- |
 //! | [`run`] | what a run *is*: ids, states, commands, events, snapshots, progress, timers, the report. Pure |
 //! | [`plan`] | the plan file: read, checked, with the place of every mistake |
-//! | [`engine`] | runs a plan: steps in order, batches in segments, states, pace. Knows no database; defines the traits ([`engine::ports`]) |
-//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `verify` |
-//! | [`postgres`] | connecting, quoting, keys, error classes, catalog, statistics |
+//! | [`engine`] | runs a plan: steps in order, workers over segments, states, governor, breaker, retries. Knows no database; defines the traits ([`engine::ports`]) |
+//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `verify`; keyspace, undo, quarantine, the governor's gauges |
+//! | [`postgres`] | connecting, quoting, keys and walks, error classes, catalog, statistics, signals |
 //! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
 //! | [`monitor`] | samples the host, the process and the database; alerts |
 //! | [`console`] | the terminal UI: draws snapshots, turns keys into commands |
@@ -64,6 +64,11 @@
 //! - A lock that another session holds (55P03), a lack of resources (53xxx) and a lost connection do not use up a batch's
 //!   attempts: they are waited out. A trigger's own refusal (P0001) counts as wrong data.
 //! - The breaker is a pure state machine of our own, so that it can be tested by values and closed by hand.
+//! - What is not a batch (a statement, the plan of a sweep, the count at the end) is waited out without the breaker: it is
+//!   one thing, tried again with its own delays.
+//! - Dead rows hold a run back only where `vacuum` says what is to be done about them; a signal without limits is not read.
+//! - An undo goes segment by segment where a log holds a row more than once.
+//! - SIGTERM ends with exit code 3, as everything that can be resumed.
 //! - `control` is used in the place of `url`: howdah needs sessions of its own everywhere.
 //! - An undo log compares rows byte by byte, and is indexed only when it is walked back.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.

@@ -122,7 +122,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let most_workers = most_workers(plan.database.pool_max);
     let workers = plan.limits.workers.clamp(1, most_workers);
     let shape = PoolShape {
-        max: plan.database.pool_max.saturating_sub(2 * workers).max(4),
+        max: plan.database.pool_max.saturating_sub(2 * most_workers).max(4),
         idle: plan.database.pool_idle,
         connect: plan.database.pool_connect,
         session: Session {

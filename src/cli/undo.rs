@@ -61,7 +61,7 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     }
     if !confirmed(&question, args.yes)? {
         say::err("nothing was changed");
-        return Ok(Exit::Resumable);
+        return Ok(Exit::Failed);
     }
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
@@ -113,6 +113,23 @@ async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args:
         return Err(Cause::usage(format!("run {} is being driven at this moment", run.short()))
             .hint("stop it first: q in its console, or SIGTERM"));
     }
+    for (other, state, _) in open::undone_by(connection, run).await.map_err(failed)? {
+        if state != "done" {
+            return Err(Cause::usage(format!(
+                "run {} is being taken back by run {}, which is {state}: it needs the undo log",
+                run.short(),
+                other.short()
+            ))
+            .hint(format!("go on with that: howdah resume {}", other.short())));
+        }
+    }
+    if !open::is_ended(connection, run).await.map_err(failed)? {
+        return Err(Cause::usage(format!(
+            "run {} is not at its end: resumed, it would go on with the log",
+            run.short()
+        ))
+        .hint(format!("finish it, or take it back: howdah resume {0}, howdah undo {0}", run.short())));
+    }
     let mut logs = Vec::new();
     for (index, step) in (0..).map(StepIndex).zip(&plan.steps) {
         let StepKind::Backfill(backfill) = &step.kind else { continue };
@@ -138,7 +155,7 @@ async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args:
     );
     if !confirmed(&question, args.yes)? {
         say::err("nothing was dropped");
-        return Ok(Exit::Resumable);
+        return Ok(Exit::Failed);
     }
     for (step, log) in logs {
         sqlx::query(AssertSqlSafe(log.drop())).persistent(false).execute(&mut *connection).await.map_err(failed)?;

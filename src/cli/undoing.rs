@@ -46,6 +46,13 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
     let before = open::undone_by(connection, undo.run).await.map_err(failed)?;
     let undone = |name: &str| before.iter().any(|(_, state, step)| state == "done" && step.as_deref() == Some(name));
     let records = open::steps(connection, undo.run).await.map_err(failed)?;
+    let names = |steps: &mut dyn Iterator<Item = &str>| steps.collect::<Vec<_>>().join(", ");
+    let now = names(&mut plan.steps.iter().map(|step| step.name.as_str()));
+    let then = names(&mut records.iter().map(|record| record.view.name.as_str()));
+    if now != then {
+        return Err(Cause::usage(format!("the plan has other steps than when the run began: {now} now, {then} then"))
+            .hint("give the plan as it was: --plan FILE"));
+    }
     let mut way = WayBack { steps: Vec::new(), notices: Vec::new() };
     let mut found = undo.step.is_none();
     let steps: Vec<_> = (0..).map(StepIndex).zip(&plan.steps).zip(&records).collect();

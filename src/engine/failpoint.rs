@@ -4,7 +4,7 @@
 //! The variable holds `name=action@n;...`: at the `n`-th time (default 1) that `name` is reached, `kill` sends SIGKILL to
 //! this process, `panic` panics, `sleep` holds still for a minute.
 
-/// Every name that [`hit`] is called with; the crash tests walk this list.
+/// The names that every run of batches passes; the crash tests walk this list.
 pub const ALL: [&str; 16] = [
     "run.created",
     "run.begun",
@@ -26,6 +26,9 @@ pub const ALL: [&str; 16] = [
 
 /// The same of `howdah quarantine retry`, for each row.
 pub const RETRY: [&str; 4] = ["retry.claimed", "retry.changed", "retry.recorded", "retry.committed"];
+
+/// The names that only a run passes whose segments are split.
+pub const SPLIT: [&str; 2] = ["split.recorded", "segment.split"];
 
 /// Marks the instant `name`.
 #[inline]

@@ -129,7 +129,8 @@ impl Turnstile {
 
     /// Asks for `worker`, numbered from 0. `hurt`: its connection is broken, and it wants to recover first.
     pub fn admit(&mut self, worker: u32, hurt: bool, now: Duration) -> Answer {
-        if worker >= self.wanted {
+        // One whose last commit may or may not have come about finds that out first: nobody else could.
+        if worker >= self.wanted && !hurt {
             return Answer::Leave;
         }
         if let Some(rest) = self.rests.get(&worker) {

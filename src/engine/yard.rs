@@ -193,12 +193,6 @@ impl Yard {
         Parts { done: self.done_count, all: self.done_count + u32::try_from(open).unwrap_or(u32::MAX) }
     }
 
-    /// Whether there is something to be taken, or shared.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// Whether every segment is done.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -186,6 +186,17 @@ async fn give_up(tx: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Whether a run is done, or can never go on.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_ended(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT state IN ('done', 'superseded') FROM howdah.run WHERE id = $1")
+        .bind(run.0)
+        .fetch_one(connection)
+        .await
+}
+
 /// The newest run that does not itself take another back.
 ///
 /// # Errors

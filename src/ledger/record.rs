@@ -29,6 +29,18 @@ fn one(done: &sqlx::postgres::PgQueryResult) -> Result<(), RecordError> {
 }
 
 impl PostgresRecorder {
+    /// One row was written; or none, because it had been before; or none, because the run is another driver's.
+    async fn one_or_already(
+        &self,
+        tx: &mut PgConnection,
+        done: &sqlx::postgres::PgQueryResult,
+    ) -> Result<(), RecordError> {
+        match one(done) {
+            Err(RecordError::Fenced) if self.is_ours(tx).await? => Err(RecordError::Already),
+            other => other,
+        }
+    }
+
     async fn insert(&self, tx: &mut PgConnection, step: StepIndex, segment: &Segment) -> Result<(), RecordError> {
         sqlx::query(
             "INSERT INTO howdah.segment (run, step, sweep, segment, lower_key, upper_key, done, epoch, part) \
@@ -64,7 +76,7 @@ impl Recorder for PostgresRecorder {
                     still_matching = still_matching + $10, batches = batches + $11, \
                     quarantined = quarantined + $13, updated_at = now() \
              WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 AND NOT done \
-               AND cursor_key IS NOT DISTINCT FROM $12",
+               AND cursor_key IS NOT DISTINCT FROM $12 AND upper_key IS NOT DISTINCT FROM $14",
         )
         .bind(self.run.0)
         .bind(number(step.0))
@@ -79,6 +91,7 @@ impl Recorder for PostgresRecorder {
         .bind(rows(advance.tally.batches))
         .bind(&segment.cursor)
         .bind(rows(advance.tally.quarantined))
+        .bind(&segment.upper)
         .execute(tx)
         .await?;
         one(&done)
@@ -300,15 +313,15 @@ impl Recorder for PostgresRecorder {
     ) -> Result<(), RecordError> {
         let done = sqlx::query(
             "UPDATE howdah.step s SET state = 'done', finished_at = now(), outcome = $4 \
-             WHERE run = $1 AND step = $2 AND epoch = $3",
+             WHERE run = $1 AND step = $2 AND epoch = $3 AND state <> 'done'",
         )
         .bind(self.run.0)
         .bind(number(step.0))
         .bind(self.epoch)
         .bind(outcome)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
-        one(&done)
+        self.one_or_already(tx, &done).await
     }
 
     async fn is_done(
@@ -328,13 +341,13 @@ impl Recorder for PostgresRecorder {
     }
 
     async fn step_cleaned(&self, tx: &mut PgConnection, step: StepIndex) -> Result<(), RecordError> {
-        let done = sqlx::query("UPDATE howdah.step SET cleaned_at = now() WHERE run = $1 AND step = $2 AND epoch = $3")
+        let done = sqlx::query("UPDATE howdah.step SET cleaned_at = now() WHERE run = $1 AND step = $2 AND epoch = $3 AND cleaned_at IS NULL")
             .bind(self.run.0)
             .bind(number(step.0))
             .bind(self.epoch)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
-        one(&done)
+        self.one_or_already(tx, &done).await
     }
 }
 

@@ -119,7 +119,7 @@ pub struct Threshold<T> {
     pub stop: Option<T>,
 }
 
-/// The limits of the governor's signals; a signal without limits is shown where it costs nothing, and does nothing.
+/// The limits of the governor's signals; a signal without limits is not read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Signals {
     /// How far the slowest standby is behind. Default: slow 5 s, stop 60 s.

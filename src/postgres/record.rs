@@ -11,6 +11,10 @@ pub enum RecordError {
     /// Another driver has taken the run over.
     #[error("another driver has taken this run over")]
     Fenced,
+    /// It stands in the ledger already: a commit whose answer was lost had come about. Whatever else the transaction did must
+    /// not be done twice.
+    #[error("it is written down already")]
+    Already,
     /// The database's or the driver's error.
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
@@ -23,6 +27,8 @@ impl RecordError {
         match self {
             Self::Fenced => Cause::new(format!("{what}: another driver has taken this run over"))
                 .hint("look who drives it now: howdah status"),
+            Self::Already => Cause::new(format!("{what}: it is written down already"))
+                .hint("a commit whose answer was lost had come about; resume the run"),
             Self::Sql(error) => super::error::cause(&format!("{what}: writing the ledger"), error),
         }
     }

@@ -11,6 +11,7 @@ use self::gauges::CurrentTable;
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::postgres::connect::Connector;
+use crate::postgres::deadline::within;
 use crate::postgres::record::{RecordError, Recorder};
 use crate::postgres::session;
 use crate::run::{RunId, StepIndex};
@@ -79,11 +80,17 @@ impl Workbench {
     /// # Errors
     /// The ledger cannot be written, or another driver has taken the run over.
     pub async fn step_done(&self, outcome: Option<&str>) -> Result<(), StepError> {
+        let limit = self.deadline();
         let write = async {
-            let mut tx = self.pool.begin_with(session::DURABLE).await?;
-            self.recorder.step_done(&mut tx, self.index, outcome).await?;
-            tx.commit().await?;
-            Ok::<(), RecordError>(())
+            let mut tx = within(limit, self.pool.begin_with(session::DURABLE)).await?;
+            match tokio::time::timeout(limit, self.recorder.step_done(&mut tx, self.index, outcome)).await {
+                Ok(Ok(())) => {}
+                // A commit whose answer was lost had come about.
+                Ok(Err(RecordError::Already)) => return Ok(()),
+                Ok(Err(other)) => return Err(other),
+                Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
+            }
+            Ok(within(limit, tx.commit()).await?)
         };
         write.await.map_err(|e| trouble::of_record(&e, &self.what()))
     }
@@ -151,7 +158,10 @@ pub fn body(bench: Workbench, task: &Task) -> StepBody {
         Task::Plan(StepKind::Backfill(backfill)) => {
             StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), Purpose::Change)))
         }
-        Task::Down(sql) => once(Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None }, bench),
+        Task::Down(sql) => {
+            let down = Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None };
+            StepBody::Once(Arc::new(statement::StatementStep::taking_back(bench, down)))
+        }
         Task::Revert { backfill, purpose } => {
             StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), *purpose)))
         }

@@ -97,7 +97,9 @@ impl Mender {
             return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
         };
         let named = backfill::Named { run, step: index, name: &step.name, source: &plan.source };
-        let ready = backfill::ready(connection, &named, backfill, Purpose::Change).await.map_err(final_cause)?;
+        let ready = backfill::ready(connection, &named, backfill, Purpose::Change, backfill::Log::IfThere)
+            .await
+            .map_err(final_cause)?;
         Ok(Self {
             what,
             ready,
@@ -236,7 +238,7 @@ impl Mender {
             match record.await {
                 Ok(value) => Ok(Ok(value)),
                 Err(RecordError::Sql(e)) => Err(e),
-                Err(RecordError::Fenced) => Ok(Err(RecordError::Fenced)),
+                Err(other @ (RecordError::Fenced | RecordError::Already)) => Ok(Err(other)),
             }
         };
         within(self.limit, answer).await?.map_err(BatchError::Record)
@@ -246,7 +248,7 @@ impl Mender {
         let cause = failure.cause(&self.what, &self.source);
         let passing = match failure {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => trouble::of(e),
-            BatchError::Record(RecordError::Fenced) | BatchError::Plan(_) => None,
+            BatchError::Record(RecordError::Fenced | RecordError::Already) | BatchError::Plan(_) => None,
         };
         StepError::of(passing, cause)
     }

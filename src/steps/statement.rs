@@ -25,6 +25,8 @@ use crate::run::{Cause, Level, human};
 pub struct StatementStep {
     bench: Workbench,
     statement: Statement,
+    /// Whether it takes something back: what is not there any more is then taken back already.
+    takes_back: bool,
     /// Whether this driver has begun it: its commit may have come about although the answer was lost.
     begun: AtomicBool,
 }
@@ -41,7 +43,13 @@ impl StatementStep {
     /// A step that is ready to run.
     #[must_use]
     pub fn new(bench: Workbench, statement: Statement) -> Self {
-        Self { bench, statement, begun: AtomicBool::new(false) }
+        Self { bench, statement, takes_back: false, begun: AtomicBool::new(false) }
+    }
+
+    /// A step that takes back what a statement of another run has done.
+    #[must_use]
+    pub fn taking_back(bench: Workbench, statement: Statement) -> Self {
+        Self { takes_back: true, ..Self::new(bench, statement) }
     }
 
     fn explain(&self, label: &str, sql: &Sql, failure: &sqlx::Error) -> Cause {
@@ -90,7 +98,8 @@ impl StatementStep {
         let done = match waited {
             Ok(done) => done,
             Err(interrupted) => {
-                drop(tx.rollback().await);
+                // Over a network that has lost it, nothing is answered: the connection is dropped, and the transaction with it.
+                drop(tokio::time::timeout(Duration::from_secs(2), tx.rollback()).await);
                 return Err(interrupted);
             }
         };
@@ -103,6 +112,11 @@ impl StatementStep {
         match recorded {
             Ok(()) => tx.commit().await.map_err(Interrupted::Failed)?,
             Err(RecordError::Sql(e)) => return Err(Interrupted::Failed(e)),
+            // Done before, unnoticed: what was done here once more is rolled back.
+            Err(RecordError::Already) => {
+                drop(tokio::time::timeout(Duration::from_secs(2), tx.rollback()).await);
+                return Ok(Ended::Recorded(done.rows_affected()));
+            }
             Err(fenced @ RecordError::Fenced) => {
                 return Err(Interrupted::Failed(sqlx::Error::Protocol(fenced.to_string())));
             }
@@ -191,7 +205,11 @@ impl StatementStep {
     async fn cleaned(&self) -> Result<(), StepError> {
         let write = async {
             let mut tx = self.bench.pool.begin_with(session::DURABLE).await?;
-            self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await?;
+            match self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await {
+                // A commit whose answer was lost had come about.
+                Ok(()) | Err(RecordError::Already) => {}
+                Err(other) => return Err(other),
+            }
             tx.commit().await?;
             Ok::<(), RecordError>(())
         };
@@ -236,13 +254,25 @@ impl Once for StatementStep {
             self.bench.step_done(Some(&outcome)).await?;
             return Ok(Some(outcome));
         }
-        self.begun.store(true, Ordering::Relaxed);
-        match self.run(context, "statement", sql, Purpose::Step).await? {
-            Ended::Recorded(affected) => {
+        let again = self.begun.swap(true, Ordering::Relaxed) || self.bench.begun_before;
+        match self.run(context, "statement", sql, Purpose::Step).await {
+            // Gone already: a crash came between the statement and its record.
+            Err(StepError::Failed(cause))
+                if self.takes_back
+                    && again
+                    && tokens::refuses_transaction(&sql.text)
+                    && cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) =>
+            {
+                let outcome = Some("taken back already".to_owned());
+                self.bench.step_done(outcome.as_deref()).await?;
+                Ok(outcome)
+            }
+            Err(other) => Err(other),
+            Ok(Ended::Recorded(affected)) => {
                 failpoint::hit("statement.recorded");
                 Ok(rows(affected))
             }
-            Ended::Unrecorded(affected) => {
+            Ok(Ended::Unrecorded(affected)) => {
                 let outcome = rows(affected);
                 self.bench.step_done(outcome.as_deref()).await?;
                 failpoint::hit("statement.recorded");

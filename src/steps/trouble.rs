@@ -17,7 +17,7 @@ pub fn step_error(failure: &sqlx::Error, cause: Cause) -> StepError {
 pub fn of_record(failure: &RecordError, what: &str) -> StepError {
     let cause = failure.cause(what);
     match failure {
-        RecordError::Fenced => StepError::Failed(cause),
+        RecordError::Fenced | RecordError::Already => StepError::Failed(cause),
         RecordError::Sql(sql) => step_error(sql, cause),
     }
 }

@@ -103,7 +103,9 @@ async fn status_and_report_tell_what_the_ledger_knows() {
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["state"], "done");
     assert_eq!(report["rows_changed"], 5000);
-    assert_eq!(report["batches"], 100);
+    // A segment's last batch may be cut short by its end.
+    let batches = report["batches"].as_u64().expect("a number");
+    assert!((100..200).contains(&batches), "{batches}");
     lab.howdah(&["report"]).run().expect_code(0).expect_words(&["5,000", "done"]);
     lab.howdah(&["resume", &id, "--headless"]).run().expect_code(2).expect_words(&["nothing to resume"]);
     let events = lab
@@ -139,7 +141,9 @@ async fn the_log_tells_every_batch_to_its_owner_alone_and_never_the_password() {
     let mode = std::fs::metadata(&files[0]).expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let log = std::fs::read_to_string(&files[0]).expect("text");
-    assert_eq!(log.matches("batch committed").count(), 10, "a line for each batch");
+    let batches = lab.number("SELECT sum(batches)::bigint FROM howdah.segment").await;
+    assert!(batches >= 10, "{batches}");
+    assert_eq!(i64::try_from(log.matches("batch committed").count()), Ok(batches), "a line for each batch");
     for secret in ["correct horse battery", "correct%20horse%20battery"] {
         assert!(!log.contains(secret));
         let in_ledger = lab.number(&format!("SELECT count(*) FROM howdah.run WHERE run::text LIKE '%{secret}%'")).await;

@@ -239,3 +239,37 @@ async fn a_new_run_fences_a_driver_that_has_lost_its_lock() {
     let (once, twice) = (raised(1).await, raised(2).await);
     assert_eq!((once, twice), (18_100, 1900), "nineteen batches of the old run, then all of the new one");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_killed_while_a_segment_is_split_changes_each_row_once() {
+    let lab = Lab::open().await;
+    // One segment of eight batches, and three workers that want a share of it.
+    let plan = lab.plan(
+        "split.toml",
+        r#"
+name = "split"
+[limits]
+workers = 4
+batch = { start = 100, min = 100, max = 100, target = "500ms" }
+[[step]]
+name = "n"
+backfill = "shared"
+set = { n = "n + 1" }
+"#,
+    );
+    let plan = plan.to_str().expect("a path");
+    for name in failpoint::SPLIT {
+        lab.sql(
+            "DROP TABLE IF EXISTS shared; DROP SCHEMA IF EXISTS howdah CASCADE;
+             CREATE TABLE shared (id int PRIMARY KEY, n int NOT NULL);
+             INSERT INTO shared SELECT i, 0 FROM generate_series(1, 780) AS i; ANALYZE shared",
+        )
+        .await;
+        let armed = format!("{name}=kill@1");
+        let killed = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", &armed).run();
+        assert_eq!(killed.signal(), Some(SIGKILL), "{armed} was not reached:\n{}", killed.stderr());
+        lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+        assert_eq!(lab.number("SELECT count(*) FROM shared WHERE n <> 1").await, 0, "{armed}");
+        assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, 780, "{armed}");
+    }
+}

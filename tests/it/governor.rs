@@ -239,3 +239,34 @@ async fn a_standby_that_falls_behind_holds_batches_and_they_go_on_when_it_has_ca
     drop(follower);
     drop(standby);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_rows_are_vacuumed_between_batches_where_the_plan_says_so() {
+    let lab = Lab::tuned(&[("autovacuum", "off")]).await;
+    items(&lab, 20_000).await;
+    lab.sql(
+        "CREATE FUNCTION crawl(n int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+             PERFORM pg_sleep(0.0005); RETURN n + 1; END $$",
+    )
+    .await;
+    let plan = lab.plan(
+        "tidy.toml",
+        r#"
+name = "tidy"
+[limits]
+workers = 2
+vacuum = "run"
+batch = { start = 200, min = 200, max = 200, target = "500ms" }
+[[step]]
+name = "items"
+backfill = "items"
+set = { n = "crawl(n)" }
+"#,
+    );
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"])
+        .run()
+        .expect_code(0)
+        .expect_words(&["batches wait: dead rows", "VACUUM"]);
+    assert!(lab.number("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'items'").await >= 1);
+    expect_each_row_once(&lab).await;
+}

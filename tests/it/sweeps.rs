@@ -5,6 +5,7 @@ use crate::support::Lab;
 const MARK: &str = r#"
 name = "mark"
 [limits]
+workers = 1
 batch = { start = 200, min = 200, max = 200 }
 [[step]]
 name = "marks"
@@ -100,6 +101,7 @@ async fn a_raw_statement_swept_twice_changes_no_row_twice() {
         r#"
 name = "raw"
 [limits]
+workers = 1
 batch = { start = 200, min = 200, max = 200 }
 [[step]]
 name = "marks"

@@ -172,6 +172,10 @@ impl Board {
     /// Rows set aside in percent of rows walked in the running step, and both counts.
     #[must_use]
     pub fn set_aside(&self) -> (u64, u64) {
-        self.lock().view().map_or((0, 0), |view| (view.quarantined, view.rows_walked))
+        // What a run that takes another back leaves alone is no mistake of its own.
+        self.lock()
+            .view()
+            .filter(|view| view.kind != "undo")
+            .map_or((0, 0), |view| (view.quarantined, view.rows_walked))
     }
 }

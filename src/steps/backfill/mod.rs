@@ -7,7 +7,7 @@ mod purpose;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,17 +24,17 @@ use super::vacuum::Tidy;
 use super::{Workbench, giveway, segments, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
-use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep};
+use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep, Trouble};
 use crate::plan::model::{Backfill, Vacuum};
 use crate::postgres::catalog::Table;
 use crate::postgres::key::End;
-use crate::postgres::record::RecordError;
+use crate::postgres::record::{RecordError, Sweeps};
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
 use crate::postgres::{error, session, sqlstate};
 use crate::run::{Cause, KeyText, RunId, Segment, SegmentNo, StepIndex, human};
 pub(super) use batch::BatchError;
-pub(super) use purpose::{Named, ready};
+pub(super) use purpose::{Log, Named, ready};
 pub use purpose::{Purpose, tables};
 use worker::Worker;
 
@@ -50,11 +50,14 @@ pub struct BackfillStep {
     bench: Workbench,
     backfill: Backfill,
     purpose: Purpose,
-    ready: OnceLock<Arc<Ready>>,
+    /// Looked at anew before the final count: a partition may have come.
+    ready: Mutex<Option<Arc<Ready>>>,
     reporter: OnceLock<Arc<dyn Reporter>>,
     backends: Arc<Backends>,
     explained: Arc<AtomicBool>,
     sweeps: AtomicU32,
+    /// Whether segments must be walked one after the other: rows may be in the undo log more than once.
+    in_order: AtomicBool,
 }
 
 /// What is known once the table has been looked at.
@@ -154,11 +157,12 @@ impl BackfillStep {
             bench,
             backfill,
             purpose,
-            ready: OnceLock::new(),
+            ready: Mutex::default(),
             reporter: OnceLock::new(),
             backends: Arc::default(),
             explained: Arc::default(),
             sweeps: AtomicU32::new(0),
+            in_order: AtomicBool::new(false),
         }
     }
 
@@ -166,22 +170,36 @@ impl BackfillStep {
         trouble::step_error(e, error::cause(&self.bench.what(), e))
     }
 
-    fn ready(&self) -> Result<&Arc<Ready>, StepError> {
-        self.ready.get().ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))
+    fn ready(&self) -> Result<Arc<Ready>, StepError> {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ready.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))
     }
 
     fn aside(&self) -> Aside {
         Aside { run: self.bench.run_id, step: self.bench.index }
     }
 
-    async fn look(&self, connection: &mut PgConnection) -> Result<&Arc<Ready>, StepError> {
-        if self.ready.get().is_none() {
-            let bench = &self.bench;
-            let named = Named { run: bench.run_id, step: bench.index, name: &bench.name, source: &bench.source };
-            let ready = purpose::ready(connection, &named, &self.backfill, self.purpose).await?;
-            drop(self.ready.set(Arc::new(ready)));
-        }
-        self.ready()
+    /// Looks at the table, and keeps what is found.
+    async fn look(&self, connection: &mut PgConnection) -> Result<Arc<Ready>, StepError> {
+        let bench = &self.bench;
+        let named = Named { run: bench.run_id, step: bench.index, name: &bench.name, source: &bench.source };
+        let ready = Arc::new(purpose::ready(connection, &named, &self.backfill, self.purpose, Log::Make).await?);
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
+        Ok(ready)
+    }
+
+    /// A connection of the step's own. Whatever is waited for on it may be given up with it.
+    async fn own_connection(&self) -> Result<PgConnection, StepError> {
+        Ok(self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?.detach())
+    }
+
+    /// Waits for work on a connection of the step's own, but not for ever.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+        let limit = self.bench.limits.count_timeout + self.bench.deadline();
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let cause = Cause::new(format!("{}: no answer within {}", self.bench.what(), human::duration(limit)));
+            Err(StepError::Passing(Trouble::Outage, cause))
+        })
     }
 
     /// Plans the first sweep: from the first key to what is the last key now, cut into segments of about as many rows.
@@ -198,7 +216,8 @@ impl BackfillStep {
         {
             return self.add_sweep(connection, &planned, None).await;
         }
-        let shares = segments::shares(&rows, start, SEGMENTS);
+        let wanted = if self.in_order.load(Ordering::Relaxed) { 1 } else { SEGMENTS };
+        let shares = segments::shares(&rows, start, wanted);
         let mut planned = Vec::new();
         for (part, share) in ready.parts.iter().zip(shares) {
             let Some(last) = part.keys.end(connection, End::Last).await.map_err(failed)? else { continue };
@@ -320,15 +339,18 @@ impl BackfillStep {
             let name = keys.part().in_ledger();
             planned.extend(segments::cut(number, first, name.as_deref(), lower, Some(last), cuts));
         }
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        self.add_sweep(&mut connection, &planned, None).await
+        let mut connection = self.own_connection().await?;
+        self.bounded(self.add_sweep(&mut connection, &planned, None)).await
     }
 
     /// How many rows of the step are set aside, in words.
     async fn set_aside_words(&self) -> Result<Option<String>, StepError> {
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let counted = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
-        let aside = counted.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
+        let mut connection = self.own_connection().await?;
+        let count = async {
+            let counted = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
+            counted.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+        };
+        let aside = self.bounded(count).await?;
         let words = match self.purpose {
             Purpose::Change | Purpose::RevertBySql { .. } => "set aside",
             Purpose::RevertByLog { .. } => "kept: changed by somebody since",
@@ -359,11 +381,33 @@ impl BackfillStep {
         self.done(Some(text)).await
     }
 
+    /// Looks at the table, and at what the ledger has of the walk; plans the first sweep where there is none.
+    async fn begin(&self, connection: &mut PgConnection) -> Result<(Arc<Ready>, Sweeps), StepError> {
+        let ready = self.look(connection).await?;
+        self.bench.current_table.set(Some(ready.table.oid));
+        let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
+        let sweeps = self.bench.recorder.sweeps(connection, self.bench.index).await.map_err(read)?;
+        self.same_walk(&ready, sweeps.walk.as_deref())?;
+        if let Purpose::RevertByLog { run, step } = self.purpose {
+            let walked = self.bench.recorder.walked_by(connection, run, step).await.map_err(read)?;
+            self.in_order.store(walked.iter().any(|segment| segment.sweep > 1), Ordering::Relaxed);
+        }
+        if !sweeps.segments.is_empty() {
+            return Ok((ready, sweeps));
+        }
+        self.plan_first(connection, &ready).await?;
+        let sweeps = self.bench.recorder.sweeps(connection, self.bench.index).await.map_err(read)?;
+        Ok((ready, sweeps))
+    }
+
     /// The segments of all sweeps, as the ledger has them.
     async fn walked(&self) -> Result<Vec<Segment>, StepError> {
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
-        Ok(sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))?.segments)
+        let mut connection = self.own_connection().await?;
+        let read = async {
+            let sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await;
+            sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+        };
+        Ok(self.bounded(read).await?.segments)
     }
 
     async fn done(&self, outcome: Option<String>) -> Result<Conclusion, StepError> {
@@ -378,24 +422,15 @@ impl Batched for BackfillStep {
     async fn open(&self, context: &StepContext) -> Result<Sweep, StepError> {
         context.reporter.doing("looking at the table", None);
         drop(self.reporter.set(Arc::clone(&context.reporter)));
-        let mut connection = self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?;
-        let ready = Arc::clone(self.look(&mut connection).await?);
-        self.bench.current_table.set(Some(ready.table.oid));
-        let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
-        let mut sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
-        self.same_walk(&ready, sweeps.walk.as_deref())?;
-        if sweeps.segments.is_empty() {
-            self.plan_first(&mut connection, &ready).await?;
-            sweeps = self.bench.recorder.sweeps(&mut connection, self.bench.index).await.map_err(read)?;
-        }
+        let mut connection = self.own_connection().await?;
+        let (ready, sweeps) = self.bounded(self.begin(&mut connection)).await?;
         let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(1);
         let (segments, earlier): (Vec<_>, Vec<_>) = sweeps.segments.into_iter().partition(|s| s.sweep == number);
-        self.sweeps.fetch_add(1, Ordering::Relaxed);
         let room = MOST_SEGMENTS.saturating_sub(u32::try_from(segments.len() + earlier.len()).unwrap_or(u32::MAX));
         Ok(Sweep {
             number,
             table: Some(ready.table.label()),
-            room,
+            room: if self.in_order.load(Ordering::Relaxed) { 0 } else { room },
             segments,
             foretold: sweeps.foretold,
             before: earlier.iter().map(|segment| segment.tally).sum(),
@@ -403,7 +438,7 @@ impl Batched for BackfillStep {
     }
 
     fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
-        let ready = Arc::clone(self.ready()?);
+        let ready = self.ready()?;
         let reporter = self.reporter.get().cloned();
         let reporter =
             reporter.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))?;
@@ -425,7 +460,7 @@ impl Batched for BackfillStep {
             companions.push(Box::pin(giveway::watch(connector, backends, patience, name)));
         }
         if bench.limits.vacuum == Vacuum::Run
-            && let Some(ready) = self.ready.get()
+            && let Ok(ready) = self.ready()
         {
             let tidy = Tidy {
                 connector: Arc::clone(&bench.connector),
@@ -440,7 +475,7 @@ impl Batched for BackfillStep {
     }
 
     async fn conclude(&self, context: &StepContext) -> Result<Conclusion, StepError> {
-        let ready = self.ready()?;
+        let mut ready = self.ready()?;
         let walked = self.walked().await?;
         let number = walked.iter().map(|segment| segment.sweep).max().unwrap_or(0);
         if walked.iter().any(|segment| segment.sweep == number && !segment.done) {
@@ -448,6 +483,11 @@ impl Batched for BackfillStep {
         }
         if ready.parts.iter().all(|part| part.sql().is_none_or(|sql| sql.left.is_none())) {
             return self.done(self.set_aside_words().await?).await;
+        }
+        if !ready.table.partition_key.is_empty() {
+            // A partition that has come since is part of the table as well.
+            let mut connection = self.own_connection().await?;
+            ready = self.bounded(self.look(&mut connection)).await?;
         }
         let mut left = 0;
         for sql in ready.parts.iter().filter_map(|part| part.sql()?.left_without(self.aside())) {
@@ -467,7 +507,7 @@ impl Batched for BackfillStep {
         if still > 0 {
             return self.stays_true(left, still).await;
         }
-        if self.sweeps.load(Ordering::Relaxed) >= SWEEPS {
+        if self.sweeps.load(Ordering::Relaxed) + 1 >= SWEEPS {
             return Err(StepError::Failed(
                 Cause::new(format!(
                     "{}: {} rows match `where` after {SWEEPS} sweeps: something keeps writing rows that match",
@@ -478,7 +518,8 @@ impl Batched for BackfillStep {
             ));
         }
         let kept = u32::try_from(walked.len()).unwrap_or(u32::MAX);
-        self.plan_again(context, ready, number + 1, MOST_SEGMENTS.saturating_sub(kept)).await?;
+        self.plan_again(context, &ready, number + 1, MOST_SEGMENTS.saturating_sub(kept)).await?;
+        self.sweeps.fetch_add(1, Ordering::Relaxed);
         Ok(Conclusion::Again { left })
     }
 

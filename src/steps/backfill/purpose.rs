@@ -11,6 +11,7 @@ use crate::plan::model::{Backfill, PlanSource};
 use crate::postgres::catalog::{self, Table};
 use crate::postgres::error;
 use crate::postgres::key::End;
+use crate::postgres::session::literal;
 use crate::run::{Cause, RunId, StepIndex};
 use crate::steps::change::undo::{UndoLog, UndoSql};
 use crate::steps::change::{self};
@@ -38,6 +39,15 @@ pub enum Purpose {
     },
 }
 
+/// What is to become of an undo log that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::steps) enum Log {
+    /// It is made.
+    Make,
+    /// It was dropped: nothing is logged.
+    IfThere,
+}
+
 /// A step of a run.
 #[derive(Clone, Copy)]
 pub(in crate::steps) struct Named<'a> {
@@ -57,6 +67,7 @@ pub(in crate::steps) async fn ready(
     named: &Named<'_>,
     backfill: &Backfill,
     purpose: Purpose,
+    wanted: Log,
 ) -> Result<Ready, StepError> {
     let Named { run, step, name, source } = *named;
     let what = steps::what(name);
@@ -65,11 +76,22 @@ pub(in crate::steps) async fn ready(
     let mut parts = Vec::new();
     match purpose {
         Purpose::Change => {
-            let log = UndoLog::of(run, step, name, backfill, &table, source)?;
-            if let Some(log) = &log {
-                let create = AssertSqlSafe(log.create());
-                sqlx::query(create).persistent(false).execute(&mut *connection).await.map_err(failed)?;
+            let mut kept = UndoLog::of(run, step, name, backfill, &table, source)?;
+            if let Some(log) = &kept
+                && log.part(connection).await.map_err(failed)?.is_none()
+                && wanted == Log::IfThere
+            {
+                kept = None;
             }
+            if let Some(log) = &kept {
+                sqlx::query(AssertSqlSafe(log.create()))
+                    .persistent(false)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+                same_columns(connection, &what, log).await?;
+            }
+            let log = kept;
             for part in &table.parts {
                 let sql = change::batch_sql(name, backfill, &table, part, log.as_ref(), source)?;
                 parts.push((Action::Change(Box::new(sql)), part.clone()));
@@ -79,6 +101,7 @@ pub(in crate::steps) async fn ready(
             let log = UndoLog::of(run, step, name, backfill, &table, source)?
                 .ok_or_else(|| Cause::bug("a step without an undo log is to be taken back by it"))?;
             let part = log.part(connection).await.map_err(failed)?.ok_or_else(|| gone(&what, &log))?;
+            same_columns(connection, &what, &log).await?;
             index(connection, &log).await.map_err(failed)?;
             parts.push((Action::Revert(UndoSql::new(log, &table)?), part));
         }
@@ -97,6 +120,33 @@ pub(in crate::steps) async fn ready(
         looked_at.push(Arc::new(Part { action, keys, first }));
     }
     Ok(Ready { table, parts: looked_at })
+}
+
+/// Whether the log's values are those of the columns that the step sets now: it knows them by their places alone. A log
+/// that is new learns them.
+async fn same_columns(connection: &mut PgConnection, what: &str, log: &UndoLog) -> Result<(), StepError> {
+    let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(what, &e));
+    let then: Option<String> = sqlx::query_scalar("SELECT obj_description(to_regclass($1), 'pg_class')")
+        .bind(log.quoted())
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let now = log.columns();
+    match then {
+        Some(then) if then == now => Ok(()),
+        Some(then) => Err(StepError::Failed(
+            Cause::usage(format!(
+                "{what}: its undo log {} keeps the columns {then}, and the step sets {now}",
+                log.quoted()
+            ))
+            .hint("give `set` the columns that the run began with"),
+        )),
+        None => {
+            let comment = format!("COMMENT ON TABLE {} IS {}", log.quoted(), literal(&now));
+            sqlx::query(AssertSqlSafe(comment)).persistent(false).execute(connection).await.map(drop).map_err(failed)
+        }
+    }
 }
 
 /// Makes the log's index, however long that takes: nobody else reads or writes the log.

@@ -206,7 +206,7 @@ impl Worker {
                     None => StepError::Failed(cause),
                 }
             }
-            BatchError::Record(RecordError::Fenced) => {
+            BatchError::Record(RecordError::Fenced | RecordError::Already) => {
                 // Either another driver has the run, or a commit whose answer was lost had come about after all.
                 let (bench, limit) = (&self.shared.bench, self.limit());
                 let asked = bench.recorder.is_ours(&mut line.connection);
@@ -265,7 +265,9 @@ impl Worker {
             Err(e) => vec![format!("its plan could not be had: {e}")],
         };
         let (took, slow) = (human::duration(took), human::duration(slow));
-        tracing::warn!(step = %self.shared.bench.name, %took, %slow, "slow statement:\n{}\n{}", sql.as_str(), plan.join("\n"));
+        // The statement itself may hold what `${ENV}` was filled in with; the plan says what the server does with it.
+        let plan: Vec<String> = plan.iter().map(|line| without_strings(line)).collect();
+        tracing::warn!(step = %self.shared.bench.name, %took, %slow, "slow statement:\n{}", plan.join("\n"));
         let text = format!("a batch's statement took {took} (`database.slow` is {slow}): its plan is in the log");
         self.shared.reporter.notice(Level::Warning, text);
     }
@@ -278,6 +280,17 @@ fn place(part: &Part, segment: &Segment) -> Option<f64> {
     ends.zip(segment.cursor.as_ref())
         .filter(|_| part.has_distances())
         .and_then(|((first, last), cursor)| position(first, last, cursor))
+}
+
+/// A line of a plan without the strings in it: they may be secrets.
+fn without_strings(line: &str) -> String {
+    let mut parts = line.split('\'');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    while parts.next().is_some() {
+        shown.push_str("'...'");
+        shown.push_str(parts.next().unwrap_or_default());
+    }
+    shown
 }
 
 /// Best effort: when it fails the connection is gone, and the transaction with it.
@@ -351,6 +364,7 @@ impl BatchWorker for Worker {
                 Ok(written) => written?,
                 Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
             }
+            failpoint::hit("split.recorded");
             Ok(within(limit, tx.commit()).await?)
         };
         match write.await {
@@ -381,8 +395,13 @@ impl BatchWorker for Worker {
                 Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
             };
             // Not in the ledger although the run is ours: lost, with the split that had made it.
-            if found.is_none() && !bench.recorder.is_ours(&mut line.connection).await? {
-                return Err(RecordError::Fenced);
+            if found.is_none() {
+                match tokio::time::timeout(limit, bench.recorder.is_ours(&mut line.connection)).await {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) => return Err(RecordError::Fenced),
+                    Ok(Err(e)) => return Err(e),
+                    Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
+                }
             }
             Ok(found)
         };

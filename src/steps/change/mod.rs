@@ -124,6 +124,15 @@ pub fn undo_statement(
     source: &PlanSource,
 ) -> Result<Option<BatchSql>, Cause> {
     let Undo::Sql(sql) = &backfill.undo else { return Ok(None) };
+    if matches!(part.walk, Walk::Blocks(_)) {
+        let mut cause = Cause::usage(format!(
+            "step \"{step}\": `undo_sql` needs a key to find the changed rows again, and `{}` has none",
+            part.label()
+        ))
+        .hint("give the table a primary key, or leave `undo_sql` out");
+        cause.details = source.excerpt_in_sql(sql, 0);
+        return Err(cause);
+    }
     let alias = match &backfill.change {
         Change::Raw { alias, .. } => alias.as_ref(),
         Change::Set { .. } => None,

@@ -81,6 +81,12 @@ impl UndoLog {
         format!("{}.{}", ident::quote(SCHEMA), ident::quote(&self.name))
     }
 
+    /// The columns whose values it keeps, in their order: what its own columns mean.
+    #[must_use]
+    pub fn columns(&self) -> String {
+        self.columns.iter().map(|column| ident::quote(&column.name)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Makes the table, where it is not there yet.
     #[must_use]
     pub fn create(&self) -> String {
