@@ -3,6 +3,7 @@
 //! A batch is one transaction: the boundary, the change, the cursor. What `kill -9` leaves is either all of it or none.
 
 mod batch;
+mod parts;
 mod purpose;
 mod worker;
 
@@ -16,24 +17,22 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::backends::Backends;
-use super::change::undo::UndoSql;
-use super::change::{Aside, BatchSql};
+use super::change::Aside;
 use super::interruptible::{self, OwnConnection, Watch};
-use super::keyspace::Keyspace;
 use super::vacuum::Tidy;
 use super::{Workbench, giveway, segments, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, Reporter, StepContext, StepError, Sweep, Trouble};
 use crate::plan::model::{Backfill, Vacuum};
-use crate::postgres::catalog::Table;
 use crate::postgres::key::End;
 use crate::postgres::record::{RecordError, Sweeps};
 use crate::postgres::sql::SqlText;
-use crate::postgres::walk::Walk;
 use crate::postgres::{error, session, sqlstate};
-use crate::run::{Cause, KeyText, RunId, Segment, SegmentNo, StepIndex, human};
+use crate::run::{Cause, RunId, Segment, SegmentNo, StepIndex, human};
 pub(super) use batch::BatchError;
+use parts::Action;
+pub(super) use parts::{Part, Ready};
 pub(super) use purpose::{Log, Named, ready};
 pub use purpose::{Purpose, tables};
 use worker::Worker;
@@ -58,70 +57,6 @@ pub struct BackfillStep {
     sweeps: AtomicU32,
     /// Whether segments must be walked one after the other: rows may be in the undo log more than once.
     in_order: AtomicBool,
-}
-
-/// What is known once the table has been looked at.
-pub(super) struct Ready {
-    table: Table,
-    parts: Vec<Arc<Part>>,
-}
-
-impl Ready {
-    /// The table, or the partition that the ledger calls `name`.
-    pub(super) fn part(&self, name: Option<&str>) -> Result<Arc<Part>, Cause> {
-        let part = self.parts.iter().find(|part| part.keys.part().in_ledger().as_deref() == name);
-        part.cloned().ok_or_else(|| {
-            let name = name.unwrap_or("of another kind");
-            Cause::new(format!("partition {name} is no longer there, and the walk of it was not at its end"))
-                .hint("attach it again and resume, or begin a new run: howdah run PLAN --new")
-        })
-    }
-
-    /// What the cursors of its walks mean, one a line.
-    fn identities(&self) -> String {
-        let mut all: Vec<String> = self.parts.iter().map(|part| part.keys.part().walk.identity()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all.join("\n")
-    }
-}
-
-/// One table that is walked by its own key, or by its blocks: the step's table, or a partition of it.
-pub(super) struct Part {
-    action: Action,
-    pub(super) keys: Keyspace,
-    first: Option<KeyText>,
-}
-
-/// What is done to the rows of a batch.
-enum Action {
-    /// Changed, by the plan's SQL.
-    Change(Box<BatchSql>),
-    /// Changed back, by the undo log.
-    Revert(UndoSql),
-}
-
-impl Part {
-    fn sql(&self) -> Option<&BatchSql> {
-        match &self.action {
-            Action::Change(sql) => Some(sql),
-            Action::Revert(_) => None,
-        }
-    }
-
-    /// Whether a single row can be told from its neighbours, and found again later.
-    fn can_set_aside(&self) -> bool {
-        self.sql().is_some() && matches!(self.keys.part().walk, Walk::Key(_))
-    }
-
-    /// The key as a person names it.
-    pub(super) fn key_name(&self) -> String {
-        self.keys.part().walk.describe()
-    }
-
-    fn has_distances(&self) -> bool {
-        self.keys.part().walk.has_distances()
-    }
 }
 
 /// What a step's workers share.
