@@ -53,6 +53,7 @@ pub(super) fn batches() -> Activity {
         target: Duration::from_millis(500),
         at_floor: false,
         segments: Parts { done: 44, all: 64 },
+        bytes: None,
     })
 }
 

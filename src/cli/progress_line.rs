@@ -15,7 +15,7 @@ pub(super) fn bar_line(snapshot: &Snapshot) -> String {
 
 fn gauge(fraction: f64) -> String {
     let full = (0..CELLS).filter(|cell| f64::from(cell + 1) <= fraction * f64::from(CELLS)).count();
-    "█".repeat(full) + &"░".repeat(usize::from(CELLS) - full)
+    "█".repeat(full) + "░".repeat(usize::from(CELLS) - full).as_str()
 }
 
 pub(super) fn fraction(snapshot: &Snapshot) -> Option<f64> {

@@ -153,6 +153,22 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord) -> Resul
             )),
             (None, _) => Way::Told(format!("step \"{}\" stays as it is: it has no `down`", step.name)),
         }),
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) | StepKind::Files(_)
+            if record.view.batches == 0 =>
+        {
+            Ok(Way::Nothing)
+        }
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) | StepKind::Files(_) => {
+            Ok(Way::Told(format!(
+                "step \"{}\" stays as it is: rows that {} has brought are not taken back",
+                step.name,
+                match &step.kind {
+                    StepKind::Import(_) => "an import",
+                    StepKind::Copy(_) => "a copy",
+                    _ => "a transform",
+                }
+            )))
+        }
         StepKind::Backfill(backfill) => {
             let purpose = match &backfill.undo {
                 _ if record.view.batches == 0 => return Ok(Way::Nothing),

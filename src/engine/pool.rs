@@ -47,7 +47,7 @@ impl Crew {
         pacing: Pacing,
         sweep: Sweep,
     ) -> Self {
-        let yard = Yard::new(sweep.segments, sweep.foretold, sweep.room);
+        let yard = Yard::new(sweep.segments, &sweep.weights, sweep.foretold, sweep.room);
         let (news, _) = watch::channel(());
         Self {
             board,

@@ -262,6 +262,10 @@ pub struct Sweep {
     pub room: u32,
     /// Rows that statistics foretell for it.
     pub foretold: Option<u64>,
+    /// How much of the input each segment is, in whatever unit, as they stand in `segments`. Empty: all alike.
+    pub weights: Vec<u64>,
+    /// Bytes of the whole sweep's input, as it lies there, where it is counted in bytes.
+    pub bytes: Option<u64>,
     /// What all earlier sweeps did.
     pub before: Tally,
 }
@@ -276,6 +280,8 @@ pub enum Conclusion {
         /// How many.
         left: u64,
     },
+    /// What this sweep was about is done; another one has been planned, for this: `orders, order_lines`.
+    Next(String),
     /// Segments of this sweep are not done, by the ledger: they are still to be walked.
     Unfinished,
 }

@@ -189,6 +189,9 @@ impl Runner {
                     let text = format!("{} rows came in behind the cursor: sweeping again", human::count(left));
                     self.board.event(Level::Info, EventKind::SweepStarted, text);
                 }
+                Conclusion::Next(what) => {
+                    self.board.event(Level::Info, EventKind::SweepStarted, format!("next: {what}"));
+                }
                 Conclusion::Unfinished => {
                     let text = "segments are not done, by the ledger: walking them".to_owned();
                     self.board.event(Level::Warning, EventKind::Notice, text);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::batch_size::BatchSize;
 use super::ports::Sweep;
 use crate::run::progress::{Total, correct_total};
-use crate::run::snapshot::{BatchActivity, BatchView, Parts};
+use crate::run::snapshot::{BatchActivity, BatchView, Bytes, Parts};
 use crate::run::{Estimate, Eta, Progress, Tally};
 
 /// Times that a batch may be asked to aim at, in milliseconds.
@@ -19,6 +19,7 @@ pub struct Walk {
     parts: Parts,
     sweep: u32,
     table: Option<String>,
+    bytes: Option<Bytes>,
     next_size: u64,
     target: Duration,
     /// The plan's own target: the statement's time limit is made for it.
@@ -54,6 +55,7 @@ impl Walk {
             parts,
             sweep: sweep.number,
             table: sweep.table.clone(),
+            bytes: sweep.bytes.map(|all| Bytes { done: here.bytes, all }),
             next_size: size.rows(),
             target: size.target(),
             plan_target,
@@ -67,6 +69,9 @@ impl Walk {
     pub fn advance(&mut self, step: &Step<'_>, worked: Duration) {
         self.progress.batch(worked, step.tally.walked);
         self.position = step.position;
+        if let Some(bytes) = &mut self.bytes {
+            bytes.done += step.tally.bytes;
+        }
         self.parts = step.parts;
         self.next_size = step.size.rows();
         self.target = step.size.target();
@@ -138,6 +143,7 @@ impl Walk {
             target: self.target,
             at_floor: self.at_floor,
             segments: self.parts,
+            bytes: self.bytes,
         }
     }
 }

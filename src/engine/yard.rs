@@ -57,17 +57,22 @@ struct Walking {
 }
 
 impl Yard {
-    /// The segments of a sweep; `room` more may be made by splitting. `foretold`: rows that the sweep is thought to hold.
+    /// The segments of a sweep; `room` more may be made by splitting. `weights`: how much of the input each is; empty where all
+    /// are alike. `foretold`: rows that the sweep is thought to hold.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    pub fn new(segments: Vec<Segment>, foretold: Option<u64>, room: u32) -> Self {
+    pub fn new(segments: Vec<Segment>, weights: &[u64], foretold: Option<u64>, room: u32) -> Self {
         let next = segments.iter().map(|segment| segment.no.0 + 1).max().unwrap_or(0);
-        let share = 1.0 / segments.len().max(1) as f64;
-        let (done, waiting): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.done);
+        let even = 1.0 / segments.len().max(1) as f64;
+        let all: f64 = weights.iter().map(|weight| *weight as f64).sum();
+        let weighed = weights.len() == segments.len() && all > 0.0;
+        let share = |at: usize| if weighed { weights[at] as f64 / all } else { even };
+        let shared = segments.into_iter().enumerate().map(|(at, segment)| (segment, share(at)));
+        let (done, waiting): (Vec<_>, Vec<_>) = shared.partition(|(segment, _)| segment.done);
         Self {
-            done: share * done.len() as f64,
+            done: done.iter().map(|(_, share)| share).sum(),
             done_count: u32::try_from(done.len()).unwrap_or(u32::MAX),
-            waiting: waiting.into_iter().map(|segment| (segment, Share { whole: share, before: 0 })).collect(),
+            waiting: waiting.into_iter().map(|(segment, whole)| (segment, Share { whole, before: 0 })).collect(),
             walking: BTreeMap::new(),
             next,
             room,
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn segments_are_taken_once_and_a_dry_worker_asks_for_half_of_the_largest() {
-        let mut yard = Yard::new(segments(2), Some(2000), 10);
+        let mut yard = Yard::new(segments(2), &[], Some(2000), 10);
         let mut first = taken(&mut yard);
         let second = taken(&mut yard);
         assert_ne!(first.no, second.no);
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_shared_is_not_asked_for_twice_and_a_handed_back_segment_comes_first() {
-        let mut yard = Yard::new(segments(1), None, 10);
+        let mut yard = Yard::new(segments(1), &[], None, 10);
         let only = taken(&mut yard);
         assert_eq!(yard.take(10), Take::Wait);
         assert!(yard.wants_split(only.no, 10).is_some());
@@ -262,7 +267,7 @@ mod tests {
 
     #[test]
     fn no_more_segments_are_made_than_there_is_room_for() {
-        let mut yard = Yard::new(segments(1), Some(1_000_000), 0);
+        let mut yard = Yard::new(segments(1), &[], Some(1_000_000), 0);
         let only = taken(&mut yard);
         assert_eq!(yard.take(10), Take::Wait);
         assert_eq!(yard.wants_split(only.no, 10), None);
@@ -273,7 +278,7 @@ mod tests {
         /// and the share that is done never falls.
         #[test]
         fn nothing_is_lost_in_the_yard(moves in proptest::collection::vec((0_u8..5, 0_usize..4, 0.0_f64..1.0), 1..200)) {
-            let mut yard = Yard::new(segments(5), Some(5000), 20);
+            let mut yard = Yard::new(segments(5), &[], Some(5000), 20);
             let mut held: Vec<Segment> = Vec::new();
             let mut shares = Vec::new();
             for (kind, which, position) in moves {

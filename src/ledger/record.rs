@@ -74,7 +74,8 @@ impl Recorder for PostgresRecorder {
             "UPDATE howdah.segment SET cursor_key = coalesce($6, cursor_key), done = $7, \
                     rows_walked = rows_walked + $8, rows_changed = rows_changed + $9, \
                     still_matching = still_matching + $10, batches = batches + $11, \
-                    quarantined = quarantined + $13, updated_at = now() \
+                    quarantined = quarantined + $13, bytes = bytes + $15, \
+                    output = coalesce($16, output), updated_at = now() \
              WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 AND NOT done \
                AND cursor_key IS NOT DISTINCT FROM $12 AND upper_key IS NOT DISTINCT FROM $14",
         )
@@ -92,6 +93,8 @@ impl Recorder for PostgresRecorder {
         .bind(&segment.cursor)
         .bind(rows(advance.tally.quarantined))
         .bind(&segment.upper)
+        .bind(rows(advance.tally.bytes))
+        .bind(&advance.output)
         .execute(tx)
         .await?;
         one(&done)
@@ -143,7 +146,7 @@ impl Recorder for PostgresRecorder {
     ) -> Result<Option<Segment>, RecordError> {
         let row = sqlx::query(
             "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
-                    batches, part, quarantined FROM howdah.segment \
+                    batches, part, quarantined, bytes, output FROM howdah.segment \
              WHERE run = $1 AND step = $2 AND sweep = $3 AND segment = $4 AND epoch = $5 FOR UPDATE",
         )
         .bind(self.run.0)
@@ -173,7 +176,7 @@ impl Recorder for PostgresRecorder {
     ) -> Result<Vec<Segment>, RecordError> {
         let segments = sqlx::query(
             "SELECT sweep, segment, lower_key, upper_key, cursor_key, done, rows_walked, rows_changed, still_matching, \
-                    batches, part, quarantined FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
+                    batches, part, quarantined, bytes, output FROM howdah.segment WHERE run = $1 AND step = $2 ORDER BY sweep, segment",
         )
         .bind(run.0)
         .bind(number(step.0))
@@ -249,6 +252,19 @@ impl Recorder for PostgresRecorder {
         .execute(tx)
         .await?;
         Ok(held.rows_affected() == 1)
+    }
+
+    async fn kept(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<Option<String>, RecordError> {
+        let kept: Option<Option<String>> = sqlx::query_scalar(
+            "SELECT row_data::text FROM howdah.quarantine WHERE run = $1 AND step = $2 AND part = $3 AND key = $4",
+        )
+        .bind(self.run.0)
+        .bind(number(row.step.0))
+        .bind(row.part.as_deref().unwrap_or_default())
+        .bind(&row.key)
+        .fetch_optional(tx)
+        .await?;
+        Ok(kept.flatten())
     }
 
     async fn resolve(&self, tx: &mut PgConnection, row: &AsideRow, resolution: &Resolution) -> Result<(), RecordError> {
@@ -368,6 +384,8 @@ fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
             still_matching: count("still_matching")?,
             batches: count("batches")?,
             quarantined: count("quarantined")?,
+            bytes: count("bytes")?,
         },
+        output: row.try_get("output")?,
     })
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::model::{Backfill, Change, Expected, Plan, Sql, Step, StepKind, Undo};
+use super::movers::{
+    Compression, Copy, Dialect, FileFormat, FileUnit, Import, OnConflict, Program, RowProgram, Sink, Source, Transform,
+};
 
 impl Plan {
     /// SHA-256 over the fingerprints of all steps in their order, in hex.
@@ -38,6 +41,13 @@ fn canonical(kind: &StepKind) -> Value {
             json!([FORM, "statement", statement.sql.text, text(statement.down.as_ref()), statement.cleanup])
         }
         StepKind::Backfill(step) => backfill(step),
+        StepKind::Import(step) => import(step),
+        StepKind::Copy(step) => copy(step),
+        StepKind::Transform(step) => transform(step),
+        StepKind::Files(step) => {
+            let by = FileUnit::WORDS[step.by as usize];
+            json!([FORM, "files", texts(&step.files), program(&step.program), by, step.backup])
+        }
         StepKind::Verify(verify) => json!([FORM, "verify", verify.sql.text, expected(&verify.expect)]),
     }
 }
@@ -52,12 +62,88 @@ fn backfill(step: &Backfill) -> Value {
     }
 }
 
+/// What decides how fast it goes, and where a copy of bad records is kept, may change.
+fn import(step: &Import) -> Value {
+    let byte = |byte: Option<u8>| byte.map(|byte| char::from(byte).to_string());
+    let Dialect { delimiter, quote, escape, null, header } = &step.dialect;
+    json!([
+        FORM,
+        "import",
+        texts(&step.files),
+        step.into.text,
+        step.format.map(|format| FileFormat::WORDS[format as usize]),
+        step.compression.map(|compression| Compression::WORDS[compression as usize]),
+        [json!(byte(*delimiter)), json!(byte(*quote)), json!(byte(*escape)), json!(null.as_deref()), json!(header)],
+        step.fields.as_deref().map(texts),
+        texts(&step.skip),
+        columns(&step.columns),
+        text(step.encoding.as_ref()),
+        OnConflict::WORDS[step.on_conflict as usize],
+        texts(&step.key),
+    ])
+}
+
+/// Where the other database is, is left out: it may move, and the passwords of roles change.
+fn copy(step: &Copy) -> Value {
+    json!([
+        FORM,
+        "copy",
+        texts(&step.tables),
+        step.from.is_some(),
+        text(step.to.as_ref()),
+        step.database.is_some(),
+        columns(&step.columns),
+        text(step.filter.as_ref()),
+        step.consistent,
+    ])
+}
+
+fn transform(step: &Transform) -> Value {
+    let source = match &step.source {
+        Source::Table(table) => json!(["table", table.text]),
+        Source::Query { sql, key } => json!(["query", sql.text, texts(key)]),
+    };
+    let by = match &step.by {
+        RowProgram::Set(set) => json!(["set", columns(set)]),
+        RowProgram::Program(by) => program(by),
+    };
+    let sink = match &step.sink {
+        Sink::Update(names) => json!(["update", texts(names)]),
+        Sink::Insert { table, on_conflict, key } => {
+            json!(["into", table.text, OnConflict::WORDS[*on_conflict as usize], texts(key)])
+        }
+        Sink::File { path, format, compression, rotate: _ } => {
+            let (format, compression) =
+                (FileFormat::WORDS[*format as usize], Compression::WORDS[*compression as usize]);
+            json!(["file", path.text, format, compression])
+        }
+    };
+    json!([FORM, "transform", source, texts(&step.read), text(step.filter.as_ref()), by, sink])
+}
+
+/// Its limits may change.
+fn program(program: &Program) -> Value {
+    match program {
+        Program::Rhai { script, .. } => json!(["rhai", script.text]),
+        Program::Command { argv, .. } => json!(["command", texts(argv)]),
+    }
+}
+
+fn texts(list: &[Sql]) -> Vec<&str> {
+    list.iter().map(|sql| sql.text.as_str()).collect()
+}
+
+/// In alphabetical order: that of the plan means nothing.
+fn columns(columns: &[(String, Sql)]) -> Vec<(&str, &str)> {
+    let mut columns: Vec<(&str, &str)> = columns.iter().map(|(column, sql)| (&**column, &*sql.text)).collect();
+    columns.sort_unstable();
+    columns
+}
+
 fn change(change: &Change) -> Value {
     match change {
         Change::Set { set, filter } => {
-            let mut columns: Vec<(&str, &str)> = set.iter().map(|(column, sql)| (&**column, &*sql.text)).collect();
-            columns.sort_unstable();
-            json!(["set", columns, text(filter.as_ref())])
+            json!(["set", columns(set), text(filter.as_ref())])
         }
         Change::Raw { sql, alias, filter } => {
             json!(["sql", sql.text, text(alias.as_ref()), text(filter.as_ref())])

@@ -90,17 +90,26 @@ pub(super) struct Table {
 pub(super) enum Kind {
     Statement,
     Backfill,
+    Import,
+    Copy,
+    Transform,
+    Files,
     Verify,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Statement, Self::Backfill, Self::Verify];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Statement, Self::Backfill, Self::Import, Self::Copy, Self::Transform, Self::Files, Self::Verify];
 
     /// The key that makes a step one of this kind.
     pub(super) fn key(self) -> &'static str {
         match self {
             Self::Statement => "statement",
             Self::Backfill => "backfill",
+            Self::Import => "import",
+            Self::Copy => "copy",
+            Self::Transform => "transform",
+            Self::Files => "files",
             Self::Verify => "verify",
         }
     }
@@ -109,6 +118,10 @@ impl Kind {
         match self {
             Self::Statement => "a statement",
             Self::Backfill => "a backfill",
+            Self::Import => "an import",
+            Self::Copy => "a copy",
+            Self::Transform => "a transform",
+            Self::Files => "a transform of files",
             Self::Verify => "a verify",
         }
     }
@@ -177,9 +190,6 @@ pub(super) static TABLES: [&Table; 18] = [
 pub(super) fn key_of(full_name: &str) -> Option<&'static Key> {
     TABLES.iter().find_map(|table| table.keys.iter().find(|key| table.full_name(key.name) == full_name))
 }
-
-/// The kinds of step that come later.
-pub(super) const LATER_KINDS: [&str; 3] = ["import", "copy", "transform"];
 
 pub(super) static TOP: Table = Table {
     path: "",
@@ -337,19 +347,62 @@ pub(super) static STEP: Table = Table {
         key("statement", Shape::Text, "statement = \"CREATE INDEX CONCURRENTLY ...\""),
         of(&[Kind::Statement], key("down", Shape::Text, "down = \"DROP INDEX CONCURRENTLY IF EXISTS ...\"")),
         of(&[Kind::Statement], key("cleanup", Shape::Truth, "cleanup = true")),
-        of(&[Kind::Statement, Kind::Verify], key("timeout", Shape::Text, "timeout = \"10m\"")),
+        of(
+            &[Kind::Statement, Kind::Verify, Kind::Transform, Kind::Files],
+            key("timeout", Shape::Text, "timeout = \"10m\""),
+        ),
         key("backfill", Shape::Text, "backfill = \"users\""),
-        of(&[Kind::Backfill], key("set", Shape::Columns, "set = { email = \"lower(email)\" }")),
-        of(&[Kind::Backfill], key("where", Shape::Text, "where = \"migrated_at IS NULL\"")),
+        of(&[Kind::Backfill, Kind::Transform], key("set", Shape::Columns, "set = { email = \"lower(email)\" }")),
+        of(
+            &[Kind::Backfill, Kind::Copy, Kind::Transform],
+            key("where", Shape::Text, "where = \"migrated_at IS NULL\""),
+        ),
         of(&[Kind::Backfill], key("sql", Shape::Text, "sql = \"UPDATE users u SET ... WHERE {batch}\"")),
         of(&[Kind::Backfill], key("alias", Shape::Text, "alias = \"u\"")),
+        // Of a copy it says how the two tables are compared.
         key("verify", Shape::Text, "verify = \"SELECT count(*) FROM users WHERE migrated_at IS NULL\""),
         of(&[Kind::Verify], key("expect", Shape::Answer, "expect = 0")),
         of(&[Kind::Backfill], key("undo", Shape::Text, "undo = \"auto\"")),
         of(&[Kind::Backfill], key("undo_sql", Shape::Text, "undo_sql = \"UPDATE users u SET ... WHERE {batch}\"")),
-        later("import", "imports of files", "load the file by `psql \\copy` first, and remove the step"),
-        later("copy", "copies of tables", "use a `statement` or a `backfill` with `sql`, or remove the step"),
-        later("transform", "row transforms", "use a `backfill` with SQL expressions, or remove the step"),
+        key("import", Shape::Texts, "import = \"data/*.csv.gz\""),
+        of(&[Kind::Import, Kind::Transform], key("into", Shape::Text, "into = \"users\"")),
+        of(&[Kind::Import, Kind::Transform], key("format", Shape::Text, "format = \"csv\"")),
+        of(&[Kind::Import, Kind::Transform], key("compression", Shape::Text, "compression = \"gzip\"")),
+        of(&[Kind::Import], key("delimiter", Shape::Text, "delimiter = \";\"")),
+        of(&[Kind::Import], key("quote", Shape::Text, "quote = \"'\"")),
+        of(&[Kind::Import], key("escape", Shape::Text, "escape = '\\'")),
+        of(&[Kind::Import], key("null", Shape::Text, "null = \"NULL\"")),
+        of(&[Kind::Import], key("header", Shape::Truth, "header = true")),
+        of(&[Kind::Import], key("fields", Shape::Texts, "fields = [\"id\", \"email\"]")),
+        of(&[Kind::Import], key("skip", Shape::Texts, "skip = [\"comment\"]")),
+        of(&[Kind::Import, Kind::Copy], key("columns", Shape::Columns, "columns = { email = \"lower(email)\" }")),
+        of(&[Kind::Import], key("encoding", Shape::Text, "encoding = \"latin1\"")),
+        of(&[Kind::Import, Kind::Transform], key("on_conflict", Shape::Text, "on_conflict = \"skip\"")),
+        of(&[Kind::Import, Kind::Transform], key("key", Shape::Texts, "key = [\"id\"]")),
+        of(&[Kind::Import], key("rejects", Shape::Truth, "rejects = true")),
+        of(&[Kind::Import], key("part", Shape::Text, "part = \"16MiB\"")),
+        key("copy", Shape::Texts, "copy = \"users\""),
+        of(&[Kind::Copy], key("from", Shape::Text, "from = \"postgres://user@host:5432/database\"")),
+        of(&[Kind::Copy], key("to", Shape::Text, "to = \"users_new\"")),
+        of(&[Kind::Copy], key("database", Shape::Text, "database = \"postgres://user@host:5432/database\"")),
+        of(&[Kind::Copy], key("repair", Shape::Truth, "repair = true")),
+        of(&[Kind::Copy], key("consistent", Shape::Truth, "consistent = true")),
+        key("transform", Shape::Text, "transform = \"users\""),
+        of(&[Kind::Transform], key("read", Shape::Texts, "read = [\"id\", \"name\"]")),
+        of(&[Kind::Transform, Kind::Files], key("rhai", Shape::Text, "rhai = \"row.name = row.name.to_upper(); row\"")),
+        of(&[Kind::Transform, Kind::Files], key("command", Shape::Texts, "command = [\"node\", \"x.mjs\"]")),
+        of(&[Kind::Transform], key("update", Shape::Texts, "update = [\"name\"]")),
+        of(&[Kind::Transform], key("file", Shape::Text, "file = \"out/people-{n}.csv.gz\"")),
+        of(&[Kind::Transform], key("rotate", Shape::Text, "rotate = \"1GiB\"")),
+        of(&[Kind::Transform], key("batch", Shape::Whole, "batch = 1000")),
+        of(&[Kind::Transform], key("linger", Shape::Text, "linger = \"1s\"")),
+        of(&[Kind::Transform], key("conflict_key", Shape::Texts, "conflict_key = [\"email\"]")),
+        of(&[Kind::Transform, Kind::Files], key("operations", Shape::Whole, "operations = 1000000")),
+        of(&[Kind::Transform, Kind::Files], key("memory", Shape::Text, "memory = \"16MiB\"")),
+        key("files", Shape::Texts, "files = \"src/**/*.json\""),
+        of(&[Kind::Files], key("by", Shape::Text, "by = \"line\"")),
+        of(&[Kind::Files], key("concurrency", Shape::Whole, "concurrency = 4")),
+        of(&[Kind::Files], key("backup", Shape::Truth, "backup = true")),
     ],
 };
 

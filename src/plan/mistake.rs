@@ -88,6 +88,20 @@ pub(super) enum Mistake {
     AliasWithoutSql,
     #[error("`cleanup` runs `down` at the end, and this step has none")]
     CleanupWithoutDown,
+    #[error("{kind} needs {wanted}")]
+    Lacks { kind: &'static str, wanted: &'static str, example: &'static str },
+    #[error("`{key}` does not go with {with}")]
+    Apart { key: &'static str, with: &'static str, instead: &'static str },
+    #[error("`{key}` belongs to {with}, and this transform has none")]
+    OnlyWith { key: &'static str, with: &'static str },
+    #[error("`{key}` must be one ASCII character, and no line break")]
+    NotOneByte { key: &'static str },
+    #[error("the standard input cannot stand among files")]
+    StdinAmongFiles,
+    #[error("this copy does not say where the rows go")]
+    NowhereToCopy,
+    #[error("`file` does not hold `{{n}}`, and there will be more than one file")]
+    NoNumber,
     #[error("this verify does not say what it expects")]
     NoExpectation,
     #[error("`expect` cannot be a number with a fraction: it would be compared inexactly")]
@@ -99,6 +113,14 @@ impl Mistake {
         Self::Contradiction { lower: lower.into(), upper: upper.into() }
     }
 
+    pub(super) fn lacks(kind: &'static str, wanted: &'static str, example: &'static str) -> Self {
+        Self::Lacks { kind, wanted, example }
+    }
+
+    pub(super) fn apart(key: &'static str, with: &'static str, instead: &'static str) -> Self {
+        Self::Apart { key, with, instead }
+    }
+
     /// What to write or set instead; names the key.
     pub(super) fn hint(&self) -> String {
         match self {
@@ -107,13 +129,20 @@ impl Mistake {
             Self::UnknownKey { advice, .. } | Self::WrongType { advice, .. } | Self::Empty { advice, .. } => {
                 advice.clone()
             }
-            Self::NotBuilt { instead, .. } => (*instead).to_owned(),
-            Self::NoSteps => "add one: `[[step]]`, a `name`, and `statement`, `backfill` or `verify`".to_owned(),
+            Self::NotBuilt { instead, .. } | Self::Apart { instead, .. } => (*instead).to_owned(),
+            Self::NoSteps => {
+                "add one: `[[step]]`, a `name`, and `statement`, `backfill`, `import`, `copy`, `transform` or `verify`"
+                    .to_owned()
+            }
             Self::NoName => "add `name = \"...\"`, unique in the plan".to_owned(),
             Self::DuplicateStep(name) | Self::DuplicateProbe(name) => {
                 format!("give one of them another `name` than `{name}`")
             }
-            Self::NoKind => "add `statement = \"SQL\"`, `backfill = \"table\"` or `verify = \"SELECT ...\"`".to_owned(),
+            Self::NoKind => {
+                "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, \
+                 `transform = \"table\"`, `files = \"glob\"` or `verify = \"SELECT ...\"`"
+                    .to_owned()
+            }
             Self::TwoKinds { .. } => "split it: one `[[step]]`, with a `name` of its own, for each".to_owned(),
             Self::Misplaced { key, .. } => format!("remove `{key}`, or move it to the step it is for"),
             Self::NoProbeSql => {
@@ -177,6 +206,14 @@ impl Mistake {
             Self::UndoSqlWithSet => "write `undo = \"auto\"` in its place, or remove it".to_owned(),
             Self::AliasWithoutSql => "remove `alias`: in `set` and `where` columns need no prefix".to_owned(),
             Self::CleanupWithoutDown => "add `down = \"SQL\"`, or remove `cleanup`".to_owned(),
+            Self::Lacks { example, .. } => format!("add `{example}`"),
+            Self::OnlyWith { key, with } => format!("remove `{key}`, or add {with}"),
+            Self::NotOneByte { key } => format!("write it like `{key} = \";\"`"),
+            Self::StdinAmongFiles => "give \"-\" a step of its own".to_owned(),
+            Self::NowhereToCopy => {
+                "add `to = \"table\"`, or `from = \"postgres://...\"` for tables of the same name elsewhere".to_owned()
+            }
+            Self::NoNumber => "write it like `file = \"out/people-{n}.csv.gz\"`".to_owned(),
             Self::NoExpectation => {
                 "add `expect = 0`: a whole number, a string, or a boolean, compared to the query's first value"
                     .to_owned()

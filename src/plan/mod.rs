@@ -15,6 +15,8 @@ mod interpolate;
 pub mod load;
 mod mistake;
 pub mod model;
+pub mod movers;
+mod moving;
 mod options;
 mod raw;
 mod raw_value;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::movers::{Copy, FileTransform, Import, Transform};
 use super::window::Window;
 use crate::run::ByteSize;
 
@@ -218,6 +219,14 @@ pub enum StepKind {
     Statement(Statement),
     /// A change of a whole table, batch by batch.
     Backfill(Backfill),
+    /// Files into a table.
+    Import(Box<Import>),
+    /// Rows of tables into tables.
+    Copy(Box<Copy>),
+    /// Rows through a program.
+    Transform(Box<Transform>),
+    /// Files through a program.
+    Files(Box<FileTransform>),
     /// A query whose answer must be as expected.
     Verify(Verify),
 }
@@ -229,6 +238,9 @@ impl StepKind {
         match self {
             Self::Statement(_) => "statement",
             Self::Backfill(_) => "backfill",
+            Self::Import(_) => "import",
+            Self::Copy(_) => "copy",
+            Self::Transform(_) | Self::Files(_) => "transform",
             Self::Verify(_) => "verify",
         }
     }

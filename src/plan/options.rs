@@ -53,7 +53,7 @@ pub(super) fn database(reader: &mut Reader<'_>, raw: RawDatabase) -> DatabaseOpt
     }
 }
 
-fn address(reader: &mut Reader<'_>, key: &'static str, field: Text) -> Option<SecretString> {
+pub(super) fn address(reader: &mut Reader<'_>, key: &'static str, field: Text) -> Option<SecretString> {
     let url = reader.text(key, field)?;
     let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.text.starts_with(scheme));
     if !is_postgres {

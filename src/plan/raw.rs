@@ -223,7 +223,7 @@ pub(super) struct RawAlerts {
     pub(super) error_rate: Option<Text>,
 }
 
-/// One step. It has exactly one of `statement`, `backfill` and `verify`.
+/// One step. It has exactly one of `statement`, `backfill`, `import`, `copy`, `transform`, `files` and `verify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -238,13 +238,15 @@ pub(super) struct RawStep {
     /// With `down`: it also runs when the plan has succeeded. Default: false.
     pub(super) cleanup: Option<Located<bool>>,
     /// With `statement`: the longest it may run; by default as long as it takes. With `verify`: by default
-    /// `limits.count_timeout`.
+    /// `limits.count_timeout`. With `command`: how long it may be silent while an answer is awaited; by default "30s".
     pub(super) timeout: Option<Text>,
     /// A table whose rows are changed batch by batch, written as in SQL.
     pub(super) backfill: Option<Text>,
-    /// With `backfill`: columns, written as in SQL, and the expressions that they are set to.
+    /// With `backfill`: columns, written as in SQL, and the expressions that they are set to. With `transform`: the columns
+    /// that go on, and the expressions that make them.
     pub(super) set: Option<Located<BTreeMap<String, Text>>>,
-    /// With `backfill`: the rows that are to be changed; the change makes it false. Counted at the end.
+    /// With `backfill`: the rows that are to be changed; the change makes it false. Counted at the end. With `copy` and
+    /// `transform`: the rows that are read.
     #[serde(rename = "where")]
     pub(super) filter: Option<Text>,
     /// With `backfill`, in the place of `set`: a statement of one's own, with `{batch}` for the keys of a batch.
@@ -255,10 +257,93 @@ pub(super) struct RawStep {
     pub(super) undo: Option<Text>,
     /// With `sql`: what takes it back, in the same form, with `{batch}`.
     pub(super) undo_sql: Option<Text>,
-    /// A query; the first column of its first row is compared with `expect`.
+    /// A query; the first column of its first row is compared with `expect`. With `copy`: "count" or "checksum", how source
+    /// and target are compared at the end.
     pub(super) verify: Option<Text>,
     /// With `verify`: a whole number, a text or a truth value.
     pub(super) expect: Option<Located<RawExpected>>,
+    /// Files that are loaded into a table: paths, globs, directories; or "-" for the standard input.
+    pub(super) import: Option<Located<RawTexts>>,
+    /// With `import` and `transform`: the table that rows go into, written as in SQL.
+    pub(super) into: Option<Text>,
+    /// With `import`: "csv", "text" (PostgreSQL's own), "jsonl" or "parquet". With `file`: "csv" or "jsonl". Default: by the
+    /// file's name.
+    pub(super) format: Option<Text>,
+    /// With `import` and `file`: "none", "gzip" or "zstd". Default: by the file's name.
+    pub(super) compression: Option<Text>,
+    /// With `import`: what stands between fields, one byte. Default: "," for CSV, a tab for text.
+    pub(super) delimiter: Option<Text>,
+    /// With `import` of CSV: what stands around a field, one byte. Default: '"'.
+    pub(super) quote: Option<Text>,
+    /// With `import` of CSV: what stands before a quote inside a field, one byte. Default: the quote.
+    pub(super) escape: Option<Text>,
+    /// With `import`: what stands for NULL. Default: nothing, unquoted, for CSV; '\\N' for text.
+    pub(super) null: Option<Text>,
+    /// With `import`: whether the first record names the fields. Default: true for CSV, false for text.
+    pub(super) header: Option<Located<bool>>,
+    /// With `import`: the names of the fields, in their order. Default: the header's, else the table's columns.
+    pub(super) fields: Option<Located<RawTexts>>,
+    /// With `import`: fields that are not loaded.
+    pub(super) skip: Option<Located<RawTexts>>,
+    /// With `import`: columns, written as in SQL, and expressions over the fields of the file, which are texts there. With
+    /// `copy`: columns of the target, and expressions over the source.
+    pub(super) columns: Option<Located<BTreeMap<String, Text>>>,
+    /// With `import`: the encoding of the files, as PostgreSQL names it. Default: "utf8".
+    pub(super) encoding: Option<Text>,
+    /// With `into`: what happens to a row whose key is there already: "error" sets it aside, "skip" leaves it out, "update"
+    /// gives its values to the row that is there. Default: "error".
+    pub(super) on_conflict: Option<Text>,
+    /// With `import`: the columns that conflict; by default the primary key. With a `transform` of a query: the columns of its
+    /// answer that tell its rows apart.
+    pub(super) key: Option<Located<RawTexts>>,
+    /// With `import`: bad records are also written to `FILE.rejects`. Default: false.
+    pub(super) rejects: Option<Located<bool>>,
+    /// With `import`: the most bytes of a file, after decompression, in one batch. Default: "16MiB".
+    pub(super) part: Option<Text>,
+    /// Tables whose rows are copied, written as in SQL; or globs of them, such as "app.*".
+    pub(super) copy: Option<Located<RawTexts>>,
+    /// With `copy`: a `postgres://` URL of the database that the tables lie in. Default: the run's own.
+    pub(super) from: Option<Text>,
+    /// With `copy`: the table that the rows go into, or "schema.*" for several. Default: the same name.
+    pub(super) to: Option<Text>,
+    /// With `copy`: a `postgres://` URL of the database that the rows go to. Default: the run's own.
+    pub(super) database: Option<Text>,
+    /// With `verify` of a `copy`: ranges that differ are copied again. Default: false.
+    pub(super) repair: Option<Located<bool>>,
+    /// With `copy`: all workers read one snapshot. Default: false.
+    pub(super) consistent: Option<Located<bool>>,
+    /// A table, written as in SQL, or a query, whose rows go through `set`, `rhai` or `command` to `update`, `into` or `file`.
+    pub(super) transform: Option<Text>,
+    /// With `transform`: the columns that are read. Default: all.
+    pub(super) read: Option<Located<RawTexts>>,
+    /// With `transform` and `files`: a script in Rhai, or the path of one, ending in ".rhai".
+    pub(super) rhai: Option<Text>,
+    /// With `transform` and `files`: a program and its arguments.
+    pub(super) command: Option<Located<RawTexts>>,
+    /// With `transform`: the columns of the rows themselves that are updated.
+    pub(super) update: Option<Located<RawTexts>>,
+    /// With `transform`: the files that rows go into; `{n}` stands for a file's number.
+    pub(super) file: Option<Text>,
+    /// With `file`: a file of so many bytes is followed by another. Default: it grows.
+    pub(super) rotate: Option<Text>,
+    /// With `transform`: rows gather until there are so many. Default: as many as `limits.batch` and its target say.
+    pub(super) batch: Option<Located<i64>>,
+    /// With `transform`: rows go on once the first of them has waited for so long. Default: never early.
+    pub(super) linger: Option<Text>,
+    /// With `into` of a `transform`: the columns that conflict. Default: the primary key.
+    pub(super) conflict_key: Option<Located<RawTexts>>,
+    /// With `rhai`: the most operations for one row, or one file. Default: 1000000.
+    pub(super) operations: Option<Located<i64>>,
+    /// With `rhai`: the most bytes of one string. Default: "16MiB".
+    pub(super) memory: Option<Text>,
+    /// Files, each of which is replaced by what `rhai` or `command` makes of it: paths and globs.
+    pub(super) files: Option<Located<RawTexts>>,
+    /// With `files`: what the program is given at once, the whole "file" or a "line". Default: "file".
+    pub(super) by: Option<Text>,
+    /// With `files`: files at once, 1 to 64. Default: 4.
+    pub(super) concurrency: Option<Located<i64>>,
+    /// With `files`: the originals are kept, so that the step can be undone. Default: false.
+    pub(super) backup: Option<Located<bool>>,
 }
 
 /// A whole number, compared as a number; a text, compared to the answer in its text form; or a truth value.

@@ -6,12 +6,12 @@ use std::ops::Range;
 pub(super) const MASK: &str = "***";
 
 /// The keys that hold the address of a database.
-const ADDRESSES: [&str; 2] = ["url", "control"];
+const ADDRESSES: [&str; 4] = ["url", "control", "from", "database"];
 
 /// The places of all passwords in `text`: sorted, disjoint, never empty.
 ///
 /// A password is what stands between `:` and `@` in a URL, and what follows `password=` in a URL's parameters. The
-/// value of a key `url` or `control` is searched more widely, because a password that is written there may hold any
+/// value of a key that holds an address is searched more widely, because a password that is written there may hold any
 /// character. A mere reference such as `${PGPASSWORD}` is no secret.
 pub(super) fn ranges(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();

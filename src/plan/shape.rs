@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
-use super::format::{Key, Kind, LATER_KINDS, STEP, Shape, TABLES, TOP, Table};
+use super::format::{Key, Kind, STEP, Shape, TABLES, TOP, Table};
 use super::mistake::Mistake;
 
 /// Looks at the whole tree; nothing found means that the values can be taken.
@@ -86,17 +86,15 @@ fn columns(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
 }
 
 fn step(format: &'static Table, header: Range<usize>, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
-    // A kind that comes later brings keys of its own, which would only be noise.
-    if let Some((name, value)) = LATER_KINDS.iter().find_map(|kind| entries.get_key_value(*kind))
-        && let Some(key) = format.key(name.get_ref())
-    {
-        return typed(format, key, name.span(), value, found);
-    }
     let before = found.len();
     table(format, entries, found);
     let has_unknown = found[before..].iter().any(|problem| matches!(problem.mistake, Mistake::UnknownKey { .. }));
     let mut kinds: Vec<(Kind, Range<usize>)> =
         Kind::ALL.iter().filter_map(|kind| Some((*kind, entries.get_key_value(kind.key())?.0.span()))).collect();
+    // `verify` also says how a copy compares.
+    if kinds.iter().any(|(kind, _)| *kind == Kind::Copy) {
+        kinds.retain(|(kind, _)| *kind != Kind::Verify);
+    }
     kinds.sort_by_key(|(_, span)| span.start);
     match kinds.as_slice() {
         // A misspelt kind is enough said.

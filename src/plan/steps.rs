@@ -1,9 +1,10 @@
 //! The steps of a plan. That each has one kind, and only keys of that kind, is already known.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use super::mistake::Mistake;
 use super::model::{Backfill, Change, Expected, Sql, Statement, Step, StepKind, Undo, Verify};
+use super::moving;
 use super::raw::{Located, RawExpected, RawStep, Text};
 use super::values::{LONGEST_TIMEOUT, Reader};
 
@@ -42,6 +43,14 @@ fn kind(reader: &mut Reader<'_>, mut raw: RawStep) -> Option<StepKind> {
         statement(reader, sql, raw).map(StepKind::Statement)
     } else if let Some(table) = raw.backfill.take() {
         backfill(reader, table, raw).map(StepKind::Backfill)
+    } else if let Some(files) = raw.import.take() {
+        moving::import(reader, files, raw).map(Box::new).map(StepKind::Import)
+    } else if let Some(tables) = raw.copy.take() {
+        moving::copy(reader, tables, raw).map(Box::new).map(StepKind::Copy)
+    } else if let Some(source) = raw.transform.take() {
+        moving::transform(reader, source, raw).map(Box::new).map(StepKind::Transform)
+    } else if let Some(files) = raw.files.take() {
+        moving::files(reader, files, raw).map(Box::new).map(StepKind::Files)
     } else if let Some(sql) = raw.verify.take() {
         verify(reader, sql, raw).map(StepKind::Verify)
     } else {
@@ -71,10 +80,7 @@ fn backfill(reader: &mut Reader<'_>, table: Text, raw: RawStep) -> Option<Backfi
             if let Some(alias) = raw.alias {
                 reader.report(alias.span, Mistake::AliasWithoutSql);
             }
-            let mut columns: Vec<(String, Text)> = set.value.into_iter().collect();
-            // A TOML table is a map; the order of the plan is the order of the places.
-            columns.sort_by_key(|(_, expression)| expression.span.start);
-            set_change(reader, set.span, columns, filter)
+            set_change(reader, set, filter)
         }
         (None, Some(sql)) => raw_change(reader, sql, raw.alias, filter),
         (Some(_), Some(sql)) => {
@@ -111,26 +117,33 @@ fn undo_of_sql(reader: &mut Reader<'_>, undo: Option<Text>, undo_sql: Option<Tex
     undo_sql.and_then(|sql| batch_sql(reader, "undo_sql", sql)).map_or(Undo::None, Undo::Sql)
 }
 
-fn set_change(
-    reader: &mut Reader<'_>,
-    place: Range<usize>,
-    columns: Vec<(String, Text)>,
-    filter: Option<Sql>,
-) -> Option<Change> {
-    if columns.is_empty() {
-        reader.report(place, Mistake::EmptySet);
+fn set_change(reader: &mut Reader<'_>, set: Located<BTreeMap<String, Text>>, filter: Option<Sql>) -> Option<Change> {
+    if set.value.is_empty() {
+        reader.report(set.span, Mistake::EmptySet);
         return None;
     }
-    let mut set = Vec::with_capacity(columns.len());
+    Some(Change::Set { set: expressions(reader, "set", set), filter })
+}
+
+/// Columns and their expressions, in the plan's order.
+pub(super) fn expressions(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    raw: Located<BTreeMap<String, Text>>,
+) -> Vec<(String, Sql)> {
+    let mut columns: Vec<(String, Text)> = raw.value.into_iter().collect();
+    // A TOML table is a map; the order of the plan is the order of the places.
+    columns.sort_by_key(|(_, expression)| expression.span.start);
+    let mut read = Vec::with_capacity(columns.len());
     for (column, expression) in columns {
         if column.trim().is_empty() {
-            let advice = "name the column: `set = { email = \"lower(email)\" }`".to_owned();
-            reader.report(expression.span, Mistake::Empty { key: "a column of `set`".to_owned(), advice });
-        } else if let Some(expression) = reader.text("set", expression) {
-            set.push((column, expression));
+            let advice = format!("name the column: `{key} = {{ email = \"lower(email)\" }}`");
+            reader.report(expression.span, Mistake::Empty { key: format!("a column of `{key}`"), advice });
+        } else if let Some(expression) = reader.text(key, expression) {
+            read.push((column, expression));
         }
     }
-    Some(Change::Set { set, filter })
+    read
 }
 
 fn raw_change(reader: &mut Reader<'_>, sql: Text, alias: Option<Text>, filter: Option<Sql>) -> Option<Change> {

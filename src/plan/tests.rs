@@ -150,7 +150,8 @@ fn a_mistake_in_the_options_is_shown_at_its_place_with_a_hint() {
     }
 }
 
-const NO_STEPS: &str = "add one: `[[step]]`, a `name`, and `statement`, `backfill` or `verify`";
+const NO_STEPS: &str =
+    "add one: `[[step]]`, a `name`, and `statement`, `backfill`, `import`, `copy`, `transform` or `verify`";
 
 /// Whole plans. The wrong part, the message, the hint.
 const WRONG_STEPS: &[(&str, &str, &str)] = &[
@@ -166,7 +167,8 @@ const WRONG_STEPS: &[(&str, &str, &str)] = &[
     (
         "«[[step]]»\nname = 'x'",
         "this step does not say what it does",
-        "add `statement = \"SQL\"`, `backfill = \"table\"` or `verify = \"SELECT ...\"`",
+        "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, `transform = \"table\"`, \
+         `files = \"glob\"` or `verify = \"SELECT ...\"`",
     ),
     ("[[step]]\nname = 'x'\n«statment» = 'x'", "unknown key `statment` in a step", "did you mean `statement`?"),
     (
@@ -176,18 +178,69 @@ const WRONG_STEPS: &[(&str, &str, &str)] = &[
     ),
     (
         "[[step]]\nname = 'x'\nstatement = 'x'\n«where» = 'x'",
-        "`where` belongs to a backfill, this step is a statement",
+        "`where` belongs to a backfill or a copy or a transform, this step is a statement",
         "remove `where`, or move it to the step it is for",
     ),
     (
         "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\n«timeout» = '1s'",
-        "`timeout` belongs to a statement or a verify, this step is a backfill",
+        "`timeout` belongs to a statement or a verify or a transform or a transform of files, this step is a backfill",
         "remove `timeout`, or move it to the step it is for",
     ),
+    ("[[step]]\nname = 'x'\nimport = «'a.csv'»", "an import needs `into`", "add `into = \"users\"`"),
     (
-        "[[step]]\nname = 'x'\n«import» = 'a.csv'\ninto = 't'",
-        "`import` is not built yet: it comes with imports of files",
-        "load the file by `psql \\copy` first, and remove the step",
+        "[[step]]\nname = 'x'\nimport = ['a.csv', «'-'»]\ninto = 't'",
+        "the standard input cannot stand among files",
+        "give \"-\" a step of its own",
+    ),
+    (
+        "[[step]]\nname = 'x'\nimport = 'a.csv'\ninto = 't'\ndelimiter = «'::'»",
+        "`delimiter` must be one ASCII character, and no line break",
+        "write it like `delimiter = \";\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nimport = 'a.csv'\ninto = 't'\nformat = «'xml'»",
+        "`format` must be \"csv\", \"text\", \"jsonl\" or \"parquet\"",
+        "write `format = \"csv\"` or `format = \"text\"` or `format = \"jsonl\"` or `format = \"parquet\"`, or remove it",
+    ),
+    (
+        "[[step]]\nname = 'x'\ncopy = «'t'»",
+        "this copy does not say where the rows go",
+        "add `to = \"table\"`, or `from = \"postgres://...\"` for tables of the same name elsewhere",
+    ),
+    (
+        "[[step]]\nname = 'x'\ncopy = 't'\nto = 'u'\nrepair = «true»",
+        "`repair` needs `verify`",
+        "add `verify = \"checksum\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\ntransform = «'t'»\nupdate = ['a']",
+        "a transform needs a program",
+        "add `rhai = \"...\"` or `command = [\"program\"]`",
+    ),
+    (
+        "[[step]]\nname = 'x'\ntransform = «'t'»\nrhai = 'row'",
+        "a transform needs somewhere to put its rows",
+        "add `update = [\"column\"]`, `into = \"table\"` or `file = \"out/{n}.csv\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\ntransform = «'SELECT 1 AS a'»\nrhai = 'row'\ninto = 't'",
+        "a transform of a query needs `key`",
+        "add `key = [\"id\"]`",
+    ),
+    (
+        "[[step]]\nname = 'x'\ntransform = 't'\nrhai = 'row'\ninto = 't'\nrotate = «'1MiB'»",
+        "`rotate` belongs to `file`, and this transform has none",
+        "remove `rotate`, or add `file`",
+    ),
+    (
+        "[[step]]\nname = 'x'\ntransform = 't'\nrhai = 'row'\nfile = «'out.csv'»",
+        "`file` does not hold `{n}`, and there will be more than one file",
+        "write it like `file = \"out/people-{n}.csv.gz\"`",
+    ),
+    (
+        "[[step]]\nname = 'x'\nfiles = «'*.json'»",
+        "a transform of files needs a program",
+        "add `rhai = \"...\"` or `command = [\"program\"]`",
     ),
     (
         "[[step]]\nname = 'x'\nstatement = «''»",

@@ -143,6 +143,9 @@ pub trait Recorder: Send + Sync {
     /// over meanwhile. `false`: it is not set aside any more.
     async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError>;
 
+    /// A claimed row as the quarantine keeps it, as JSON.
+    async fn kept(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<Option<String>, RecordError>;
+
     /// Writes down that a claimed row is not set aside any more.
     async fn resolve(&self, tx: &mut PgConnection, row: &AsideRow, resolution: &Resolution) -> Result<(), RecordError>;
 

@@ -280,7 +280,7 @@ fn aligned(rows: &[[String; COLUMNS]]) -> Vec<String> {
     let line = |row: &[String; COLUMNS]| {
         let cells = row.iter().zip(widths).zip(TO_THE_RIGHT).map(|((cell, width), to_the_right)| {
             let room = " ".repeat(width.saturating_sub(cell.width()));
-            if to_the_right { room + cell } else { cell.clone() + &room }
+            if to_the_right { room + cell.as_str() } else { cell.clone() + room.as_str() }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

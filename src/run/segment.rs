@@ -7,14 +7,15 @@ use super::SegmentNo;
 /// A key's columns, as text, in the key's order.
 pub type KeyText = Vec<String>;
 
-/// A range of keys `(lower, upper]`, walked from its lower end by one worker at a time.
+/// A range of keys `(lower, upper]`, walked from its lower end by one worker at a time. Of a file, a "key" is a place in
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Which sweep over the table it belongs to, from 1.
     pub sweep: u32,
     /// Its number in the sweep.
     pub no: SegmentNo,
-    /// The partition that it lies in, quoted as in SQL. `None`: the step's table itself.
+    /// The partition that it lies in, quoted as in SQL; or a file; or one of several tables. `None`: the step's table itself.
     pub part: Option<String>,
     /// Keys are larger than this. `None`: from the first.
     pub lower: Option<KeyText>,
@@ -26,13 +27,16 @@ pub struct Segment {
     pub done: bool,
     /// What has been done in it.
     pub tally: Tally,
+    /// Where the files that it writes stand, in the step's own words.
+    #[serde(default)]
+    pub output: Option<String>,
 }
 
 impl Segment {
     /// A segment of which nothing is done.
     #[must_use]
     pub fn new(sweep: u32, no: SegmentNo, lower: Option<KeyText>, upper: Option<KeyText>) -> Self {
-        Self { sweep, no, part: None, lower, upper, cursor: None, done: false, tally: Tally::default() }
+        Self { sweep, no, part: None, lower, upper, cursor: None, done: false, tally: Tally::default(), output: None }
     }
 
     /// Keys that are still to be walked are larger than this.
@@ -55,6 +59,9 @@ pub struct Tally {
     pub batches: u64,
     /// Rows set aside because the data is wrong.
     pub quarantined: u64,
+    /// Bytes of the input, as it lies there. 0 where rows are all there is to count.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Tally {
@@ -67,6 +74,7 @@ impl Tally {
             still_matching: self.still_matching.saturating_sub(earlier.still_matching),
             batches: self.batches.saturating_sub(earlier.batches),
             quarantined: self.quarantined.saturating_sub(earlier.quarantined),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
         }
     }
 }
@@ -78,6 +86,7 @@ impl std::ops::AddAssign for Tally {
         self.still_matching += other.still_matching;
         self.batches += other.batches;
         self.quarantined += other.quarantined;
+        self.bytes += other.bytes;
     }
 }
 
@@ -99,6 +108,8 @@ pub struct Advance {
     pub done: bool,
     /// What it did.
     pub tally: Tally,
+    /// Where the files that the segment writes stand now. `None`: as before.
+    pub output: Option<String>,
 }
 
 impl Segment {
@@ -106,6 +117,9 @@ impl Segment {
     pub fn apply(&mut self, advance: &Advance) {
         if advance.cursor.is_some() {
             self.cursor.clone_from(&advance.cursor);
+        }
+        if advance.output.is_some() {
+            self.output.clone_from(&advance.output);
         }
         self.done = advance.done;
         self.tally += advance.tally;

@@ -166,6 +166,18 @@ pub struct BatchActivity {
     pub at_floor: bool,
     /// Segments of the sweep, and how many of them are done.
     pub segments: Parts,
+    /// Bytes of its input, where it is counted in bytes.
+    #[serde(default)]
+    pub bytes: Option<Bytes>,
+}
+
+/// Bytes of an input as it lies there: compressed files by their compressed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Read, and what was in them committed.
+    pub done: u64,
+    /// In all.
+    pub all: u64,
 }
 
 /// How many parts there are, and how many of them are done.

@@ -18,17 +18,24 @@ use crate::run::{RunId, StepIndex};
 
 pub mod backends;
 pub mod backfill;
+pub mod batch;
 pub mod change;
+pub mod copy;
+pub mod files;
 pub mod gauges;
 pub mod giveway;
 mod host_gauges;
+pub mod import;
 pub mod interruptible;
 pub mod keyspace;
+pub mod mending;
 pub mod preflight;
 pub mod quarantine;
 pub mod segments;
 pub mod statement;
+pub mod transform;
 pub mod trouble;
+pub mod unbuilt;
 pub mod vacuum;
 pub mod verify;
 
@@ -158,6 +165,10 @@ pub fn body(bench: Workbench, task: &Task) -> StepBody {
         Task::Plan(StepKind::Backfill(backfill)) => {
             StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), Purpose::Change)))
         }
+        Task::Plan(StepKind::Import(import)) => import::step(&bench, import),
+        Task::Plan(StepKind::Copy(copy)) => copy::step(&bench, copy),
+        Task::Plan(StepKind::Transform(transform)) => transform::step(&bench, transform),
+        Task::Plan(StepKind::Files(files)) => files::step(&bench, files),
         Task::Down(sql) => {
             let down = Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None };
             StepBody::Once(Arc::new(statement::StatementStep::taking_back(bench, down)))

@@ -26,6 +26,17 @@ pub struct Found {
     pub notices: Vec<String>,
 }
 
+/// The step that is being looked at.
+#[derive(Clone, Copy)]
+pub struct Looking<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// How messages name it.
+    pub what: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+}
+
 /// Checks every step that is not done yet. Things that are not there are forgiven where an earlier statement, not yet
 /// run, may make them; the step is checked again when it begins.
 ///
@@ -36,7 +47,7 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
     let mut statement_pending = false;
     let source = Arc::new(plan.source.clone());
     for (index, step) in plan.steps.iter().enumerate() {
-        let checked = one(connection, step, &source, &mut found).await;
+        let checked = one(connection, plan, step, &source, &mut found).await;
         match checked {
             _ if done(index) => {}
             Ok(()) => {}
@@ -60,8 +71,15 @@ fn is_absence(cause: &Cause) -> bool {
     }
 }
 
-async fn one(connection: &mut PgConnection, step: &Step, source: &PlanSource, found: &mut Found) -> Result<(), Cause> {
+async fn one(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    step: &Step,
+    source: &PlanSource,
+    found: &mut Found,
+) -> Result<(), Cause> {
     let what = format!("step \"{}\"", step.name);
+    let looking = Looking { step, what: &what, plan };
     let plain = |label: &str, sql: &Sql| SqlText::default().plans(label, sql);
     match &step.kind {
         StepKind::Statement(statement) => {
@@ -72,6 +90,10 @@ async fn one(connection: &mut PgConnection, step: &Step, source: &PlanSource, fo
             }
         }
         StepKind::Verify(verify) => prepare(connection, &what, source, &VerifyStep::sql(verify)).await,
+        StepKind::Import(import) => super::import::check(connection, &looking, import, found).await,
+        StepKind::Copy(copy) => super::copy::check(connection, &looking, copy, found).await,
+        StepKind::Transform(transform) => super::transform::check(connection, &looking, transform, found).await,
+        StepKind::Files(files) => super::files::check(connection, &looking, files, found).await,
         StepKind::Backfill(backfill) => {
             let table = catalog::table(connection, &step.name, &backfill.table, source).await?;
             backfill_of(connection, step, backfill, &table, source).await?;

@@ -12,10 +12,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, PgTransaction};
 
-use super::backfill::{self, BatchError, Part, Purpose, Ready};
+use super::backfill::{self, Part, Purpose, Ready};
+use super::batch::BatchError;
+use super::mending::{Applied, Mending};
 use crate::engine::failpoint;
 use crate::engine::ports::{StepError, Trouble};
 use crate::engine::retry::Delays;
@@ -23,12 +26,12 @@ use crate::plan::model::{Change, Plan, PlanSource, Retry, Step, StepKind};
 use crate::postgres::deadline::within;
 use crate::postgres::record::{AsideRow, RecordError, Recorder, Resolution, SetAside};
 use crate::postgres::{session, trouble};
-use crate::run::{Cause, KeyText, RunId, StepIndex, Tally};
+use crate::run::{Cause, RunId, StepIndex, Tally};
 
 /// Tries rows of one step again.
 pub struct Mender {
     what: String,
-    ready: Ready,
+    by: Box<dyn Mending>,
     source: Arc<PlanSource>,
     recorder: Arc<dyn Recorder>,
     retry: Retry,
@@ -61,16 +64,6 @@ pub enum Tried {
     Resolved,
 }
 
-/// What the step's change has done to one row.
-enum Applied {
-    /// It has changed it.
-    Changed(Tally),
-    /// The row is not there.
-    Gone,
-    /// Nothing, although the row is there; and whether it matches the step's `where`, if there is one.
-    Untouched { matches: Option<bool> },
-}
-
 /// What a transaction came to.
 enum Written {
     /// It is to commit.
@@ -93,22 +86,33 @@ impl Mender {
         recorder: Arc<dyn Recorder>,
     ) -> Result<Self, Cause> {
         let what = super::what(&step.name);
-        let StepKind::Backfill(backfill) = &step.kind else {
-            return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
+        let limit = super::deadline(&plan.limits);
+        let (by, is_for_all): (Box<dyn Mending>, bool) = match &step.kind {
+            StepKind::Backfill(backfill) => {
+                let named = backfill::Named { run, step: index, name: &step.name, source: &plan.source };
+                let ready = backfill::ready(connection, &named, backfill, Purpose::Change, backfill::Log::IfThere)
+                    .await
+                    .map_err(final_cause)?;
+                (Box::new(ByBackfill { ready, limit }), matches!(backfill.change, Change::Set { .. }))
+            }
+            StepKind::Import(_)
+            | StepKind::Copy(_)
+            | StepKind::Transform(_)
+            | StepKind::Files(_)
+            | StepKind::Statement(_)
+            | StepKind::Verify(_) => {
+                return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
+            }
         };
-        let named = backfill::Named { run, step: index, name: &step.name, source: &plan.source };
-        let ready = backfill::ready(connection, &named, backfill, Purpose::Change, backfill::Log::IfThere)
-            .await
-            .map_err(final_cause)?;
         Ok(Self {
             what,
-            ready,
+            by,
             source: Arc::new(plan.source.clone()),
             recorder,
             retry: plan.retry.clone(),
-            limit: super::deadline(&plan.limits),
+            limit,
             is_done,
-            is_for_all: matches!(backfill.change, Change::Set { .. }),
+            is_for_all,
         })
     }
 
@@ -138,20 +142,19 @@ impl Mender {
     }
 
     async fn once(&self, connection: &mut PgConnection, row: &AsideRow) -> Result<Tried, StepError> {
-        let part = self.ready.part(row.part.as_deref())?;
-        let reason = match self.change(connection, &part, row).await {
+        let reason = match self.change(connection, row).await {
             Ok(Written::Done(tried)) => return Ok(tried),
             Ok(Written::Refused(words)) => (None, words),
             Err(failure) if failure.is_data() => failure.told(),
             Err(failure) => return Err(self.step_error(&failure)),
         };
-        self.keep(connection, &part, row, reason).await.map_err(|failure| self.step_error(&failure))
+        self.keep(connection, row, reason).await.map_err(|failure| self.step_error(&failure))
     }
 
     /// The change of a row and its record, in one transaction.
-    async fn change(&self, connection: &mut PgConnection, part: &Part, row: &AsideRow) -> Result<Written, BatchError> {
+    async fn change(&self, connection: &mut PgConnection, row: &AsideRow) -> Result<Written, BatchError> {
         let mut tx = within(self.limit, connection.begin_with(session::SNAPSHOT)).await?;
-        match self.write(&mut tx, part, row).await {
+        match self.write(&mut tx, row).await {
             Ok(written @ Written::Done(_)) => {
                 within(self.limit, tx.commit()).await?;
                 failpoint::hit("retry.committed");
@@ -169,12 +172,15 @@ impl Mender {
         }
     }
 
-    async fn write(&self, tx: &mut PgTransaction<'_>, part: &Part, row: &AsideRow) -> Result<Written, BatchError> {
+    async fn write(&self, tx: &mut PgTransaction<'_>, row: &AsideRow) -> Result<Written, BatchError> {
         if !self.recorded(self.recorder.claim(tx, row)).await? {
             return Ok(Written::Done(Tried::Resolved));
         }
         failpoint::hit("retry.claimed");
-        let (tried, tally, word) = match apply(tx, part, &row.key, self.limit).await? {
+        let kept = self.recorded(self.recorder.kept(tx, row)).await?;
+        // What is checked only at the commit is the row's own failure, and is told as that.
+        within(self.limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
+        let (tried, tally, word) = match self.by.apply(tx, row, kept.as_deref()).await? {
             Applied::Changed(tally) if tally.still_matching > 0 && !self.is_done => {
                 return Ok(Written::Refused(
                     "it matches `where` still after its change, and a later sweep would change it again: it can be \
@@ -204,7 +210,6 @@ impl Mender {
     async fn keep(
         &self,
         connection: &mut PgConnection,
-        part: &Part,
         row: &AsideRow,
         (sqlstate, message): (Option<String>, String),
     ) -> Result<Tried, BatchError> {
@@ -213,12 +218,12 @@ impl Mender {
             if !self.recorded(self.recorder.claim(&mut tx, row)).await? {
                 return Ok(Tried::Resolved);
             }
-            let now = look(&mut tx, part, &row.key, self.limit).await?;
+            let now = self.by.look(&mut tx, row).await?;
             let (part_name, key) = (row.part.clone(), row.key.clone());
             let aside = SetAside { part: part_name, key, row: now, sqlstate, message };
             self.recorded(self.recorder.set_aside(&mut tx, row.step, &aside)).await?;
             let SetAside { sqlstate, message, .. } = aside;
-            Ok(Tried::FailedAgain { key_name: part.key_name(), sqlstate, message })
+            Ok(Tried::FailedAgain { key_name: self.by.key_name(row), sqlstate, message })
         };
         match written.await {
             Ok(tried) => {
@@ -254,36 +259,52 @@ impl Mender {
     }
 }
 
-/// Applies the step's change to the one row with `key`. `tx` must be begun with [`session::SNAPSHOT`].
-///
-/// A change goes over a range of keys. From the key just before, which is not part of it, through `key` there is this row
-/// alone, by what "just before" means; and it stays alone, because both are looked at in one snapshot: a row that others
-/// insert between the two meanwhile is seen by no statement of this transaction. When others change or delete the row
-/// itself meanwhile, the change fails with 40001, nothing of it is kept, and it is begun anew.
-async fn apply(tx: &mut PgTransaction<'_>, part: &Part, key: &KeyText, limit: Duration) -> Result<Applied, BatchError> {
-    // What is checked only at the commit is the row's own failure, and is told as that.
-    within(limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
-    let before = within(limit, part.keys.before(tx, key)).await?;
-    let tally = part.change(tx, before.as_ref(), key, limit).await?;
-    if tally.changed > 0 {
-        return Ok(Applied::Changed(tally));
-    }
-    if within(limit, part.row(tx, before.as_ref(), key)).await?.is_none() {
-        return Ok(Applied::Gone);
-    }
-    let matching = within(limit, part.matching(tx, before.as_ref(), key)).await?;
-    Ok(Applied::Untouched { matches: matching.map(|rows| rows > 0) })
+/// Rows of a backfill.
+struct ByBackfill {
+    ready: Ready,
+    limit: Duration,
 }
 
-/// The row as it is now, as JSON. `None`: it is gone.
-async fn look(
-    tx: &mut PgTransaction<'_>,
-    part: &Part,
-    key: &KeyText,
-    limit: Duration,
-) -> Result<Option<String>, BatchError> {
-    let before = within(limit, part.keys.before(tx, key)).await?;
-    Ok(within(limit, part.row(tx, before.as_ref(), key)).await?)
+impl ByBackfill {
+    fn part(&self, row: &AsideRow) -> Result<Arc<Part>, BatchError> {
+        self.ready.part(row.part.as_deref()).map_err(BatchError::Plan)
+    }
+}
+
+#[async_trait]
+impl Mending for ByBackfill {
+    /// A change goes over a range of keys. From the key just before, which is not part of it, through `key` there is this row
+    /// alone, by what "just before" means; and it stays alone, because both are looked at in one snapshot: a row that others
+    /// insert between the two meanwhile is seen by no statement of this transaction. When others change or delete the row
+    /// itself meanwhile, the change fails with 40001, nothing of it is kept, and it is begun anew.
+    async fn apply(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        row: &AsideRow,
+        _kept: Option<&str>,
+    ) -> Result<Applied, BatchError> {
+        let (part, key, limit) = (self.part(row)?, &row.key, self.limit);
+        let before = within(limit, part.keys.before(tx, key)).await?;
+        let tally = part.change(tx, before.as_ref(), key, limit).await?;
+        if tally.changed > 0 {
+            return Ok(Applied::Changed(tally));
+        }
+        if within(limit, part.row(tx, before.as_ref(), key)).await?.is_none() {
+            return Ok(Applied::Gone);
+        }
+        let matching = within(limit, part.matching(tx, before.as_ref(), key)).await?;
+        Ok(Applied::Untouched { matches: matching.map(|rows| rows > 0) })
+    }
+
+    async fn look(&self, tx: &mut PgTransaction<'_>, row: &AsideRow) -> Result<Option<String>, BatchError> {
+        let (part, limit) = (self.part(row)?, self.limit);
+        let before = within(limit, part.keys.before(tx, &row.key)).await?;
+        Ok(within(limit, part.row(tx, before.as_ref(), &row.key)).await?)
+    }
+
+    fn key_name(&self, row: &AsideRow) -> String {
+        self.part(row).map_or_else(|_| "key".to_owned(), |part| part.key_name())
+    }
 }
 
 /// The cause of a failure after which nothing is tried again.

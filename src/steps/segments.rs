@@ -65,7 +65,14 @@ pub fn split(segment: &Segment, middle: KeyText, no: SegmentNo) -> Option<(Segme
     if segment.done || segment.from() == Some(&middle) || segment.upper.as_ref() == Some(&middle) {
         return None;
     }
-    let rest = Segment { no, lower: Some(middle.clone()), cursor: None, tally: Tally::default(), ..segment.clone() };
+    let rest = Segment {
+        no,
+        lower: Some(middle.clone()),
+        cursor: None,
+        tally: Tally::default(),
+        output: None,
+        ..segment.clone()
+    };
     Some((Segment { upper: Some(middle), ..segment.clone() }, rest))
 }
 
@@ -166,7 +173,7 @@ mod tests {
                         walked[point as usize] += 1;
                     }
                     let tally = Tally { walked: u64::from(through - from), batches: 1, ..Tally::default() };
-                    segment.apply(&Advance { cursor: Some(name(through)), done: through == end, tally });
+                    segment.apply(&Advance { cursor: Some(name(through)), done: through == end, tally, output: None });
                 }
                 assert_a_partition(&segments);
             }

@@ -78,6 +78,7 @@ pub(crate) fn running() -> Snapshot {
         target: ms(500),
         at_floor: false,
         segments: crate::run::snapshot::Parts { done: 44, all: 64 },
+        bytes: None,
     });
     Snapshot {
         server: "axisor@db1:5432".to_owned(),

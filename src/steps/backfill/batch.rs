@@ -1,7 +1,6 @@
 //! What happens inside the transaction of one batch: the change, whole or row by row, and its record.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
@@ -9,12 +8,10 @@ use sqlx::{AssertSqlSafe, Executor, PgTransaction, Row};
 
 use super::{Action, Part, Shared};
 use crate::engine::failpoint;
-use crate::plan::model::PlanSource;
 use crate::postgres::deadline::within;
-use crate::postgres::record::{RecordError, SetAside};
-use crate::postgres::sql::SqlText;
-use crate::postgres::{error, trouble};
-use crate::run::{Advance, Cause, KeyText, Segment, Tally, human};
+use crate::postgres::record::SetAside;
+use crate::run::{Advance, Cause, KeyText, Segment, Tally};
+use crate::steps::batch::{BatchError, Places, recorded};
 use crate::steps::change::undo::UndoSql;
 use crate::steps::change::{self, Answer, RangeSql};
 use crate::steps::keyspace::Boundary;
@@ -26,56 +23,6 @@ pub(super) enum Way {
     Whole,
     /// By halves, down to the rows whose data is wrong: those are set aside.
     Careful,
-}
-
-/// Why a batch, or the change of one row, did not commit.
-pub(in crate::steps) enum BatchError {
-    /// The plan's SQL, or the rows.
-    Change(sqlx::Error, SqlText),
-    /// Anything else that the server or the driver said.
-    Sql(sqlx::Error),
-    /// The record was refused.
-    Record(RecordError),
-    /// It must not go on.
-    Plan(Cause),
-}
-
-impl From<sqlx::Error> for BatchError {
-    fn from(e: sqlx::Error) -> Self {
-        Self::Sql(e)
-    }
-}
-
-impl BatchError {
-    /// Whether the rows themselves are wrong. A constraint that is checked at the commit fails there.
-    pub(in crate::steps) fn is_data(&self) -> bool {
-        match self {
-            Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
-            Self::Record(_) | Self::Plan(_) => false,
-        }
-    }
-
-    /// The server's SQLSTATE and its words, for a row that is set aside.
-    pub(in crate::steps) fn told(&self) -> (Option<String>, String) {
-        match self {
-            Self::Change(e, _) | Self::Sql(e) => (
-                error::code(e).map(str::to_owned),
-                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
-            ),
-            Self::Record(e) => (None, e.to_string()),
-            Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
-        }
-    }
-
-    /// The failure as a person is told it; `what` failed, such as `step "emails"`.
-    pub(in crate::steps) fn cause(&self, what: &str, source: &PlanSource) -> Cause {
-        match self {
-            Self::Change(e, sql) => error::cause_in_plan(what, e, sql, source),
-            Self::Sql(e) => error::cause(what, e),
-            Self::Record(e) => e.cause(what),
-            Self::Plan(cause) => cause.clone(),
-        }
-    }
 }
 
 /// A range of keys `(from, through]`, and about how many rows it holds.
@@ -91,7 +38,7 @@ pub(super) struct Written {
     /// How long the change took.
     pub(super) took: Duration,
     /// The places of the rows that it sets aside; given back unless the batch commits.
-    pub(super) aside: Reserved,
+    pub(super) aside: Places,
 }
 
 impl Written {
@@ -99,39 +46,6 @@ impl Written {
     pub(super) fn kept(self) -> (Advance, Duration) {
         self.aside.keep();
         (self.advance, self.took)
-    }
-}
-
-/// Places among the rows that may be set aside.
-pub(super) struct Reserved {
-    count: Arc<AtomicU64>,
-    mine: u64,
-}
-
-impl Reserved {
-    fn new(count: Arc<AtomicU64>) -> Self {
-        Self { count, mine: 0 }
-    }
-
-    /// Takes one more place of `most`. `false`: there is none left.
-    fn one_more(&mut self, most: u64) -> bool {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= most {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        self.mine += 1;
-        true
-    }
-
-    /// The batch has committed.
-    pub(super) fn keep(mut self) {
-        self.mine = 0;
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.count.fetch_sub(self.mine, Ordering::Relaxed);
     }
 }
 
@@ -219,9 +133,9 @@ impl Batch<'_> {
         way: Way,
     ) -> Result<Written, BatchError> {
         let began = Instant::now();
-        let mut aside = Reserved::new(Arc::clone(&self.shared.bench.set_aside));
+        let mut aside = Places::new(Arc::clone(&self.shared.bench.set_aside));
         let advance = match boundary {
-            None => Advance { cursor: None, done: true, tally: Tally::default() },
+            None => Advance { cursor: None, done: true, tally: Tally::default(), output: None },
             Some(boundary) => {
                 let range =
                     Range { from: self.segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
@@ -231,7 +145,7 @@ impl Batch<'_> {
                 };
                 let tally = Tally { walked: boundary.rows, batches: 1, ..tally };
                 let done = self.segment.upper.as_ref() == Some(&boundary.key);
-                Advance { cursor: Some(boundary.key), done, tally }
+                Advance { cursor: Some(boundary.key), done, tally, output: None }
             }
         };
         let took = began.elapsed();
@@ -297,7 +211,7 @@ impl Batch<'_> {
         &self,
         tx: &mut PgTransaction<'_>,
         whole: Range,
-        aside: &mut Reserved,
+        aside: &mut Places,
     ) -> Result<Tally, BatchError> {
         // What is checked only at the commit could not be told from row to row.
         within(self.limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
@@ -361,31 +275,13 @@ impl Batch<'_> {
         tx: &mut PgTransaction<'_>,
         range: &Range,
         failure: &BatchError,
-        aside: &mut Reserved,
+        aside: &mut Places,
     ) -> Result<bool, BatchError> {
         let bench = &self.shared.bench;
-        let most = bench.limits.max_quarantined;
         let (sqlstate, message) = failure.told();
         let row = within(self.limit, self.part.row(&mut *tx, range.from.as_ref(), &range.through)).await?;
         let row = SetAside { part: self.segment.part.clone(), key: range.through.clone(), row, sqlstate, message };
-        let written = bench.recorder.set_aside(&mut *tx, bench.index, &row);
-        let is_new = recorded(tokio::time::timeout(self.limit, written).await)?;
-        // Counted before it commits, so that two workers never pass the limit together.
-        if is_new && !aside.one_more(most) {
-            let SetAside { sqlstate, message, key, .. } = row;
-            let (code, key) = (sqlstate.unwrap_or_default(), key.join(", "));
-            return Err(BatchError::Plan(
-                Cause::new(format!("{}: more than {} rows are wrong: {message}", bench.what(), human::count(most)))
-                    .sqlstate(code)
-                    .detail(format!(
-                        "the row with {} {key} would have been one too many to set aside",
-                        self.part.key_name()
-                    ))
-                    .hint(format!("look at those that are set aside: howdah quarantine list {}", bench.run))
-                    .hint("mend the data or the plan, or raise `limits.max_quarantined`; then resume the run"),
-            ));
-        }
-        Ok(is_new)
+        aside.put(tx, bench, &row, &self.part.key_name(), self.limit).await
     }
 }
 
@@ -397,14 +293,4 @@ enum Halves {
     Row,
     /// Its rows have vanished.
     Empty,
-}
-
-fn recorded<T>(written: Result<Result<T, RecordError>, tokio::time::error::Elapsed>) -> Result<T, BatchError> {
-    match written {
-        Ok(written) => written.map_err(BatchError::Record),
-        Err(_) => Err(BatchError::Sql(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            "no answer to the batch's record",
-        )))),
-    }
 }

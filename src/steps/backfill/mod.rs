@@ -30,7 +30,6 @@ use crate::postgres::record::{RecordError, Sweeps};
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, session, sqlstate};
 use crate::run::{Cause, RunId, Segment, SegmentNo, StepIndex, human};
-pub(super) use batch::BatchError;
 use parts::Action;
 pub(super) use parts::{Part, Ready};
 pub(super) use purpose::{Log, Named, ready};
@@ -368,6 +367,8 @@ impl Batched for BackfillStep {
             room: if self.in_order.load(Ordering::Relaxed) { 0 } else { room },
             segments,
             foretold: sweeps.foretold,
+            weights: Vec::new(),
+            bytes: None,
             before: earlier.iter().map(|segment| segment.tally).sum(),
         })
     }

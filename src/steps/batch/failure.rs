@@ -1,0 +1,74 @@
+//! Why a batch did not commit.
+
+use crate::plan::model::PlanSource;
+use crate::postgres::record::RecordError;
+use crate::postgres::sql::SqlText;
+use crate::postgres::{error, trouble};
+use crate::run::Cause;
+
+/// Why a batch, or the change of one row, did not commit.
+pub enum BatchError {
+    /// The plan's SQL, or the rows.
+    Change(sqlx::Error, SqlText),
+    /// Anything else that the server or the driver said.
+    Sql(sqlx::Error),
+    /// The record was refused.
+    Record(RecordError),
+    /// It must not go on.
+    Plan(Cause),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Sql(e)
+    }
+}
+
+impl BatchError {
+    /// Whether the rows themselves are wrong. A constraint that is checked at the commit fails there.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        match self {
+            Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
+            Self::Record(_) | Self::Plan(_) => false,
+        }
+    }
+
+    /// The server's SQLSTATE and its words, for a row that is set aside.
+    #[must_use]
+    pub fn told(&self) -> (Option<String>, String) {
+        match self {
+            Self::Change(e, _) | Self::Sql(e) => (
+                error::code(e).map(str::to_owned),
+                error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
+            ),
+            Self::Record(e) => (None, e.to_string()),
+            Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
+        }
+    }
+
+    /// The failure as a person is told it; `what` failed, such as `step "emails"`.
+    #[must_use]
+    pub fn cause(&self, what: &str, source: &PlanSource) -> Cause {
+        match self {
+            Self::Change(e, sql) => error::cause_in_plan(what, e, sql, source),
+            Self::Sql(e) => error::cause(what, e),
+            Self::Record(e) => e.cause(what),
+            Self::Plan(cause) => cause.clone(),
+        }
+    }
+}
+
+/// The answer to a record, which may not have come in time.
+///
+/// # Errors
+/// The record was refused, or there was no answer.
+pub fn recorded<T>(written: Result<Result<T, RecordError>, tokio::time::error::Elapsed>) -> Result<T, BatchError> {
+    match written {
+        Ok(written) => written.map_err(BatchError::Record),
+        Err(_) => Err(BatchError::Sql(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "no answer to the batch's record",
+        )))),
+    }
+}

@@ -1,0 +1,33 @@
+//! `transform` of files: files through a program.
+
+use std::sync::Arc;
+
+use sqlx::postgres::PgConnection;
+
+use super::Workbench;
+use super::preflight::{Found, Looking};
+use super::unbuilt::Unbuilt;
+use crate::engine::ports::StepBody;
+use crate::plan::movers::FileTransform;
+use crate::run::Cause;
+
+/// The step as the engine drives it.
+#[must_use]
+pub fn step(bench: &Workbench, files: &FileTransform) -> StepBody {
+    let _ = files;
+    StepBody::Once(Arc::new(Unbuilt(bench.what())))
+}
+
+/// Checks the step against the database, before anything is changed.
+///
+/// # Errors
+/// Why it cannot work, with the place in the plan.
+pub async fn check(
+    connection: &mut PgConnection,
+    looking: &Looking<'_>,
+    files: &FileTransform,
+    found: &mut Found,
+) -> Result<(), Cause> {
+    let _ = (connection, looking, files, found);
+    Err(Cause::usage(format!("{}: not built yet", looking.what)))
+}
