@@ -54,6 +54,7 @@ pub(super) fn batches() -> Activity {
         at_floor: false,
         segments: Parts { done: 44, all: 64 },
         bytes: None,
+        unit: crate::run::snapshot::Unit::Rows,
     })
 }
 

@@ -35,6 +35,8 @@ pub(super) fn progress(snapshot: &Snapshot) -> Value {
         "fraction": fraction(snapshot),
         "walked": batches.map(|batches| batches.estimate.walked),
         "total": batches.map(|batches| total(batches.estimate.total)),
+        "unit": batches.map(|batches| batches.unit.word()),
+        "bytes": batches.and_then(|batches| batches.bytes).map(|bytes| json!({ "done": bytes.done, "all": bytes.all })),
         "sweep": batches.map(|batches| batches.sweep),
         "rows_per_second": batches.and_then(|batches| batches.rate),
         "eta_seconds": batches.and_then(|batches| eta(batches.eta)),

@@ -60,12 +60,12 @@ pub(super) fn status(snapshot: &Snapshot) -> String {
             // While nothing goes on, nobody knows the end.
             if why::goes_on(snapshot) {
                 parts.push(format!("ETA {}", human::eta(batches.eta)));
-                parts.extend(batches.rate.map(|rate| format!("{} rows/s", human::rate(rate))));
+                parts.extend(batches.rate.map(|rate| format!("{} {}/s", human::rate(rate), batches.unit.word())));
             }
             if snapshot.state.is_working() {
                 parts.extend(why::workers(&snapshot.pace).filter(|_| snapshot.pace.most > 1));
             }
-            parts.push(human::estimate(&batches.estimate));
+            parts.push(human::walked(batches));
         }
         Activity::Statement { what, fraction, since } => {
             parts.push(clean(what).into_owned());

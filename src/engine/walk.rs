@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::batch_size::BatchSize;
 use super::ports::Sweep;
 use crate::run::progress::{Total, correct_total};
-use crate::run::snapshot::{BatchActivity, BatchView, Bytes, Parts};
+use crate::run::snapshot::{BatchActivity, BatchView, Bytes, Parts, Unit};
 use crate::run::{Estimate, Eta, Progress, Tally};
 
 /// Times that a batch may be asked to aim at, in milliseconds.
@@ -20,6 +20,7 @@ pub struct Walk {
     sweep: u32,
     table: Option<String>,
     bytes: Option<Bytes>,
+    unit: Unit,
     next_size: u64,
     target: Duration,
     /// The plan's own target: the statement's time limit is made for it.
@@ -44,9 +45,16 @@ pub struct Step<'a> {
 }
 
 impl Walk {
-    /// A walk that begins, or goes on, after `worked` time of work.
+    /// A walk of things of one `unit` that begins, or goes on, after `worked` time of work.
     #[must_use]
-    pub fn new(sweep: &Sweep, size: &BatchSize, plan_target: Duration, worked: Duration, parts: Parts) -> Self {
+    pub fn new(
+        sweep: &Sweep,
+        unit: Unit,
+        size: &BatchSize,
+        plan_target: Duration,
+        worked: Duration,
+        parts: Parts,
+    ) -> Self {
         let here = super::yard::total(&sweep.segments);
         Self {
             progress: Progress::resume(worked, here.walked),
@@ -56,6 +64,7 @@ impl Walk {
             sweep: sweep.number,
             table: sweep.table.clone(),
             bytes: sweep.bytes.map(|all| Bytes { done: here.bytes, all }),
+            unit,
             next_size: size.rows(),
             target: size.target(),
             plan_target,
@@ -144,6 +153,7 @@ impl Walk {
             at_floor: self.at_floor,
             segments: self.parts,
             bytes: self.bytes,
+            unit: self.unit,
         }
     }
 }

@@ -240,7 +240,8 @@ impl StepKind {
             Self::Backfill(_) => "backfill",
             Self::Import(_) => "import",
             Self::Copy(_) => "copy",
-            Self::Transform(_) | Self::Files(_) => "transform",
+            Self::Transform(_) => "transform",
+            Self::Files(_) => "files",
             Self::Verify(_) => "verify",
         }
     }

@@ -354,7 +354,7 @@ mod tests {
         )
         .expect("a good plan");
         let kinds: Vec<&str> = plan.steps.iter().map(|step| step.kind.word()).collect();
-        assert_eq!(kinds, ["import", "copy", "transform", "transform"]);
+        assert_eq!(kinds, ["import", "copy", "transform", "files"]);
         let [StepKind::Import(import), StepKind::Copy(copy), StepKind::Transform(transform), StepKind::Files(files)] =
             [0, 1, 2, 3].map(|at: usize| plan.steps[at].kind.clone())
         else {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::progress::{Estimate, Eta, Total};
+use super::progress::{Eta, Total};
+use super::snapshot::{BatchActivity, Bytes};
 
 /// A number of bytes. Reads and prints binary units: `512MiB`, `1GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -144,15 +145,32 @@ fn only_seconds(text: &str) -> Option<&str> {
     text.strip_suffix('s').filter(|number| number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Rows walked of rows there are: `1,426,000 / ~2,000,000 rows`.
+/// What was walked of what there is, and its bytes where they are counted: `1,426,000 / ~2,000,000 rows`;
+/// `1,426,000 / ~2,000,000 rows, 107 of 150 MiB`.
 #[must_use]
-pub fn estimate(estimate: &Estimate) -> String {
-    let walked = count(estimate.walked);
-    match estimate.total {
-        Total::Unknown => format!("{walked} / unknown rows"),
-        Total::About(total) => format!("{walked} / ~{} rows", count(total)),
-        Total::Exactly(total) => format!("{walked} / {} rows", count(total)),
+pub fn walked(batches: &BatchActivity) -> String {
+    let (walked, unit) = (count(batches.estimate.walked), batches.unit.word());
+    let rows = match batches.estimate.total {
+        Total::Unknown => format!("{walked} / unknown {unit}"),
+        Total::About(total) => format!("{walked} / ~{} {unit}", count(total)),
+        Total::Exactly(total) => format!("{walked} / {} {unit}", count(total)),
+    };
+    match batches.bytes {
+        Some(bytes) => format!("{rows}, {}", bytes_of(bytes)),
+        None => rows,
     }
+}
+
+/// Bytes done of all, in the unit of all: `107 of 150 MiB`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn bytes_of(bytes: Bytes) -> String {
+    let (unit, factor) = UNITS.into_iter().rev().find(|(_, factor)| bytes.all >= *factor).unwrap_or(UNITS[0]);
+    let told = |bytes: u64| {
+        let value = bytes as f64 / factor as f64;
+        if value >= 100.0 || bytes.is_multiple_of(factor) { format!("{value:.0}") } else { format!("{value:.1}") }
+    };
+    format!("{} of {} {unit}", told(bytes.done.min(bytes.all)), told(bytes.all))
 }
 
 /// A share in percent with one decimal, cut and never rounded up: 99.96 % is `99.9%`.
@@ -165,6 +183,15 @@ pub fn percent(fraction: f64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn bytes_are_told_in_the_unit_of_all_of_them() {
+        let table =
+            [(112_100_000, 157_286_400, "107 of 150 MiB"), (5, 999, "5 of 999 B"), (2048, 1536, "1.5 of 1.5 KiB")];
+        for (done, all, told) in table {
+            assert_eq!(bytes_of(Bytes { done, all }), told);
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_printed() {

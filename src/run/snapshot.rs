@@ -98,7 +98,7 @@ impl Snapshot {
 pub struct StepView {
     /// The step's name. Not cleaned.
     pub name: String,
-    /// The kind's word: `statement`, `backfill`, `verify`.
+    /// The kind's word, such as `statement`, `backfill`, `import`.
     pub kind: String,
     /// Where it stands.
     pub state: StepState,
@@ -169,6 +169,37 @@ pub struct BatchActivity {
     /// Bytes of its input, where it is counted in bytes.
     #[serde(default)]
     pub bytes: Option<Bytes>,
+    /// What `estimate` counts.
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+/// What a step walks, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Rows, or records of a file.
+    #[default]
+    Rows,
+    /// Files as a whole.
+    Files,
+}
+
+impl Unit {
+    /// The noun for more than one.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Files => "files",
+        }
+    }
+
+    /// What a step of the kind `word` walks.
+    #[must_use]
+    pub fn of_kind(word: &str) -> Self {
+        if word == "files" { Self::Files } else { Self::Rows }
+    }
 }
 
 /// Bytes of an input as it lies there: compressed files by their compressed bytes.

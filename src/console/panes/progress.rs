@@ -11,7 +11,7 @@ use super::super::ui::Ui;
 use super::{clock, hold};
 use crate::run::human;
 use crate::run::progress::Eta;
-use crate::run::snapshot::{Activity, BatchActivity};
+use crate::run::snapshot::{Activity, BatchActivity, Unit};
 use crate::run::text::clean;
 use crate::run::{RunState, Snapshot, why};
 
@@ -113,11 +113,16 @@ fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity,
     let mut rows = vec![Row { worth: GAUGE, line: gauge(canvas, batches.estimate.fraction(), width) }];
 
     // Side by side where both fit, so that a wide pane leaves its last lines to the sparkline.
-    let walked = human::estimate(&batches.estimate);
+    let walked = human::walked(batches);
     let eta = format!("ETA {}{}", human::eta(batches.eta), at_most(snapshot, batches.eta));
     if cells(&walked) + cells(&eta) + 3 <= width {
         let room = width - cells(&eta);
         rows.push(text(ROWS, format!("{}{eta}", left(&walked, room))));
+    } else if let Some(bytes) = batches.bytes {
+        let bytes = human::bytes_of(bytes);
+        let beside = cells(&bytes) + cells(&eta) + GAP.len() <= width;
+        rows.push(text(ROWS, human::walked(&BatchActivity { bytes: None, ..batches.clone() })));
+        rows.push(text(ETA, if beside { format!("{eta}{GAP}{bytes}") } else { eta }));
     } else {
         rows.push(text(ROWS, walked));
         rows.push(text(ETA, eta));
@@ -125,7 +130,8 @@ fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity,
 
     let none = canvas.theme().glyphs.none;
     let rate = |rate: Option<f64>| rate.map_or_else(|| none.to_owned(), human::rate);
-    let speed = format!("{} rows/s   mean {}", right(&rate(batches.rate), RATE), rate(batches.mean_rate));
+    let speed =
+        format!("{} {}/s   mean {}", right(&rate(batches.rate), RATE), batches.unit.word(), rate(batches.mean_rate));
     rows.push(text(SPEED, speed));
     rows.push(Row { worth: BATCH, line: batch(canvas, batches, width) });
     rows
@@ -187,9 +193,13 @@ fn chart(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize, rows: usize) ->
     let skipped = snapshot.rate_series.len().saturating_sub(room);
     let points = || snapshot.rate_series.iter().skip(skipped).copied();
     let most = points().fold(0.0, f64::max);
+    let unit = match &snapshot.activity {
+        Activity::Batches(batches) => batches.unit,
+        Activity::Idle | Activity::Statement { .. } => Unit::Rows,
+    };
     let line = |row| {
         let label = match row {
-            0 => " rows/s".to_owned(),
+            0 => format!(" {}/s", unit.word()),
             _ if row == rows - 1 && most > 0.0 => format!(" {}", human::rate(most)),
             _ => String::new(),
         };
@@ -229,7 +239,7 @@ fn batch(canvas: &Canvas<'_>, batches: &BatchActivity, width: usize) -> Line<'st
     let target = human::duration(batches.target);
     let mut text = match batches.last {
         Some(last) => format!("batch {} in {} {arrow} {next}", human::count(last.rows), human::duration(last.took)),
-        None => format!("first batch {next} rows"),
+        None => format!("first batch {next} {}", batches.unit.word()),
     };
     let target = format!("   target {target}");
     if cells(&text) + cells(&target) <= width {

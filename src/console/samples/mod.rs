@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::run::event::{Event, EventKind};
 use crate::run::progress::{Estimate, Eta, Total};
-use crate::run::snapshot::{Activity, BatchActivity, BatchView};
+use crate::run::snapshot::{Activity, BatchActivity, BatchView, Bytes, Parts, Unit};
 use crate::run::timer::Spent;
 use crate::run::vitals::{Alert, DatabaseVitals, HostVitals, ProcessVitals, Reading, TableVitals};
 use crate::run::{
@@ -41,6 +41,8 @@ pub(crate) fn all() -> Vec<(&'static str, Snapshot)> {
         ("starting", starting()),
         ("indexing", indexing()),
         ("running", running()),
+        ("importing", importing()),
+        ("transforming_files", transforming_files()),
         ("pausing", pausing()),
         ("paused", paused()),
         ("unavailable", unavailable()),
@@ -77,8 +79,9 @@ pub(crate) fn running() -> Snapshot {
         next_size: 7000,
         target: ms(500),
         at_floor: false,
-        segments: crate::run::snapshot::Parts { done: 44, all: 64 },
+        segments: Parts { done: 44, all: 64 },
         bytes: None,
+        unit: Unit::Rows,
     });
     Snapshot {
         server: "axisor@db1:5432".to_owned(),
@@ -110,6 +113,50 @@ pub(crate) fn running() -> Snapshot {
         resume_command: "howdah resume 7f3a09c2".to_owned(),
         ..starting()
     }
+}
+
+/// An import in its stride: it counts bytes as well.
+pub(crate) fn importing() -> Snapshot {
+    let mut snapshot = running();
+    snapshot.plan = "import-users".to_owned();
+    snapshot.steps[1] = StepView {
+        rows_walked: 1_426_000,
+        rows_changed: 1_425_963,
+        quarantined: 37,
+        batches: 21,
+        ..step("users", "import", StepState::Running, ms(5400), None, None)
+    };
+    if let Activity::Batches(batches) = &mut snapshot.activity {
+        batches.rate = Some(264_074.0);
+        batches.last = Some(BatchView { rows: 92_310, took: ms(431) });
+        batches.next_size = 104_000;
+        batches.segments = Parts { done: 1, all: 5 };
+        batches.bytes = Some(Bytes { done: 112_100_000, all: 157_286_400 });
+    }
+    snapshot
+}
+
+/// A transform of files: it walks files.
+pub(crate) fn transforming_files() -> Snapshot {
+    let mut snapshot = running();
+    snapshot.plan = "transform-files".to_owned();
+    snapshot.steps[1] = StepView {
+        rows_walked: 713,
+        rows_changed: 690,
+        batches: 240,
+        ..step("settings", "files", StepState::Running, ms(5400), None, None)
+    };
+    if let Activity::Batches(batches) = &mut snapshot.activity {
+        batches.estimate = Estimate { walked: 713, total: Total::About(1000) };
+        batches.rate = Some(132.0);
+        batches.mean_rate = Some(131.0);
+        batches.last = Some(BatchView { rows: 4, took: ms(31) });
+        batches.next_size = 4;
+        batches.bytes = Some(Bytes { done: 7_340_032, all: 10_485_760 });
+        batches.unit = Unit::Files;
+    }
+    snapshot.rate_series = snapshot.rate_series.iter().map(|rate| rate / 365.0).collect();
+    snapshot
 }
 
 /// [`running`], a second later: what a frame a second must write.

@@ -19,7 +19,7 @@ use crate::engine::ports::{Opened, Pulse, Reporter, StepPulse, Sweep};
 use crate::engine::turnstile::{Held, Turnstile};
 use crate::engine::walk::{Step, Walk};
 use crate::engine::yard;
-use crate::run::snapshot::{Activity, EVENTS, Parts};
+use crate::run::snapshot::{Activity, EVENTS, Parts, Unit};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
 use crate::run::vitals::alert_changes;
@@ -218,7 +218,8 @@ impl Board {
     pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration, parts: Parts) {
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(self.clock.elapsed()).worked;
-        inner.walk = Some(Walk::new(sweep, size, plan_target, worked, parts));
+        let unit = inner.view().map_or(Unit::Rows, |view| Unit::of_kind(&view.kind));
+        inner.walk = Some(Walk::new(sweep, unit, size, plan_target, worked, parts));
         inner.statement = None;
         let mut all = sweep.before;
         all += yard::total(&sweep.segments);
