@@ -1,8 +1,9 @@
 //! What the benchmarks share: a durable private server, howdah as a process, and its use of the machine.
 
 #![allow(clippy::expect_used, reason = "a benchmark that fails stops")]
+#![allow(dead_code, reason = "not every benchmark needs everything")]
 
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use howdah::sandbox::{Options, Server};
@@ -55,15 +56,33 @@ pub struct Turn {
 }
 
 /// Runs the release binary with `arguments` to its end. `stop_at`: it is killed with SIGKILL once this is true.
-pub fn howdah(home: &std::path::Path, arguments: &[&str], mut stop_at: impl FnMut() -> bool) -> Turn {
-    let began = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_howdah"))
+pub fn howdah(home: &std::path::Path, arguments: &[&str], stop_at: impl FnMut() -> bool) -> Turn {
+    watched(start(home, arguments, Stdio::null()), stop_at)
+}
+
+/// As [`howdah`], with `feed` writing to its standard input meanwhile.
+pub fn howdah_fed(home: &std::path::Path, arguments: &[&str], feed: impl FnOnce(ChildStdin) + Send + 'static) -> Turn {
+    let mut child = start(home, arguments, Stdio::piped());
+    let to = child.stdin.take().expect("a pipe");
+    let feeder = std::thread::spawn(move || feed(to));
+    let turn = watched(child, || false);
+    feeder.join().expect("everything was read");
+    turn
+}
+
+fn start(home: &std::path::Path, arguments: &[&str], stdin: Stdio) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_howdah"))
         .args(arguments)
         .env("HOME", home)
+        .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("howdah starts");
+        .expect("howdah starts")
+}
+
+fn watched(mut child: Child, mut stop_at: impl FnMut() -> bool) -> Turn {
+    let began = Instant::now();
     let proc = format!("/proc/{}", child.id());
     let (mut cpu, mut rss) = (Duration::ZERO, (0.0, 0.0, 0.0));
     while child.try_wait().expect("a status").is_none() {
