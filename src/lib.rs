@@ -10,7 +10,7 @@
 //! | [`run`] | what a run *is*: ids, states, commands, events, snapshots, progress, timers, the report. Pure |
 //! | [`plan`] | the plan file: read, checked, with the place of every mistake |
 //! | [`engine`] | runs a plan: steps in order, workers over segments, states, governor, breaker, retries. Knows no database; defines the traits ([`engine::ports`]) |
-//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `verify`; keyspace, undo, quarantine, the governor's gauges |
+//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `import`, `copy`, `transform`, `files`, `verify`; keyspace, undo, quarantine, the governor's gauges |
 //! | [`postgres`] | connecting, quoting, keys and walks, error classes, catalog, statistics, signals |
 //! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
 //! | [`monitor`] | samples the host, the process and the database; alerts |
