@@ -1,5 +1,8 @@
 //! `import`: files into a table.
 
+#[cfg(feature = "parquet")]
+pub mod parquet;
+
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnection;
