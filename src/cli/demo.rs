@@ -1,6 +1,7 @@
 //! `howdah demo`: a real migration on a private, throwaway PostgreSQL.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::environment::{self, variable};
 use super::log::Log;
 use super::opening::{self, Opening};
 use super::run::this_process;
-use super::{DemoArgs, Exit, Global, keys, say};
+use super::{DemoArgs, Exit, Global, Scenario, keys, say};
 use crate::plan::{PlanError, load};
 use crate::postgres::connect::{self, PoolShape};
 use crate::postgres::dsn::Target;
@@ -22,10 +23,26 @@ use crate::postgres::session::Session;
 use crate::run::{Cause, human};
 use crate::sandbox::{Options, Server, Stage, users};
 
-/// The plan that the demo runs.
-const PLAN: &str = include_str!("../../assets/plans/normalise-emails.toml");
-const LABEL: &str = "assets/plans/normalise-emails.toml";
+/// The variable in the plan of an import that says where its files lie.
+const FILES: &str = "USERS_DIR";
+/// Files of an import.
+const PARTS: u32 = 4;
 const DATABASE: &str = "postgres";
+
+/// A plan that a demo runs, and its name.
+fn plan_of(scenario: Scenario) -> (&'static str, &'static str) {
+    macro_rules! plan {
+        ($name:literal) => {
+            (concat!("assets/plans/", $name), include_str!(concat!("../../assets/plans/", $name)))
+        };
+    }
+    match scenario {
+        Scenario::Backfill => plan!("normalise-emails.toml"),
+        Scenario::Import => plan!("import-users.toml"),
+        Scenario::Copy => plan!("copy-table.toml"),
+        Scenario::Transform => plan!("transform-rhai.toml"),
+    }
+}
 
 /// Runs the demo.
 ///
@@ -44,12 +61,17 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
     // Whatever interrupts the preparation, the server goes with it: it is owned by this future, and dropped.
+    let files = tempfile::Builder::new().prefix("howdah-demo-").tempdir();
+    let files = files.map_err(|e| Cause::new(format!("no directory for the demo's files can be made: {e}")))?;
     let (mut server, url) = tokio::select! {
         biased;
         () = interrupted() => return Ok(Exit::Resumable),
-        prepared = prepare(args) => prepared?,
+        prepared = prepare(args, files.path()) => prepared?,
     };
-    let plan = load::from_text(LABEL, None, PLAN, &variable).map_err(PlanError::into_cause)?;
+    let (label, text) = plan_of(args.scenario);
+    let directory = files.path().display().to_string();
+    let env = |name: &str| if name == FILES { Some(directory.clone()) } else { variable(name) };
+    let plan = load::from_text(label, None, text, &env).map_err(PlanError::into_cause)?;
     let target = Target::resolve(Some(&url), None, &variable)?;
     let (slot, _) = watch::channel(None);
     let (alerts, _) = watch::channel(None);
@@ -67,13 +89,17 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         start: drive::starting(run.short(), plan.name.clone()),
         alerts,
         vitals,
-        farewell: farewell(),
+        farewell: farewell(label),
         opener: Box::pin(opening::begin(opening, plan, run, false)),
         slot,
     };
     let driven = drive::drive(job, &args.show).await;
     if args.keep {
         server.keep();
+        if args.scenario == Scenario::Import {
+            let files = files.keep();
+            say::err(&format!("so do the files; to resume:  export {FILES}='{}'", files.display()));
+        }
         say::err(&format!("the server stays. look at it:  psql '{url}'\nstop it:  {}", server.stop_command()));
     } else {
         let stopped = server.stop().await;
@@ -83,17 +109,17 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     }
     let driven = driven?;
     if environment::style(&args.show).is_some() && !args.show.json {
-        say::err(&farewell().join("\n"));
+        say::err(&farewell(label).join("\n"));
     }
     Ok(driven.exit)
 }
 
-fn farewell() -> Vec<String> {
+fn farewell(label: &str) -> Vec<String> {
     vec![
         "Now on your own database:".to_owned(),
         "  howdah check plan.toml --database postgres://user@host/name".to_owned(),
         "  howdah run plan.toml --database postgres://user@host/name".to_owned(),
-        format!("The plan of this demo to start from: {LABEL}"),
+        format!("The plan of this demo to start from: {label}"),
     ]
 }
 
@@ -110,7 +136,7 @@ async fn interrupted() {
 }
 
 /// Starts the server and fills it.
-async fn prepare(args: &DemoArgs) -> Result<(Server, String), Cause> {
+async fn prepare(args: &DemoArgs, files: &Path) -> Result<(Server, String), Cause> {
     let bar = bar(args);
     let tell = |stage: Stage| {
         bar.set_message(match stage {
@@ -144,6 +170,10 @@ async fn prepare(args: &DemoArgs) -> Result<(Server, String), Cause> {
         bar.set_message(format!("{what}: {} of {all}", human::count(rows)));
     });
     filled.await.map_err(|e| error::cause("filling the demo's table", &e))?;
+    if args.scenario == Scenario::Import {
+        bar.set_message("writing the files");
+        users::into_files(&pool, files, PARTS).await.map_err(|e| error::cause("writing the demo's files", &e))?;
+    }
     pool.close().await;
     bar.finish_and_clear();
     Ok((server, url))

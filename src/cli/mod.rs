@@ -95,12 +95,28 @@ pub struct ShowArgs {
     pub theme: Option<String>,
 }
 
+/// What a demo shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// Normalises the e-mail addresses of a table
+    Backfill,
+    /// Loads a table from four CSV files
+    Import,
+    /// Copies a table, and compares the two
+    Copy,
+    /// Changes rows by a Rhai script
+    Transform,
+}
+
 /// `howdah demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// How many users to make
     #[arg(long, default_value_t = 2_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub rows: u64,
+    /// What to show
+    #[arg(long, value_enum, default_value_t = Scenario::Backfill)]
+    pub scenario: Scenario,
     /// Leave the server running, and print its address and how to stop it
     #[arg(long)]
     pub keep: bool,

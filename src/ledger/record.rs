@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::postgres::record::{AsideRow, RecordError, Recorder, Resolution, SetAside, Sweeps};
-use crate::run::{Advance, RunId, Segment, SegmentNo, StepIndex, Tally};
+use crate::run::{Advance, KeyText, RunId, Segment, SegmentNo, StepIndex, Tally};
 
 /// Writes under one driver's epoch.
 #[derive(Debug, Clone, Copy)]
@@ -299,6 +299,28 @@ impl Recorder for PostgresRecorder {
         .execute(tx)
         .await?;
         Ok(())
+    }
+
+    async fn aside_page(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+        part: &str,
+        after: Option<&KeyText>,
+        most: u32,
+    ) -> Result<Vec<(KeyText, Option<String>)>, RecordError> {
+        let rows = sqlx::query_as(
+            "SELECT key, row_data::text FROM howdah.quarantine WHERE run = $1 AND step = $2 AND part = $3 \
+                AND resolved_at IS NULL AND ($4::text[] IS NULL OR key > $4) ORDER BY key LIMIT $5",
+        )
+        .bind(self.run.0)
+        .bind(number(step.0))
+        .bind(part)
+        .bind(after)
+        .bind(i64::from(most))
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
     }
 
     async fn set_aside_of(&self, connection: &mut PgConnection, step: StepIndex) -> Result<u64, RecordError> {

@@ -36,3 +36,4 @@ mod tests;
 
 pub use error::PlanError;
 pub use model::{Plan, PlanSource, Step, StepKind};
+pub use moving::{STDIN, by_name};

@@ -25,7 +25,7 @@ const CONCURRENCY: RangeInclusive<u64> = 1..=64;
 const COUNT: RangeInclusive<u64> = 1..=1_000_000_000_000;
 
 /// The standard input, in the place of a file.
-pub(crate) const STDIN: &str = "-";
+pub const STDIN: &str = "-";
 
 pub(super) fn import(reader: &mut Reader<'_>, files: Located<RawTexts>, raw: RawStep) -> Option<Import> {
     let place = files.span.clone();

@@ -149,6 +149,16 @@ pub trait Recorder: Send + Sync {
     /// Writes down that a claimed row is not set aside any more.
     async fn resolve(&self, tx: &mut PgConnection, row: &AsideRow, resolution: &Resolution) -> Result<(), RecordError>;
 
+    /// Rows of one part of a step that are set aside now, behind `after`, in the order of their keys: key and row.
+    async fn aside_page(
+        &self,
+        connection: &mut PgConnection,
+        step: StepIndex,
+        part: &str,
+        after: Option<&KeyText>,
+        most: u32,
+    ) -> Result<Vec<(KeyText, Option<String>)>, RecordError>;
+
     /// Rows of one step that are set aside now.
     async fn set_aside_of(&self, connection: &mut PgConnection, step: StepIndex) -> Result<u64, RecordError>;
 

@@ -1,6 +1,10 @@
 //! A table of realistic users, the same every time: what `howdah demo` migrates.
 
+use std::path::Path;
+
+use futures_util::TryStreamExt;
 use sqlx::PgPool;
+use tokio::io::AsyncWriteExt;
 
 /// Rows in one INSERT: each is a transaction, so that progress can be shown.
 const CHUNK: i64 = 50_000;
@@ -120,6 +124,26 @@ pub async fn fill(pool: &PgPool, rows: u64, mut progress: impl FnMut(u64)) -> Re
     // A session hands in its counts when it ends: after that ANALYZE has the last word on how many rows there are.
     connection.close().await?;
     sqlx::raw_sql("ANALYZE users").execute(&mut *pool.acquire().await?).await?;
+    Ok(())
+}
+
+/// Moves the rows of `users` into `parts` CSV files, `users-1.csv` and so on, in `directory`, and leaves the table empty. Each
+/// file has a header and about as many rows as the others.
+///
+/// # Errors
+/// The server's, or that a file cannot be written.
+pub async fn into_files(pool: &PgPool, directory: &Path, parts: u32) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    for part in 1..=parts.max(1) {
+        let mut file = tokio::fs::File::create(directory.join(format!("users-{part}.csv"))).await?;
+        let rows = format!("SELECT * FROM users WHERE id % {} = {} ORDER BY id", parts.max(1), part - 1);
+        let mut out = connection.copy_out_raw(&format!("COPY ({rows}) TO STDOUT WITH (FORMAT csv, HEADER)")).await?;
+        while let Some(chunk) = out.try_next().await? {
+            file.write_all(&chunk).await?;
+        }
+        file.flush().await?;
+    }
+    sqlx::raw_sql("TRUNCATE users; ANALYZE users").execute(&mut *connection).await?;
     Ok(())
 }
 

@@ -95,8 +95,10 @@ impl Mender {
                     .map_err(final_cause)?;
                 (Box::new(ByBackfill { ready, limit }), matches!(backfill.change, Change::Set { .. }))
             }
-            StepKind::Import(_)
-            | StepKind::Copy(_)
+            StepKind::Import(import) => {
+                (super::import::mending(connection, &step.name, import, &plan.source, limit).await?, true)
+            }
+            StepKind::Copy(_)
             | StepKind::Transform(_)
             | StepKind::Files(_)
             | StepKind::Statement(_)

@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod exactness;
 mod governor;
+mod import;
 mod keys;
 mod keyspace;
 mod live;

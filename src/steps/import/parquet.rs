@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, NaiveTime};
 use parquet::data_type::Decimal;
@@ -57,6 +59,22 @@ impl ParquetLines {
         object(&mut self.line, &row.map_err(io_error)?);
         self.line.push('\n');
         Ok(true)
+    }
+}
+
+/// [`ParquetLines`] that tell how far they are.
+pub struct Placed {
+    /// The lines.
+    pub lines: ParquetLines,
+    /// Told of [`ParquetLines::position`].
+    pub read: Arc<AtomicU64>,
+}
+
+impl Read for Placed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.lines.read(into)?;
+        self.read.store(self.lines.position(), Ordering::Relaxed);
+        Ok(n)
     }
 }
 
