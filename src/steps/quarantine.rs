@@ -255,7 +255,9 @@ impl Mender {
         let cause = failure.cause(&self.what, &self.source);
         let passing = match failure {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => trouble::of(e),
-            BatchError::Record(RecordError::Fenced | RecordError::Already) | BatchError::Plan(_) => None,
+            BatchError::Record(RecordError::Fenced | RecordError::Already)
+            | BatchError::Wrong(..)
+            | BatchError::Plan(_) => None,
         };
         StepError::of(passing, cause)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -172,6 +172,17 @@ impl Howdah {
 
     pub fn run(self) -> Ended {
         self.start().wait()
+    }
+
+    /// With `feed` writing to its standard input, until it ends.
+    pub fn fed(mut self, feed: impl FnOnce(ChildStdin) + Send + 'static) -> Ended {
+        self.command.stdin(Stdio::piped());
+        let mut running = self.start();
+        let to = running.child.stdin.take().expect("a pipe");
+        let feeder = std::thread::spawn(move || feed(to));
+        let ended = running.wait();
+        feeder.join().expect("everything was read");
+        ended
     }
 }
 

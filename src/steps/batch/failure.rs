@@ -12,6 +12,8 @@ pub enum BatchError {
     Change(sqlx::Error, SqlText),
     /// Anything else that the server or the driver said.
     Sql(sqlx::Error),
+    /// The rows are wrong, as howdah itself has found: an SQLSTATE that says what of it is, and words.
+    Wrong(Option<String>, String),
     /// The record was refused.
     Record(RecordError),
     /// It must not go on.
@@ -30,6 +32,7 @@ impl BatchError {
     pub fn is_data(&self) -> bool {
         match self {
             Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
+            Self::Wrong(..) => true,
             Self::Record(_) | Self::Plan(_) => false,
         }
     }
@@ -42,6 +45,7 @@ impl BatchError {
                 error::code(e).map(str::to_owned),
                 error::database(e).map_or_else(|| e.to_string(), |db| db.message().to_owned()),
             ),
+            Self::Wrong(sqlstate, message) => (sqlstate.clone(), message.clone()),
             Self::Record(e) => (None, e.to_string()),
             Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
         }
@@ -53,6 +57,13 @@ impl BatchError {
         match self {
             Self::Change(e, sql) => error::cause_in_plan(what, e, sql, source),
             Self::Sql(e) => error::cause(what, e),
+            Self::Wrong(sqlstate, message) => {
+                let cause = Cause::new(format!("{what}: {message}"));
+                match sqlstate {
+                    Some(code) => cause.sqlstate(code),
+                    None => cause,
+                }
+            }
             Self::Record(e) => e.cause(what),
             Self::Plan(cause) => cause.clone(),
         }

@@ -122,6 +122,10 @@ impl Lines {
                 self.keep(line, false);
                 if still_ours { StepError::Passing(Trouble::Transient, cause) } else { StepError::Failed(cause) }
             }
+            BatchError::Wrong(..) => {
+                self.keep(line, false);
+                StepError::Failed(cause)
+            }
             BatchError::Plan(cause) => {
                 self.keep(line, false);
                 StepError::Failed(cause)

@@ -52,21 +52,12 @@ impl Mending for Mender {
             ));
         };
         let Some(mut record) = kept.and_then(set_aside::kept) else {
-            return Err(BatchError::Plan(
-                Cause::usage(format!(
-                    "the record of {path}, line {}, is too long to be kept whole",
-                    row.key.join(", ")
-                ))
-                .hint("load it from the file itself"),
-            ));
+            let words = "the record is too long to be kept whole: load it from the file itself";
+            return Err(BatchError::Wrong(None, words.to_owned()));
         };
         // Such a record would go into the table as something else than it is.
         if let Err(bad) = set_aside::at_sight(&record, file, false) {
-            return Err(BatchError::Plan(Cause::usage(format!(
-                "{path}, line {}: {}",
-                row.key.join(", "),
-                bad.message
-            ))));
+            return Err(BatchError::Wrong(bad.sqlstate, bad.message));
         }
         record.push(file.framing.end());
         batch::stage(tx, &file.sql, self.limit).await?;

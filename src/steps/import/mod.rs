@@ -159,7 +159,7 @@ impl ImportStep {
                 continue;
             }
             let changed = match looked.file(Some(&path)) {
-                Some(file) => file.input.is_still(line).err().map(|what| format!("{what} is not what it was")),
+                Some(file) => file.input.is_still(line).err(),
                 None => Some("it is not there any more".to_owned()),
             };
             if let Some(changed) = changed {
