@@ -17,10 +17,14 @@ async fn every_example_plan_runs_to_its_end() {
     for plan in plans {
         lab.sql("DROP TABLE IF EXISTS users").await;
         users::fill(&lab.pool, 5000, |_| {}).await.expect("users");
+        if plan.ends_with("import-users.toml") {
+            users::into_files(&lab.pool, lab.files.path(), 3).await.expect("files");
+        }
         let plan = plan.to_str().expect("a path");
-        let checked = lab.howdah(&["check", plan]).run();
+        let files = lab.files.path().to_str().expect("a path");
+        let checked = lab.howdah(&["check", plan]).env("USERS_DIR", files).run();
         assert_eq!(checked.code(), Some(0), "{plan}: {}", checked.stderr());
-        let ended = lab.howdah(&["run", plan, "--headless"]).run();
+        let ended = lab.howdah(&["run", plan, "--headless"]).env("USERS_DIR", files).run();
         assert_eq!(ended.code(), Some(0), "{plan}: {}", ended.stderr());
     }
     let left = lab
