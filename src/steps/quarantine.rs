@@ -18,6 +18,7 @@ use sqlx::{Connection, Executor, PgTransaction};
 
 use super::backfill::{self, Part, Purpose, Ready};
 use super::batch::BatchError;
+use super::copy::ByCopy;
 use super::mending::{Applied, Mending};
 use crate::engine::failpoint;
 use crate::engine::ports::{StepError, Trouble};
@@ -95,8 +96,11 @@ impl Mender {
                     .map_err(final_cause)?;
                 (Box::new(ByBackfill { ready, limit }), matches!(backfill.change, Change::Set { .. }))
             }
+            StepKind::Copy(copy) => {
+                let by = ByCopy::prepare(connection, plan, (&step.name, &what), copy, limit).await?;
+                (Box::new(by), true)
+            }
             StepKind::Import(_)
-            | StepKind::Copy(_)
             | StepKind::Transform(_)
             | StepKind::Files(_)
             | StepKind::Statement(_)
