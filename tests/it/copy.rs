@@ -17,6 +17,8 @@ name = "copies"
 batch = {{ start = 100, min = 50, max = 500, target = "500ms" }}
 [retry]
 base = "50ms"
+[breaker]
+reset = "2s"
 [[step]]
 name = "copy"
 {step}
@@ -190,13 +192,14 @@ async fn what_cannot_be_copied_is_refused_with_what_to_do() {
     from.sql("CREATE TABLE a (id int PRIMARY KEY, email text, extra text); CREATE TABLE b (id int PRIMARY KEY)").await;
     to.sql(
         "CREATE TABLE a (id int PRIMARY KEY, email text NOT NULL, at date NOT NULL); CREATE TABLE c (id int PRIMARY KEY);
-         CREATE TABLE b (id int PRIMARY KEY); CREATE DATABASE other",
+         CREATE TABLE b (id int PRIMARY KEY)",
     )
     .await;
+    to.sql("CREATE DATABASE other").await;
     from.sql("CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN; GRANT SELECT ON b TO reader").await;
     to.sql("CREATE ROLE writer LOGIN; GRANT CREATE ON DATABASE postgres TO writer").await;
     let source = &from.url;
-    let reader = source.replace("postgres@", "reader@").replace("user=postgres", "user=reader");
+    let reader = source.replace("demo@", "reader@");
     let other = to.url.replace("/postgres", "/other");
     let table: [(String, &[&str]); 9] = [
         (format!("copy = 'a'\nfrom = '{source}'"), &["`a` has no column `extra`, which `a` has", "columns ="]),
@@ -218,7 +221,7 @@ async fn what_cannot_be_copied_is_refused_with_what_to_do() {
         assert_ne!(ended.code(), Some(0), "{step}");
         ended.expect_words(words);
     }
-    let at = to.url.replace("postgres@", "writer@").replace("user=postgres", "user=writer");
+    let at = to.url.replace("demo@", "writer@");
     let plan = plan_of(&to, &format!("copy = 'b'\nfrom = '{source}'"));
     to.howdah(&["check", &plan]).at(&at).run().expect_code(1).expect_words(&["role `writer` may not write `b`", "GRANT INSERT"]);
 }

@@ -254,7 +254,10 @@ impl Look<'_> {
         let mut pair =
             Pair { source, target, columns, filter, level: 0, refers_to_itself: false, casts, binary: false };
         if !(apart || self.copy.consistent) {
-            self.understood(sides.target, &pair, |share| share.insert(None, &Vec::new())).await?;
+            self.understood(sides.target, &pair, |share| {
+                // The keys themselves do not matter to the words of the SQL.
+                share.insert(Some(&Vec::new()), &Vec::new())
+            }).await?;
             return Ok(pair);
         }
         let sent = self.understood(sides.source(), &pair, |share| share.select("true", false)).await?;
