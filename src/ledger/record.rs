@@ -234,13 +234,17 @@ impl Recorder for PostgresRecorder {
         Ok(is_new)
     }
 
-    async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError> {
+    async fn hold(&self, tx: &mut PgConnection) -> Result<(), RecordError> {
         let ours = sqlx::query("SELECT FROM howdah.run WHERE id = $1 AND epoch = $2 FOR SHARE")
             .bind(self.run.0)
             .bind(self.epoch)
-            .execute(&mut *tx)
+            .execute(tx)
             .await?;
-        one(&ours)?;
+        one(&ours)
+    }
+
+    async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError> {
+        self.hold(tx).await?;
         let held = sqlx::query(
             "SELECT FROM howdah.quarantine \
              WHERE run = $1 AND step = $2 AND part = $3 AND key = $4 AND resolved_at IS NULL FOR UPDATE",

@@ -57,6 +57,14 @@ impl Target {
         Self::parse(origin, address, env)
     }
 
+    /// The address that a step of the plan names; `origin` says where it stands: "`from` of the step".
+    ///
+    /// # Errors
+    /// As [`Target::resolve`].
+    pub fn of_step(origin: &'static str, url: &SecretString, env: Env<'_>) -> Result<Self, Cause> {
+        Self::parse(origin, url.expose_secret(), env)
+    }
+
     fn parse(origin: &'static str, address: &str, env: Env<'_>) -> Result<Self, Cause> {
         refuse_services(origin, env)?;
         let url = as_url(origin, address)?;

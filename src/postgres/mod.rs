@@ -10,6 +10,7 @@ pub mod dsn;
 pub mod error;
 pub mod explain;
 pub mod ident;
+pub mod inline;
 pub mod key;
 pub mod lag;
 pub mod pooler;

@@ -139,6 +139,9 @@ pub trait Recorder: Send + Sync {
     /// Sets a row aside, or once more where it is set aside already. `true`: it was not.
     async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<bool, RecordError>;
 
+    /// Takes hold of the run until the transaction ends: no other driver can take it over meanwhile.
+    async fn hold(&self, tx: &mut PgConnection) -> Result<(), RecordError>;
+
     /// Takes hold of a row that is set aside, until the transaction ends, and of the run, which no other driver can take
     /// over meanwhile. `false`: it is not set aside any more.
     async fn claim(&self, tx: &mut PgConnection, row: &AsideRow) -> Result<bool, RecordError>;

@@ -18,6 +18,7 @@ use sqlx::{Connection, Executor, PgTransaction};
 
 use super::backfill::{self, Part, Purpose, Ready};
 use super::batch::BatchError;
+use super::copy::ByCopy;
 use super::mending::{Applied, Mending};
 use crate::engine::failpoint;
 use crate::engine::ports::{StepError, Trouble};
@@ -98,11 +99,11 @@ impl Mender {
             StepKind::Import(import) => {
                 (super::import::mending(connection, &step.name, import, &plan.source, limit).await?, true)
             }
-            StepKind::Copy(_)
-            | StepKind::Transform(_)
-            | StepKind::Files(_)
-            | StepKind::Statement(_)
-            | StepKind::Verify(_) => {
+            StepKind::Copy(copy) => {
+                let by = ByCopy::prepare(connection, plan, (&step.name, &what), copy, limit).await?;
+                (Box::new(by), true)
+            }
+            StepKind::Transform(_) | StepKind::Files(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
             }
         };
