@@ -167,6 +167,11 @@ pub struct BatchLimits {
     pub target: Duration,
 }
 
+impl BatchLimits {
+    /// What a plan has that does not say.
+    pub const DEFAULT: Self = Self { start: 1000, min: 100, max: 100_000, target: Duration::from_millis(500) };
+}
+
 /// `[retry]`: how often a batch is tried again after an error that may pass. Full jitter: each delay is drawn between
 /// nothing and the exponential one.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -202,15 +202,15 @@ fn batch(reader: &mut Reader<'_>, raw: RawBatch) -> BatchLimits {
     }
     let [start, min, max] = [start, min, max].map(value);
     let (min, start, max) = completed(min, start, max);
-    BatchLimits { start, min, max, target: value(target).unwrap_or(Duration::from_millis(500)) }
+    BatchLimits { start, min, max, target: value(target).unwrap_or(BatchLimits::DEFAULT.target) }
 }
 
 /// Smallest, first and largest batch: what is given stays, a default moves to where it contradicts nothing.
 fn completed(min: Option<u64>, start: Option<u64>, max: Option<u64>) -> (u64, u64, u64) {
     let least_given = [start, max].into_iter().flatten().min().unwrap_or(u64::MAX);
-    let min = min.unwrap_or(100_u64.min(least_given));
-    let max = max.unwrap_or(100_000_u64.max(start.unwrap_or(0)).max(min));
-    let start = start.unwrap_or(1000_u64.max(min).min(max));
+    let min = min.unwrap_or(BatchLimits::DEFAULT.min.min(least_given));
+    let max = max.unwrap_or(BatchLimits::DEFAULT.max.max(start.unwrap_or(0)).max(min));
+    let start = start.unwrap_or(BatchLimits::DEFAULT.start.max(min).min(max));
     (min, start, max)
 }
 

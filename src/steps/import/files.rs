@@ -1,7 +1,7 @@
 //! The files of an import: which there are, how each is recognised again, and how it is read.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -190,6 +190,10 @@ pub fn find(what: &str, import: &Import, source: &PlanSource) -> Result<Vec<Inpu
             if format == FileFormat::Parquet || compression != Compression::None {
                 return Err(refuse("the standard input is read as it is".to_owned())
                     .hint("decompress it before: zcat file | howdah run ..."));
+            }
+            if io::stdin().is_terminal() {
+                return Err(refuse("the standard input is a terminal, and no file".to_owned())
+                    .hint("give it one: howdah run PLAN < file"));
             }
             let head = peek().map_err(|e| refuse(format!("the standard input cannot be read: {}", words(&e))))?;
             let (path, head) = (STDIN.to_owned(), sha256(head));

@@ -30,6 +30,7 @@ use super::preflight::{Found, Looking};
 use super::{Workbench, giveway, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, StepBody, StepContext, StepError, Sweep, Trouble};
+use crate::plan::model::BatchLimits;
 use crate::plan::movers::{Import, OnConflict};
 use crate::postgres::record::RecordError;
 use crate::postgres::{error, ident, session, sqlstate};
@@ -42,6 +43,8 @@ use worker::{Reading, Worker};
 const MOST_SEGMENTS: u32 = 4096;
 /// Rows in the first batch, where the plan does not say more: COPY is quick, and a part of a file is small.
 const FIRST: u64 = 20_000;
+/// And in any batch.
+const MOST: u64 = 1_000_000;
 
 /// An `import` step.
 pub struct ImportStep {
@@ -254,9 +257,11 @@ impl Batched for ImportStep {
 
     fn bounds(&self) -> Bounds {
         let batch = self.bench.limits.batch;
-        // A part of so many bytes is what limits a batch of small records; who writes more rows into the plan means them.
-        let max = batch.max.max(1_000_000);
-        Bounds { start: batch.start.max(FIRST).min(max), min: batch.min, max }
+        // Where the plan does not say, a part of so many bytes is what limits a batch of small records.
+        let max = if batch.max == BatchLimits::DEFAULT.max { MOST } else { batch.max };
+        let start =
+            if batch.start == BatchLimits::DEFAULT.start { FIRST.clamp(batch.min.min(max), max) } else { batch.start };
+        Bounds { start, min: batch.min, max }
     }
 
     fn target(&self) -> Duration {
