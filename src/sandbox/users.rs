@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::TryStreamExt;
 use sqlx::PgPool;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufWriter};
 
 /// Rows in one INSERT: each is a transaction, so that progress can be shown.
 const CHUNK: i64 = 50_000;
@@ -135,7 +135,8 @@ pub async fn fill(pool: &PgPool, rows: u64, mut progress: impl FnMut(u64)) -> Re
 pub async fn into_files(pool: &PgPool, directory: &Path, parts: u32) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
     for part in 1..=parts.max(1) {
-        let mut file = tokio::fs::File::create(directory.join(format!("users-{part}.csv"))).await?;
+        let file = tokio::fs::File::create(directory.join(format!("users-{part}.csv"))).await?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
         let rows = format!("SELECT * FROM users WHERE id % {} = {} ORDER BY id", parts.max(1), part - 1);
         let mut out = connection.copy_out_raw(&format!("COPY ({rows}) TO STDOUT WITH (FORMAT csv, HEADER)")).await?;
         while let Some(chunk) = out.try_next().await? {
