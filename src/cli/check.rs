@@ -23,7 +23,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
     for table in &found.tables {
         say::out(&format!("  walks {} by {}", table.label(), table.describe_walk()));
     }
-    for notice in &found.notices {
+    for notice in found.notices.iter().chain(&found.advice) {
         say::out(&format!("  {}", crate::run::text::clean(notice)));
     }
     for step in &found.later {

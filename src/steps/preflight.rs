@@ -24,6 +24,8 @@ pub struct Found {
     pub later: Vec<String>,
     /// What the operator should know before the run begins.
     pub notices: Vec<String>,
+    /// What would make it quicker. A step tells that by itself when it begins.
+    pub advice: Vec<String>,
 }
 
 /// The step that is being looked at.

@@ -262,13 +262,15 @@ pub async fn index_advice(connection: &mut PgConnection, table: &Table) -> Resul
     if indexes.is_empty() {
         return Ok(None);
     }
+    let (many, them) = match indexes.len() {
+        1 => ("1 index".to_owned(), "it"),
+        n => (format!("{} indexes", human::count(n as u64)), "them"),
+    };
     Ok(Some(format!(
-        "`{}` is empty and has {} beside its primary key ({}): each row is written to {} as well. Dropped before and made \
-         again after the load, an index costs one sort of the whole table instead",
+        "{many} beside the primary key of the empty table `{}` ({}): dropping {them} before the load and making {them} again \
+         after it saves a write to each for every row",
         table.label(),
-        if indexes.len() == 1 { "an index".to_owned() } else { format!("{} indexes", indexes.len()) },
-        indexes.join(", "),
-        if indexes.len() == 1 { "it".to_owned() } else { format!("all {}", human::count(indexes.len() as u64)) },
+        indexes.join(", ")
     )))
 }
 

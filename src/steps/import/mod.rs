@@ -307,7 +307,7 @@ pub async fn check(
         asked.map_err(|e| error::cause_in_plan(what, &e, insert, source))?;
     }
     if let Some(advice) = look::index_advice(connection, &looked.table).await.map_err(failed)? {
-        found.notices.push(advice);
+        found.advice.push(advice);
     }
     if !found.tables.contains(&looked.table) {
         found.tables.push(looked.table);
