@@ -34,10 +34,7 @@ async fn ranges_that_differ_are_named_and_copied_again() {
     ended.expect_words(&["source and target differ in", "`items`: id ", "with checksum", "repair = true"]);
     to.sql("DROP TRIGGER spoil ON items").await;
     let plan = plan_of(&to, &format!("{step}\nrepair = true"));
-    let ended = to
-        .howdah(&["resume", "--plan", &plan, "--headless", "--accept-changed-plan"])
-        .run()
-        .expect_code(0);
+    let ended = to.howdah(&["resume", "--plan", &plan, "--headless", "--accept-changed-plan"]).run().expect_code(0);
     ended.expect_words(&["checksums agree", "copied again"]);
     expect_same(&from, "items", &to, "items").await;
 }
@@ -45,7 +42,8 @@ async fn ranges_that_differ_are_named_and_copied_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_do_not_fit_are_set_aside_and_copied_once_they_are_mended() {
     let (from, to) = two(2000).await;
-    to.sql("INSERT INTO items VALUES (500, 'mine', 0); ALTER TABLE items ADD CHECK (n <> 900), ALTER n TYPE smallint").await;
+    to.sql("INSERT INTO items VALUES (500, 'mine', 0); ALTER TABLE items ADD CHECK (n <> 900), ALTER n TYPE smallint")
+        .await;
     from.sql("UPDATE items SET n = 70000 WHERE id = 1001").await;
     let plan = plan_of(&to, &format!("copy = 'items'\nfrom = '{}'\nverify = 'count'", from.url));
     let ended = to.howdah(&["run", &plan, "--headless"]).run();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, PgTransaction};
 
+use super::origin;
 use super::origin::Reader;
 use super::pair::Share;
 use super::pipe::{Side, pipe};
-use super::origin;
 use crate::engine::failpoint;
 use crate::engine::ports::StepError;
 use crate::plan::model::PlanSource;
@@ -138,8 +138,7 @@ impl Batch<'_> {
         let advance = match boundary {
             None => Advance { cursor: None, done: true, tally: Tally::default(), output: None },
             Some(boundary) => {
-                let range =
-                    Range { from: segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
+                let range = Range { from: segment.from().cloned(), through: boundary.key.clone(), rows: boundary.rows };
                 let tally = match way {
                     Way::Whole => self.copy(tx, reader, range.from.as_ref(), &range.through).await?,
                     Way::Careful => self.carefully(tx, reader, range, &mut aside).await?,
@@ -266,12 +265,7 @@ impl Batch<'_> {
         Ok(total)
     }
 
-    async fn halves(
-        &self,
-        tx: &mut PgTransaction<'_>,
-        reader: &mut Reader,
-        range: &Range,
-    ) -> Result<Halves, Failure> {
+    async fn halves(&self, tx: &mut PgTransaction<'_>, reader: &mut Reader, range: &Range) -> Result<Halves, Failure> {
         let ends = (range.from.as_ref(), Some(&range.through));
         let half = (range.rows / 2).max(1);
         let Some(mut lower) = self.boundary(tx, reader, ends, half).await? else { return Ok(Halves::Empty) };

@@ -31,11 +31,16 @@ struct Sums {
     checksum: i128,
 }
 
+/// The ends of a range `(lower, upper]`.
+type Ends = (Option<KeyText>, Option<KeyText>);
+/// A part of the source, and a range of it. `None`: all.
+type Place<'a> = (&'a Arc<Share>, Option<&'a Ends>);
+
 /// A range, or a whole table, that is not the same on both sides.
 struct Difference {
     share: Arc<Share>,
     /// `(lower, upper]`. `None`: the whole table, whose ranges mean something else on the target.
-    range: Option<(Option<KeyText>, Option<KeyText>)>,
+    range: Option<Ends>,
     source: Sums,
     target: Sums,
 }
@@ -69,8 +74,10 @@ impl Difference {
         let place = match &self.range {
             None => "the whole table".to_owned(),
             Some((lower, upper)) => {
-                let lower = lower.as_ref().map_or_else(|| "from the first".to_owned(), |at| format!("after {}", key(at)));
-                let upper = upper.as_ref().map_or_else(|| "to the last".to_owned(), |at| format!("through {}", key(at)));
+                let lower =
+                    lower.as_ref().map_or_else(|| "from the first".to_owned(), |at| format!("after {}", key(at)));
+                let upper =
+                    upper.as_ref().map_or_else(|| "to the last".to_owned(), |at| format!("through {}", key(at)));
                 format!("{} {lower}, {upper}", self.share.key_name())
             }
         };
@@ -102,7 +109,8 @@ impl CopyStep {
                 let words = difference.words(comparison);
                 tracing::warn!(step = %self.bench.name, "copied again: {words}");
                 self.repair(context, &difference).await?;
-                let again = self.compare_range(context, comparison, &difference.share, difference.range.as_ref()).await?;
+                let again =
+                    self.compare_range(context, comparison, &difference.share, difference.range.as_ref()).await?;
                 match again {
                     None => repaired += 1,
                     Some(still) => differing.push(still),
@@ -198,7 +206,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         share: &Arc<Share>,
-        range: Option<&(Option<KeyText>, Option<KeyText>)>,
+        range: Option<&Ends>,
     ) -> Result<Option<Difference>, StepError> {
         let mut both = self.both().await?;
         let what = format!("comparing {} again", share.pair.target.label());
@@ -212,7 +220,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         both: &mut Both,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Option<Difference>, StepError> {
         let (source, target) = tokio::join!(
@@ -240,7 +248,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         own: &mut OwnConnection,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Sums, StepError> {
         let origin = self.origin()?;
@@ -262,7 +270,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         own: &mut OwnConnection,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Sums, StepError> {
         let sql = share.found(comparison, range.map(|(from, through)| (from.as_ref(), through.as_ref())));
@@ -309,7 +317,8 @@ impl CopyStep {
             if context.stop.is_cancelled() {
                 return Err(StepError::Stopped);
             }
-            let done = self.repair_some(&mut target, &mut reader, &difference.share, (from.as_ref(), upper.as_ref())).await;
+            let done =
+                self.repair_some(&mut target, &mut reader, &difference.share, (from.as_ref(), upper.as_ref())).await;
             match done {
                 Ok(None) => break,
                 Ok(Some(through)) => from = Some(through),
@@ -332,7 +341,8 @@ impl CopyStep {
             }
         };
         let is_reference = error::code(error) == Some("23503");
-        let hint = "other tables refer to rows that differ; mend those by hand, or empty the target and begin a new run";
+        let hint =
+            "other tables refer to rows that differ; mend those by hand, or empty the target and begin a new run";
         trouble::step_error(error, if is_reference { cause.hint(hint) } else { cause })
     }
 

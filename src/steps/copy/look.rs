@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Column as _, Executor, Row, SqlSafeStr, Statement};
 
-use super::check::IDENTITY;
-use super::columns::{Ends, of_target, travels_in_binary, is_of_every_server};
+use super::check::is_one_database;
+use super::columns::{Ends, is_of_every_server, of_target, travels_in_binary};
 use super::order::{Pattern, levels, pattern};
 use super::pair::{Pair, Ready, Share};
 use crate::engine::ports::StepError;
@@ -78,12 +78,18 @@ impl Look<'_> {
     pub(super) async fn ready(&self, sides: &mut Sides<'_>) -> Result<Ready, StepError> {
         let named = self.sources(sides.source()).await?;
         let apart = sides.source.is_some();
-        let same_database = !apart || self.is_one_database(sides).await;
+        let same_database = match &mut sides.source {
+            Some(source) => is_one_database(sides.target, source).await,
+            None => true,
+        };
         let mut targets = Vec::new();
         for one in &named {
             let written = self.target_name(one, named.len())?;
             let target = catalog::table(sides.target, self.step, &written, self.plan).await.map_err(|cause| {
-                let hint = format!("make it first, in a `statement` or by: pg_dump --schema-only --table '{}'", one.table.label());
+                let hint = format!(
+                    "make it first, in a `statement` or by: pg_dump --schema-only --table '{}'",
+                    one.table.label()
+                );
                 if cause.message.contains("there is no table") { cause.hint(hint) } else { cause }
             })?;
             if same_database && target.oid == one.table.oid {
@@ -107,13 +113,6 @@ impl Look<'_> {
             }
         }
         Ok(Ready { pairs, shares })
-    }
-
-    /// Whether both connections lead to one database. Nobody can tell: then they do not.
-    async fn is_one_database(&self, sides: &mut Sides<'_>) -> bool {
-        let here: Result<String, _> = sqlx::query_scalar(IDENTITY).fetch_one(&mut *sides.target).await;
-        let there: Result<String, _> = sqlx::query_scalar(IDENTITY).fetch_one(sides.source()).await;
-        matches!((here, there), (Ok(here), Ok(there)) if here == there)
     }
 
     /// The tables that the step names, each once.
@@ -167,7 +166,10 @@ impl Look<'_> {
         .map_err(|e| self.failed_there(&e))?;
         if names.is_empty() {
             let message = format!("there is no table that fits `{}` in {}", written.text, self.origin);
-            return Err(self.refuse(written, &message).hint("`*` stands for any characters: app.*, public.order_*").into());
+            return Err(self
+                .refuse(written, &message)
+                .hint("`*` stands for any characters: app.*, public.order_*")
+                .into());
         }
         Ok(names.into_iter().map(|text| Sql { text, span: written.span.clone() }).collect())
     }
@@ -234,7 +236,8 @@ impl Look<'_> {
         }
         let levels = levels(targets.len(), &edges).map_err(|cycle| {
             let names: Vec<String> = cycle.iter().map(|table| format!("`{}`", targets[*table].label())).collect();
-            let message = format!("{} refer to each other in a circle: none of them can be copied first", names.join(", "));
+            let message =
+                format!("{} refer to each other in a circle: none of them can be copied first", names.join(", "));
             self.refuse(&named[cycle[0]].written, &message)
                 .hint("drop one of the foreign keys in a `statement` before, and add it again after the copy")
         })?;
@@ -246,8 +249,14 @@ impl Look<'_> {
         let Named { table: source, written } = one;
         let columns = of_target(sides.target, target.oid).await.map_err(|e| self.failed(&e))?;
         let label = target.label();
-        let ends =
-            Ends { what: self.what, source: &source, target: &label, columns: &columns, written: &written, plan: self.plan };
+        let ends = Ends {
+            what: self.what,
+            source: &source,
+            target: &label,
+            columns: &columns,
+            written: &written,
+            plan: self.plan,
+        };
         let columns = ends.map(&self.copy.columns)?;
         let casts = vec![false; columns.len()];
         let filter = self.copy.filter.clone();
@@ -257,7 +266,8 @@ impl Look<'_> {
             self.understood(sides.target, &pair, |share| {
                 // The keys themselves do not matter to the words of the SQL.
                 share.insert(Some(&Vec::new()), &Vec::new())
-            }).await?;
+            })
+            .await?;
             return Ok(pair);
         }
         let sent = self.understood(sides.source(), &pair, |share| share.select("true", false)).await?;
@@ -268,7 +278,8 @@ impl Look<'_> {
             !travels_in_binary(sent[at], target) && is_of_every_server(target) && travels_in_binary(target, target)
         };
         pair.casts = pair.columns.iter().enumerate().map(known).collect();
-        let sent = self.understood(sides.source(), &pair, |share| share.select("true", true)).await?.unwrap_or_default();
+        let sent =
+            self.understood(sides.source(), &pair, |share| share.select("true", true)).await?.unwrap_or_default();
         pair.binary = pair.columns.iter().zip(sent).all(|(column, sent)| travels_in_binary(sent, column.to.type_oid));
         Ok(pair)
     }
@@ -291,8 +302,8 @@ impl Look<'_> {
         };
         let sql = sql(&Share { pair: Arc::new(pair), keys: Keyspace::new(part.clone()), first: None });
         let prepared = connection.prepare(AssertSqlSafe(sql.as_str().to_owned()).into_sql_str()).await;
-        let prepared = prepared
-            .map_err(|e| trouble::step_error(&e, error::cause_in_plan(self.what, &e, &sql, self.plan)))?;
+        let prepared =
+            prepared.map_err(|e| trouble::step_error(&e, error::cause_in_plan(self.what, &e, &sql, self.plan)))?;
         let oid = |column: &sqlx::postgres::PgColumn| column.type_info().oid().map_or(0, |oid| oid.0);
         Ok(Some(prepared.columns().iter().map(oid).collect()))
     }

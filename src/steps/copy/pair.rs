@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::columns::{Mapped, Value, is_of_every_server};
 use crate::plan::model::Sql;
 use crate::plan::movers::Comparison;
-use crate::postgres::catalog::{Part, Table};
+use crate::postgres::catalog::{Part, Table, Writes};
 use crate::postgres::key::{Key, KeyColumn};
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
@@ -115,7 +115,7 @@ impl Share {
     /// `INSERT INTO target SELECT ...` of the rows in `(from, through]`, which are `$1` and `$2`: within one database.
     pub(super) fn insert(&self, from: Option<&KeyText>, through: &KeyText) -> SqlText {
         let pair = &self.pair;
-        let overriding = if pair.columns.iter().any(|column| column.to.is_always_identity) {
+        let overriding = if pair.columns.iter().any(|column| column.to.writes == Writes::Identity) {
             " OVERRIDING SYSTEM VALUE"
         } else {
             ""
@@ -200,11 +200,7 @@ impl Share {
     }
 
     /// Count and checksum of what the target holds: of `(from, through]` where its key is the source's, else of all.
-    pub(super) fn found(
-        &self,
-        comparison: Comparison,
-        range: Option<(Option<&KeyText>, Option<&KeyText>)>,
-    ) -> String {
+    pub(super) fn found(&self, comparison: Comparison, range: Option<(Option<&KeyText>, Option<&KeyText>)>) -> String {
         let pair = &self.pair;
         let sums = match comparison {
             Comparison::Count => COUNT.to_owned(),
@@ -242,7 +238,8 @@ impl Share {
             return None;
         }
         let column = |column: &KeyColumn| {
-            let to = self.pair.columns.iter().find(|mapped| mapped.from.column() == Some(&column.name)).map(|m| &m.to)?;
+            let to =
+                self.pair.columns.iter().find(|mapped| mapped.from.column() == Some(&column.name)).map(|m| &m.to)?;
             let same = to.type_name == column.type_name && is_of_every_server(to.type_oid) && !to.is_collated;
             (same && column.operators.is_none()).then(|| KeyColumn { name: to.name.clone(), ..column.clone() })
         };
@@ -342,10 +339,7 @@ mod tests {
              \"users\" WHERE \"users\".\"id\" <= (ARRAY[E'9']::text[])[1]::bigint AND (\nemail <> ''\n)) TO STDOUT (FORMAT \
              binary)"
         );
-        assert_eq!(
-            share().pair.copy_in(),
-            "COPY \"new\".\"people\" (\"no\", \"mail\") FROM STDIN (FORMAT binary)"
-        );
+        assert_eq!(share().pair.copy_in(), "COPY \"new\".\"people\" (\"no\", \"mail\") FROM STDIN (FORMAT binary)");
     }
 
     #[test]
@@ -358,7 +352,11 @@ mod tests {
              (ARRAY[E'1']::text[])[1]::bigint AND t.\"no\" <= (ARRAY[E'9']::text[])[1]::bigint"
         );
         let expected = share.expected(Comparison::Checksum, None, None, &[key("3")]);
-        assert!(expected.as_str().contains("ROW((\"users\".\"id\")::bigint::text, ((\nlower(email)"), "{}", expected.as_str());
+        assert!(
+            expected.as_str().contains("ROW((\"users\".\"id\")::bigint::text, ((\nlower(email)"),
+            "{}",
+            expected.as_str()
+        );
         assert!(expected.as_str().contains("WHERE true AND NOT (ARRAY[\"users\".\"id\"::text] = ARRAY[E'3'])"));
         let Some(Key { columns }) = share.target_key() else { panic!("a key") };
         assert_eq!(columns[0].name, "no");

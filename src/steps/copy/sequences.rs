@@ -29,8 +29,9 @@ impl CopyStep {
 
     fn explain(&self, pair: &Pair, e: &sqlx::Error) -> Cause {
         let label = pair.target.label();
-        error::cause(&format!("{}: setting the sequences of `{label}`", self.bench.what()), e)
-            .hint("every row is copied; let the role use them (GRANT UPDATE, SELECT ON SEQUENCE ...) and resume the run")
+        error::cause(&format!("{}: setting the sequences of `{label}`", self.bench.what()), e).hint(
+            "every row is copied; let the role use them (GRANT UPDATE, SELECT ON SEQUENCE ...) and resume the run",
+        )
     }
 }
 
