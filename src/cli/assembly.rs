@@ -10,6 +10,7 @@ use super::opening::{Opening, Planned, session};
 use super::probe::PoolSource;
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
+use crate::ledger::mirror::PostgresMirror;
 use crate::ledger::open::Taken;
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
@@ -148,6 +149,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
         recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        mirror: Arc::new(PostgresMirror { run, epoch: taken.epoch }),
         run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),

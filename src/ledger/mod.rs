@@ -6,6 +6,7 @@
 
 pub mod lock;
 pub mod migrate;
+pub mod mirror;
 pub mod open;
 pub mod postgres;
 pub mod quarantine;

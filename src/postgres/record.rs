@@ -80,6 +80,18 @@ pub struct Resolution {
     pub word: Option<&'static str>,
 }
 
+/// Keeps a run's record in another database than its own as well, for a step whose rows go there: what such a step does and
+/// its cursors commit together there.
+#[async_trait]
+pub trait Mirror: Send + Sync {
+    /// Brings `there` in line with the run as its own database, `here`, has it: the ledger, the run, its steps, and this
+    /// driver's epoch, so that a driver that was replaced is refused there from now on.
+    ///
+    /// # Errors
+    /// The role may not make the ledger there; another driver has taken the run over; the driver's error, described.
+    async fn align(&self, here: &mut PgConnection, there: &mut PgConnection) -> Result<(), Cause>;
+}
+
 /// Writes the record of a change, on the connection and in the transaction of that change.
 ///
 /// Every write names the epoch under which this driver took the run; a driver that was replaced is refused.

@@ -12,7 +12,7 @@ use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::postgres::connect::Connector;
 use crate::postgres::deadline::within;
-use crate::postgres::record::{RecordError, Recorder};
+use crate::postgres::record::{Mirror, RecordError, Recorder};
 use crate::postgres::session;
 use crate::run::{RunId, StepIndex};
 
@@ -57,6 +57,8 @@ pub struct Workbench {
     pub slow: Duration,
     /// Writes records.
     pub recorder: Arc<dyn Recorder>,
+    /// Keeps them in another database, for a step whose rows go there.
+    pub mirror: Arc<dyn Mirror>,
     /// The run.
     pub run_id: RunId,
     /// The run's short id, for `application_name`.

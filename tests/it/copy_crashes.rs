@@ -152,3 +152,67 @@ async fn a_network_to_the_source_that_is_cut_again_and_again_loses_no_row() {
     running.wait().expect_code(0);
     expect_same(&from, "notes", &to, "notes").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_go_to_another_database_keep_their_record_there_whatever_is_killed() {
+    let (from, to) = two(20_000).await;
+    from.sql("UPDATE notes SET n = 99999 WHERE id = 30").await;
+    to.sql("ALTER TABLE notes ADD CHECK (n < 50000)").await;
+    let plan = plan_of(&from, &format!("copy = 'notes'\ndatabase = '{}'\nverify = 'checksum'", to.url));
+    from.howdah(&["check", &plan]).run().expect_code(0);
+    let mut dice = Dice::of_test(29);
+    let mut armed =
+        vec!["sweep.planned=kill@1", "batch.recorded=kill@3", "batch.committed=kill@9", "step.counted=kill@1"];
+    armed.resize(12, "");
+    for (at, armed) in armed.into_iter().enumerate() {
+        let arguments: &[&str] = if at == 0 { &["run", &plan, "--headless"] } else { &["resume", "--headless"] };
+        let mut running = from.howdah(arguments).env("HOWDAH_FAILPOINTS", armed).start();
+        if armed.is_empty() {
+            std::thread::sleep(Duration::from_millis(20 + dice.below(150)));
+            running.kill_hard();
+        }
+        running.wait();
+        from.until_undriven().await;
+        if from.unfinished().await == 0 {
+            break;
+        }
+    }
+    if from.unfinished().await > 0 {
+        from.howdah(&["resume", "--headless"]).run().expect_words(&["1 set aside in the ledger of", "checksums agree"]);
+    }
+    expect_same(&from, "(SELECT * FROM notes WHERE id <> 30)", &to, "notes").await;
+    assert_eq!(from.number("SELECT count(*) FROM howdah.segment").await, 0, "the record is where the rows are");
+    assert_eq!(to.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, 20_000);
+    // What is set aside is listed and tried again where it was to go.
+    from.sql("UPDATE notes SET n = 1 WHERE id = 30").await;
+    let with_url = std::fs::read_to_string(&plan).expect("the plan");
+    let with_url = from.plan("with-url.toml", &format!("{with_url}\n[database]\nurl = '{}'\n", from.url));
+    let run = to.run_id().await;
+    to.howdah(&["quarantine", "list", &run]).run().expect_code(0).expect_words(&["30"]);
+    to.howdah(&["--database", &to.url, "quarantine", "retry", &run, "--plan", with_url.to_str().expect("a path")])
+        .run()
+        .expect_code(0)
+        .expect_words(&["1 changed"]);
+    expect_same(&from, "notes", &to, "notes").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_was_replaced_is_refused_where_rows_go_as_well() {
+    let (from, to) = two(20_000).await;
+    let plan = plan_of(&from, &format!("copy = 'notes'\ndatabase = '{}'", to.url));
+    let mut old = from.howdah(&["run", &plan, "--headless"]).env("HOWDAH_FAILPOINTS", "batch.begun=sleep@8").start();
+    to.until_walked(500).await;
+    to.until(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'howdah/%/copy'
+             AND state = 'idle in transaction' AND now() - state_change > interval '300 ms')",
+    )
+    .await;
+    old.signal(nix::sys::signal::Signal::SIGSTOP);
+    from.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'").await;
+    from.until_undriven().await;
+    from.howdah(&["resume", "--headless"]).run().expect_code(0);
+    old.signal(nix::sys::signal::Signal::SIGCONT);
+    old.kill_hard();
+    old.wait();
+    expect_same(&from, "notes", &to, "notes").await;
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::look::{Look, Sides};
 use super::origin;
@@ -34,20 +34,23 @@ pub async fn check(
     found: &mut Found,
 ) -> Result<(), Cause> {
     let plan = looking.plan;
-    only_here(looking.what, copy, connection, (plan.database.pool_connect, &settings(plan))).await?;
-    let from = origin::target(copy).map_err(|cause| at(cause, looking, copy.from.as_ref()))?;
-    let mut there = match &from {
-        None => None,
-        Some(target) => {
-            let opened = connect::one(target, plan.database.pool_connect, &settings(plan)).await;
-            Some(opened.map_err(|cause| at(cause, looking, copy.from.as_ref()))?)
-        }
+    let from = origin::target(copy).map_err(|cause| at(cause, looking, ("from", copy.from.as_ref())))?;
+    let mut there = open(from.as_ref(), looking, ("from", copy.from.as_ref())).await?;
+    let to = origin::destination(copy).map_err(|cause| at(cause, looking, ("database", copy.database.as_ref())))?;
+    let mut elsewhere = open(to.as_ref(), looking, ("database", copy.database.as_ref())).await?;
+    let is_elsewhere = match elsewhere.as_mut() {
+        Some(elsewhere) => !is_one_database(connection, elsewhere).await,
+        None => false,
     };
     let label = from.as_ref().map_or_else(|| "this database".to_owned(), Target::label);
     let look = Look { step: &looking.step.name, what: looking.what, origin: &label, copy, plan: &plan.source };
-    let mut sides = Sides { target: connection, source: there.as_mut() };
+    let mut sides = match (elsewhere.as_mut(), there.as_mut()) {
+        (None, source) => Sides { target: connection, source },
+        (Some(target), Some(source)) => Sides { target, source: Some(source) },
+        (Some(target), None) => Sides { target, source: Some(connection) },
+    };
     let ready = look.ready(&mut sides).await.map_err(final_cause)?;
-    let piped = copy.from.is_some() || copy.consistent;
+    let piped = origin::is_apart(copy) || copy.consistent;
     may_read(looking.what, &ready, sides.source(), &label).await?;
     for pair in &ready.pairs {
         may_write(looking.what, copy, pair, sides.target, piped).await?;
@@ -61,7 +64,7 @@ pub async fn check(
             let label = pair.target.label();
             found.notices.push(format!("{}: `{label}` is not empty: what it holds is left as it is", looking.what));
         }
-        if !found.tables.contains(&pair.target) {
+        if !is_elsewhere && !found.tables.contains(&pair.target) {
             found.tables.push(pair.target.clone());
         }
     }
@@ -77,11 +80,22 @@ fn settings(plan: &Plan) -> Session {
     }
 }
 
+/// A connection to an address of the step.
+async fn open(
+    target: Option<&Target>,
+    looking: &Looking<'_>,
+    address: (&str, Option<&Address>),
+) -> Result<Option<PgConnection>, Cause> {
+    let Some(target) = target else { return Ok(None) };
+    let opened = connect::one(target, looking.plan.database.pool_connect, &settings(looking.plan)).await;
+    opened.map(Some).map_err(|cause| at(cause, looking, address))
+}
+
 /// With the place of an address in the plan; the address itself is not shown.
-fn at(mut cause: Cause, looking: &Looking<'_>, address: Option<&Address>) -> Cause {
+fn at(mut cause: Cause, looking: &Looking<'_>, (key, address): (&str, Option<&Address>)) -> Cause {
     cause.message = format!("{}: {}", looking.what, cause.message);
     if let Some(line) = address.and_then(|address| line_of(&looking.plan.source.text, address.span.start)) {
-        cause.details.push(format!("`from` is at {}:{line}", looking.plan.source.label));
+        cause.details.push(format!("`{key}` stands at {}:{line}", looking.plan.source.label));
     }
     cause
 }
@@ -90,39 +104,11 @@ fn line_of(text: &str, byte: usize) -> Option<usize> {
     text.get(..byte).map(|before| before.matches('\n').count() + 1)
 }
 
-/// Rows and ledger commit together, so the target is the run's own database: an address of it may be given, and not of
-/// another. `connection` leads to the run's own.
-///
-/// # Errors
-/// It leads elsewhere, or nowhere.
-pub(super) async fn only_here(
-    what: &str,
-    copy: &Copy,
-    connection: &mut PgConnection,
-    (limit, settings): (Duration, &Session),
-) -> Result<(), Cause> {
-    let Some(address) = &copy.database else { return Ok(()) };
-    let target = Target::of_step("`database` of the step", &address.url, &|name| std::env::var(name).ok())?;
-    let mut other = connect::one(&target, limit, settings).await?;
-    let (mut identities, mut lines) = (Vec::new(), [connection, &mut other]);
-    for line in &mut lines {
-        let identity: String = sqlx::query_scalar(IDENTITY)
-            .persistent(false)
-            .fetch_one(&mut **line)
-            .await
-            .map_err(|e| error::cause(&format!("{what}, `database`"), &e))?;
-        identities.push(identity);
-    }
-    drop(other.close().await);
-    if identities.first() == identities.last() {
-        return Ok(());
-    }
-    Err(Cause::usage(format!(
-        "{what}: `database` leads to {}, and the run keeps its ledger in another database: rows and ledger could not commit \
-         together",
-        target.label()
-    ))
-    .hint("run the plan on the database that rows go to (`database.url`, or --database), and name the other one in `from`"))
+/// Whether both connections lead to one database. Where nobody can tell, they do not.
+pub(super) async fn is_one_database(here: &mut PgConnection, there: &mut PgConnection) -> bool {
+    let here: Result<String, _> = sqlx::query_scalar(IDENTITY).persistent(false).fetch_one(here).await;
+    let there: Result<String, _> = sqlx::query_scalar(IDENTITY).persistent(false).fetch_one(there).await;
+    matches!((here, there), (Ok(here), Ok(there)) if here == there)
 }
 
 /// The cause of a failure, of whatever kind.

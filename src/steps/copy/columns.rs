@@ -23,10 +23,8 @@ pub(super) struct TargetColumn {
     pub(super) is_collated: bool,
     /// Whether a row must have it: NOT NULL, and the server does not fill it in.
     pub(super) is_needed: bool,
-    /// GENERATED ALWAYS AS (...): nobody writes it.
-    pub(super) is_generated: bool,
-    /// GENERATED ALWAYS AS IDENTITY.
-    pub(super) is_always_identity: bool,
+    /// Who may write it. An identity's values are copied all the same.
+    pub(super) writes: Writes,
 }
 
 /// What a column of the target gets.
@@ -81,8 +79,11 @@ pub(super) async fn of_target(connection: &mut PgConnection, oid: i64) -> Result
             type_oid: u32::try_from(row.try_get::<i64, _>("type_oid")?).unwrap_or(0),
             is_collated: row.try_get("collated")?,
             is_needed: row.try_get("needed")?,
-            is_generated: row.try_get("generated")?,
-            is_always_identity: row.try_get("always")?,
+            writes: match (row.try_get("generated")?, row.try_get("always")?) {
+                (true, _) => Writes::Generated,
+                (false, true) => Writes::Identity,
+                (false, false) => Writes::Anyone,
+            },
         })
     };
     rows.iter().map(column).collect()
@@ -142,7 +143,7 @@ impl Ends<'_> {
         let mut mapped = Vec::new();
         for column in &self.source.columns {
             match self.columns.iter().find(|to| to.name == column.name) {
-                Some(to) if to.is_generated => {}
+                Some(to) if to.writes == Writes::Generated => {}
                 Some(to) => mapped.push(Mapped { to: to.clone(), from: Value::Column(column.name.clone()) }),
                 // The server can compute it again from what is copied.
                 None if column.writes == Writes::Generated => {}
@@ -177,7 +178,7 @@ impl Ends<'_> {
                     None => cause,
                 });
             };
-            if to.is_generated {
+            if to.writes == Writes::Generated {
                 let message = format!("`columns`: `{written}` is a generated column: the server computes it");
                 return Err(self.refuse(expression, &message).hint("leave it out of `columns`"));
             }
@@ -294,8 +295,7 @@ pub(super) mod tests {
             type_oid,
             is_collated: type_name == "text",
             is_needed: false,
-            is_generated: false,
-            is_always_identity: false,
+            writes: Writes::Anyone,
         }
     }
 
@@ -328,7 +328,7 @@ pub(super) mod tests {
     #[test]
     fn columns_go_by_name_and_the_servers_own_are_left_to_it() {
         let mut generated = column("lower_email", "text", 25);
-        generated.is_generated = true;
+        generated.writes = Writes::Generated;
         let mut all =
             vec![column("email", "text", 25), column("id", "bigint", 20), generated, column("at", "date", 1082)];
         let names = |columns: &[TargetColumn]| map(columns, &[]).map(|all| all.into_iter().map(|(to, _)| to).collect());
@@ -345,7 +345,7 @@ pub(super) mod tests {
     #[test]
     fn columns_of_the_plan_are_found_and_a_bare_column_is_known_as_such() {
         let mut generated = column("g", "text", 25);
-        generated.is_generated = true;
+        generated.writes = Writes::Generated;
         let all = [column("id", "bigint", 20), column("mail", "text", 25), generated];
         let mapped = map(&all, &[("ID", "id"), ("mail", "lower(email)")]).expect("columns");
         assert_eq!(mapped[0], ("id".to_owned(), Value::Column("id".to_owned())));

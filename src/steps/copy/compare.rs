@@ -31,11 +31,16 @@ struct Sums {
     checksum: i128,
 }
 
+/// The ends of a range `(lower, upper]`.
+type Ends = (Option<KeyText>, Option<KeyText>);
+/// A part of the source, and a range of it. `None`: all.
+type Place<'a> = (&'a Arc<Share>, Option<&'a Ends>);
+
 /// A range, or a whole table, that is not the same on both sides.
 struct Difference {
     share: Arc<Share>,
     /// `(lower, upper]`. `None`: the whole table, whose ranges mean something else on the target.
-    range: Option<(Option<KeyText>, Option<KeyText>)>,
+    range: Option<Ends>,
     source: Sums,
     target: Sums,
 }
@@ -201,7 +206,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         share: &Arc<Share>,
-        range: Option<&(Option<KeyText>, Option<KeyText>)>,
+        range: Option<&Ends>,
     ) -> Result<Option<Difference>, StepError> {
         let mut both = self.both().await?;
         let what = format!("comparing {} again", share.pair.target.label());
@@ -215,7 +220,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         both: &mut Both,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Option<Difference>, StepError> {
         let (source, target) = tokio::join!(
@@ -243,7 +248,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         own: &mut OwnConnection,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Sums, StepError> {
         let origin = self.origin()?;
@@ -265,7 +270,7 @@ impl CopyStep {
         context: &StepContext,
         comparison: Comparison,
         own: &mut OwnConnection,
-        (share, range): (&Arc<Share>, Option<&(Option<KeyText>, Option<KeyText>)>),
+        (share, range): Place<'_>,
         what: &str,
     ) -> Result<Sums, StepError> {
         let sql = share.found(comparison, range.map(|(from, through)| (from.as_ref(), through.as_ref())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Column as _, Executor, Row, SqlSafeStr, Statement};
 
-use super::check::IDENTITY;
+use super::check::is_one_database;
 use super::columns::{Ends, is_of_every_server, of_target, travels_in_binary};
 use super::order::{Pattern, levels, pattern};
 use super::pair::{Pair, Ready, Share};
@@ -78,7 +78,10 @@ impl Look<'_> {
     pub(super) async fn ready(&self, sides: &mut Sides<'_>) -> Result<Ready, StepError> {
         let named = self.sources(sides.source()).await?;
         let apart = sides.source.is_some();
-        let same_database = !apart || self.is_one_database(sides).await;
+        let same_database = match &mut sides.source {
+            Some(source) => is_one_database(sides.target, source).await,
+            None => true,
+        };
         let mut targets = Vec::new();
         for one in &named {
             let written = self.target_name(one, named.len())?;
@@ -110,13 +113,6 @@ impl Look<'_> {
             }
         }
         Ok(Ready { pairs, shares })
-    }
-
-    /// Whether both connections lead to one database. Nobody can tell: then they do not.
-    async fn is_one_database(&self, sides: &mut Sides<'_>) -> bool {
-        let here: Result<String, _> = sqlx::query_scalar(IDENTITY).fetch_one(&mut *sides.target).await;
-        let there: Result<String, _> = sqlx::query_scalar(IDENTITY).fetch_one(sides.source()).await;
-        matches!((here, there), (Ok(here), Ok(there)) if here == there)
     }
 
     /// The tables that the step names, each once.

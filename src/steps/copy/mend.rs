@@ -44,7 +44,20 @@ impl ByCopy {
         copy: &Copy,
         limit: Duration,
     ) -> Result<Self, Cause> {
-        let from = origin::target(copy)?;
+        let from = match (origin::target(copy)?, copy.database.is_some(), &plan.database.url) {
+            (from @ Some(_), ..) | (from @ None, false, _) => from,
+            // Its rows went elsewhere, and so did what is set aside: this connection leads there, and the run's own
+            // database is read.
+            (None, true, Some(url)) => {
+                Some(Target::of_step("`database.url` of the plan", url, &|name| std::env::var(name).ok())?)
+            }
+            (None, true, None) => {
+                return Err(Cause::usage(format!("{what}: its rows come from the database that the run was begun on"))
+                    .hint(
+                        "write that one as `database.url` in the plan, and give this command the plan: --plan FILE",
+                    ));
+            }
+        };
         let settings = Session {
             application_name: application_name("quarantine", step),
             lock_timeout: plan.limits.lock_timeout,

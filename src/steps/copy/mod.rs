@@ -20,6 +20,7 @@ mod plan;
 mod sequences;
 mod worker;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use crate::engine::ports::{
     BatchWorker, Batched, Conclusion, Reporter, StepBody, StepContext, StepError, Sweep, Trouble,
 };
 use crate::plan::movers::Copy;
+use crate::postgres::connect::Connector;
 use crate::postgres::{error, session};
 use crate::run::{Cause, Segment, Tally, human};
 
@@ -51,8 +53,15 @@ const MOST_SEGMENTS: u32 = 4096;
 /// The step as the engine drives it.
 #[must_use]
 pub fn step(bench: &Workbench, copy: &Copy) -> StepBody {
+    let (there, wrong) = match destination(bench, copy) {
+        Ok(there) => (there, None),
+        Err(cause) => (bench.clone(), Some(cause)),
+    };
     StepBody::Batched(Arc::new(CopyStep {
-        bench: bench.clone(),
+        home: bench.clone(),
+        bench: there,
+        wrong,
+        is_counted: AtomicBool::new(false),
         copy: copy.clone(),
         ready: Mutex::default(),
         origin: OnceLock::new(),
@@ -61,9 +70,23 @@ pub fn step(bench: &Workbench, copy: &Copy) -> StepBody {
     }))
 }
 
+/// The bench of the database that rows go to.
+fn destination(home: &Workbench, copy: &Copy) -> Result<Workbench, Cause> {
+    let Some(target) = origin::destination(copy)? else { return Ok(home.clone()) };
+    let connector = Connector { target, ..(*home.connector).clone() };
+    Ok(Workbench { pool: origin::questions(&connector), connector: Arc::new(connector), ..home.clone() })
+}
+
 /// A `copy` step.
 struct CopyStep {
+    /// The run's own database.
+    home: Workbench,
+    /// The database that rows go to, and with them the record of the segments.
     bench: Workbench,
+    /// Why there is none.
+    wrong: Option<Cause>,
+    /// Whether rows that are set aside there count among the run's already.
+    is_counted: AtomicBool,
     copy: Copy,
     /// Looked at anew before another sweep is planned: a partition may have come.
     ready: Mutex<Option<Arc<Ready>>>,
@@ -118,7 +141,7 @@ impl CopyStep {
         if let Some(origin) = self.origin.get() {
             return Ok(origin);
         }
-        let origin = Arc::new(Origin::new(&self.bench, &self.copy)?);
+        let origin = Arc::new(Origin::new(&self.home, &self.copy)?);
         Ok(self.origin.get_or_init(|| origin))
     }
 
@@ -147,7 +170,7 @@ impl CopyStep {
             copy: &self.copy,
             plan: &self.bench.source,
         };
-        let source = self.copy.from.is_some().then_some(source);
+        let source = origin::is_apart(&self.copy).then_some(source);
         let ready = Arc::new(look.ready(&mut Sides { target, source }).await?);
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
         Ok(ready)
@@ -185,7 +208,8 @@ impl Batched for CopyStep {
         let tables = plan::tables_of(&ready, &segments);
         let table = match tables.as_slice() {
             [pair] => {
-                self.bench.current_table.set(Some(pair.target.oid));
+                // The governor looks at the run's own database.
+                self.bench.current_table.set(self.copy.database.is_none().then_some(pair.target.oid));
                 Some(pair.target.label())
             }
             _ => None,
@@ -229,17 +253,20 @@ impl Batched for CopyStep {
         let copied: Tally = walked.iter().map(|segment| segment.tally).sum();
         let mut outcome = format!("{} copied", human::rows(copied.changed));
         if aside > 0 {
-            outcome.push_str(&format!(", {} set aside", human::count(aside)));
+            outcome = format!("{outcome}, {} set aside", human::count(aside));
+            if self.copy.database.is_some() {
+                outcome = format!("{outcome} in the ledger of {}", self.bench.connector.target.label());
+            }
         }
         if let Some(comparison) = self.copy.verify {
             let agreed = self.compare(context, comparison, &walked).await?;
-            outcome.push_str(&format!("; {agreed}"));
+            outcome = format!("{outcome}; {agreed}");
         }
         self.set_sequences(context).await?;
         failpoint::hit("step.counted");
         self.origin()?.let_go();
         self.bench.current_table.set(None);
-        self.bench.step_done(Some(&outcome)).await?;
+        self.home.step_done(Some(&outcome)).await?;
         Ok(Conclusion::Done(Some(outcome)))
     }
 

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::engine::ports::StepError;
-use crate::plan::movers::Copy;
+use crate::plan::movers::{Address, Copy};
 use crate::postgres::connect::{self, Connector, PoolShape};
 use crate::postgres::deadline::within;
 use crate::postgres::dsn::Target;
@@ -19,7 +19,7 @@ use crate::steps::{Workbench, trouble};
 /// A connection that stands in one snapshot does nothing for as long as others copy.
 const PATIENT: &str = "SET idle_in_transaction_session_timeout = 0";
 /// Connections for questions about whole tables, beside those of the workers.
-const QUESTIONS: u32 = 2;
+const QUESTIONS: u32 = 4;
 
 /// The database that is read.
 pub(super) struct Origin {
@@ -47,28 +47,51 @@ struct Held {
 /// It is not an address.
 pub(super) fn target(copy: &Copy) -> Result<Option<Target>, Cause> {
     let Some(from) = &copy.from else { return Ok(None) };
-    // The manners of libpq, as for the run's own database: a password may come from PGPASSWORD or ~/.pgpass.
-    Target::of_step("`from` of the step", &from.url, &|name| std::env::var(name).ok()).map(Some)
+    address("`from` of the step", from).map(Some)
+}
+
+/// The address of `database`. `None`: the run's own database.
+///
+/// # Errors
+/// It is not an address.
+pub(super) fn destination(copy: &Copy) -> Result<Option<Target>, Cause> {
+    let Some(database) = &copy.database else { return Ok(None) };
+    address("`database` of the step", database).map(Some)
+}
+
+/// The manners of libpq, as for the run's own database: a password may come from PGPASSWORD or ~/.pgpass.
+fn address(origin: &'static str, address: &Address) -> Result<Target, Cause> {
+    Target::of_step(origin, &address.url, &|name| std::env::var(name).ok())
+}
+
+/// Whether source and target are reached by addresses of their own.
+pub(super) fn is_apart(copy: &Copy) -> bool {
+    copy.from.is_some() || copy.database.is_some()
+}
+
+/// A small pool for questions about whole tables of the database that `connector` leads to.
+pub(super) fn questions(connector: &Connector) -> PgPool {
+    let shape = PoolShape {
+        max: QUESTIONS,
+        idle: Duration::from_secs(30),
+        connect: connector.limit,
+        session: connector.session.clone(),
+    };
+    connect::pool(&connector.target, &shape)
 }
 
 impl Origin {
-    /// The database that `copy` reads.
+    /// The database that `copy` reads; `bench` is that of the run's own.
     ///
     /// # Errors
     /// Its address is wrong.
     pub(super) fn new(bench: &Workbench, copy: &Copy) -> Result<Self, Cause> {
-        let piped = copy.from.is_some() || copy.consistent;
+        let piped = is_apart(copy) || copy.consistent;
         let (connector, pool) = match target(copy)? {
             None => (Arc::clone(&bench.connector), bench.pool.clone()),
             Some(target) => {
                 let connector = Connector { target, ..(*bench.connector).clone() };
-                let shape = PoolShape {
-                    max: QUESTIONS,
-                    idle: Duration::from_secs(30),
-                    connect: connector.limit,
-                    session: connector.session.clone(),
-                };
-                let pool = connect::pool(&connector.target, &shape);
+                let pool = questions(&connector);
                 (Arc::new(connector), pool)
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::columns::{Mapped, Value, is_of_every_server};
 use crate::plan::model::Sql;
 use crate::plan::movers::Comparison;
-use crate::postgres::catalog::{Part, Table};
+use crate::postgres::catalog::{Part, Table, Writes};
 use crate::postgres::key::{Key, KeyColumn};
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
@@ -115,7 +115,7 @@ impl Share {
     /// `INSERT INTO target SELECT ...` of the rows in `(from, through]`, which are `$1` and `$2`: within one database.
     pub(super) fn insert(&self, from: Option<&KeyText>, through: &KeyText) -> SqlText {
         let pair = &self.pair;
-        let overriding = if pair.columns.iter().any(|column| column.to.is_always_identity) {
+        let overriding = if pair.columns.iter().any(|column| column.to.writes == Writes::Identity) {
             " OVERRIDING SYSTEM VALUE"
         } else {
             ""

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::CopyStep;
+use super::check::is_one_database;
 use super::pair::{Pair, Ready, Share};
 use crate::engine::ports::{StepContext, StepError};
 use crate::postgres::key::End;
@@ -45,9 +47,7 @@ impl CopyStep {
     pub(super) async fn begin(&self, context: &StepContext) -> Result<(Arc<Ready>, Sweeps), StepError> {
         let origin = Arc::clone(self.origin()?);
         let mut target = self.own_connection().await?;
-        let connector = &self.bench.connector;
-        let settings = (connector.limit, &connector.session);
-        super::check::only_here(&self.bench.what(), &self.copy, &mut target, settings).await?;
+        self.align(&mut target).await?;
         let read = |e: RecordError| trouble::of_record(&e, &self.bench.what());
         let sweeps = self.bench.recorder.sweeps(&mut target, self.bench.index).await.map_err(read)?;
         let is_new_moment = self.copy.consistent && !origin.has_snapshot();
@@ -73,6 +73,30 @@ impl CopyStep {
         self.plan_level(&mut source, &mut target, &ready, &[]).await?;
         let sweeps = self.bench.recorder.sweeps(&mut target, self.bench.index).await.map_err(read)?;
         Ok((ready, sweeps))
+    }
+
+    /// Brings the ledger of another database than the run's own in line with that.
+    async fn align(&self, there: &mut PgConnection) -> Result<(), StepError> {
+        if let Some(cause) = &self.wrong {
+            return Err(StepError::Failed(cause.clone()));
+        }
+        if self.copy.database.is_none() {
+            return Ok(());
+        }
+        let mut here = self.home.pool.acquire().await.map_err(|e| self.failed(&e))?.detach();
+        if is_one_database(&mut here, there).await {
+            return Ok(());
+        }
+        self.home.mirror.align(&mut here, there).await.map_err(|cause| {
+            let message = format!("{}: {}", self.bench.what(), cause.message);
+            StepError::Failed(Cause { message, ..cause })
+        })?;
+        if !self.is_counted.swap(true, Ordering::Relaxed) {
+            let aside = self.bench.recorder.set_aside_in_all(there).await;
+            let aside = aside.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
+            self.bench.set_aside.fetch_add(aside, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What the operator should know when the copy begins.

@@ -94,13 +94,11 @@ impl Worker {
             // Whatever fails here is looked for again by the batch itself.
             let source = scout.get().await.ok()?;
             let asked = share.keys.boundary(source, Some(&from), segment.upper.as_ref(), rows);
-            match within(limit, asked).await {
-                Ok(boundary) => Some(Scouted { from, boundary: boundary? }),
-                Err(_) => {
-                    scout.abandon();
-                    None
-                }
+            if let Ok(boundary) = within(limit, asked).await {
+                return Some(Scouted { from, boundary: boundary? });
             }
+            scout.abandon();
+            None
         };
         let write = batch.write(&mut tx, &mut self.reader, (segment, boundary), way);
         let (written, scouted) = tokio::join!(write, look_ahead);
