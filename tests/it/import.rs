@@ -299,3 +299,34 @@ async fn an_import_killed_at_any_failpoint_loads_each_record_once() {
     }
     assert!(killed >= 10, "{killed} of the instants were reached");
 }
+
+#[cfg(feature = "parquet")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parquet_file_is_loaded_by_the_names_of_its_columns() {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::writer::SerializedFileWriter;
+
+    let lab = Lab::open().await;
+    lab.sql(TABLE).await;
+    let schema = "message people { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY name (UTF8); \
+                  REQUIRED INT64 price (DECIMAL(18, 2)); }";
+    let schema = std::sync::Arc::new(parquet::schema::parser::parse_message_type(schema).expect("a schema"));
+    let path = lab.files.path().join("people.parquet");
+    let file = std::fs::File::create(&path).expect("a file");
+    let mut writer = SerializedFileWriter::new(file, schema, std::sync::Arc::default()).expect("a writer");
+    let mut columns = writer.next_row_group().expect("a group");
+    let mut column = columns.next_column().expect("a column").expect("id");
+    column.typed::<Int64Type>().write_batch(&[1, i64::MAX], None, None).expect("written");
+    column.close().expect("closed");
+    let mut column = columns.next_column().expect("a column").expect("name");
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from("a\n\"b\"")], Some(&[1, 0]), None).expect("written");
+    column.close().expect("closed");
+    let mut column = columns.next_column().expect("a column").expect("price");
+    column.typed::<Int64Type>().write_batch(&[-5, 1_234_567_890_123_456_789], None, None).expect("written");
+    column.close().expect("closed");
+    columns.close().expect("closed");
+    writer.close().expect("closed");
+    let (code, told) = run(&lab, &plan(&lab, &format!("'{}'", path.display()), "")).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(rows(&lab).await, "1|a\n\"b\"|-0.05;9223372036854775807||12345678901234567.89");
+}
