@@ -111,3 +111,37 @@ async fn a_consistent_copy_that_was_killed_half_way_does_not_claim_to_be_of_one_
     to.howdah(&["resume", "--headless"]).run().expect_code(0);
     expect_same(&from, "items", &to, "items").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_killed_leaves_no_hole_and_no_row_twice() {
+    let (from, to) = two(4000).await;
+    let step = format!("copy = 'items'\nfrom = '{}'\nverify = 'checksum'\nrepair = true", from.url);
+    let plan = plan_of(&to, &step);
+    for armed in ["repair.deleted=kill@1", "repair.committed=kill@1", "step.counted=kill@1"] {
+        to.sql("TRUNCATE items; DROP FUNCTION IF EXISTS spoil CASCADE").await;
+        to.sql(SPOIL).await;
+        let spoilt = to.howdah(&["run", &plan, "--headless", "--new"]).run().expect_code(1);
+        spoilt.expect_words(&["they were copied again, and differ still"]);
+        to.sql("DROP FUNCTION spoil CASCADE; INSERT INTO items VALUES (100000, 'not of the source', 1)").await;
+        // One that is only here, inside of a range.
+        from.sql("DELETE FROM items WHERE id = 2000").await;
+        let killed = to.howdah(&["resume", "--headless"]).env("HOWDAH_FAILPOINTS", armed).run();
+        assert_eq!(killed.code(), None, "{armed}: {}", killed.stderr());
+        to.until_undriven().await;
+        to.howdah(&["resume", "--headless"]).run().expect_code(0).expect_words(&["checksums agree"]);
+        expect_same(&from, "items", &to, "(SELECT * FROM items WHERE id < 100000)").await;
+    }
+    to.sql("CREATE TABLE notes (item bigint REFERENCES items ON DELETE CASCADE)").await;
+    to.howdah(&["check", &plan]).run().expect_code(2).expect_words(&["rows of `notes` would go"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_that_is_lost_with_its_server_ends_the_copy() {
+    let (mut from, to) = two(20_000).await;
+    let plan = plan_with(&to, "workers = 1", &format!("copy = 'items'\nfrom = '{}'\nconsistent = true", from.url));
+    let running = to.howdah(&["run", &plan, "--headless"]).start();
+    to.until_walked(500).await;
+    from.server.stop_immediate().await.expect("a crash");
+    from.server.restart().await.expect("a server again");
+    running.wait().expect_code(1).expect_words(&["the one moment that `consistent = true` copies is gone"]);
+}

@@ -170,7 +170,7 @@ async fn may_write(
     .bind(pair.target.oid)
     .bind(pair.names())
     .persistent(false)
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await
     .map_err(failed)?;
     let has = |name: &str| row.try_get::<bool, _>(name).map_err(failed);
@@ -186,11 +186,59 @@ async fn may_write(
             .sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
             .hint(format!("as its owner: GRANT {right} ON {quoted} TO {to}")));
     }
+    if copy.repair {
+        refuse_cascade(what, pair, connection).await?;
+    }
+    may_set_sequences(what, pair, connection, &to).await?;
     if piped && has("secured")? {
         return Err(Cause::usage(format!("{what}: row security of `{label}` is active for role `{role}`, and COPY refuses that"))
             .hint(format!("copy as the table's owner, or as a role with BYPASSRLS; or: ALTER TABLE {quoted} DISABLE ROW LEVEL SECURITY")));
     }
     Ok(())
+}
+
+/// A range that is copied again is first taken out of the target: nothing else may go with it.
+async fn refuse_cascade(what: &str, pair: &Pair, connection: &mut PgConnection) -> Result<(), Cause> {
+    let follower: Option<String> = sqlx::query_scalar(
+        "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::int8::oid \
+         AND confdeltype IN ('c', 'n', 'd') ORDER BY 1 LIMIT 1",
+    )
+    .bind(pair.target.oid)
+    .persistent(false)
+    .fetch_optional(connection)
+    .await
+    .map_err(|e| error::cause(what, &e))?;
+    let Some(follower) = follower else { return Ok(()) };
+    Err(Cause::usage(format!(
+        "{what}: `repair` takes rows out of `{}` before it copies them again, and rows of `{follower}` would go, or be \
+         changed, with them (ON DELETE)",
+        pair.target.label()
+    ))
+    .hint("take `repair` out of the step: `verify` names the ranges that differ")
+    .hint(format!("or drop the foreign key of `{follower}` in a `statement` before, and add it again after")))
+}
+
+/// The sequences of copied columns are set at the end: better to know now whether that may be.
+async fn may_set_sequences(what: &str, pair: &Pair, connection: &mut PgConnection, to: &str) -> Result<(), Cause> {
+    let closed: Option<String> = sqlx::query_scalar(
+        "SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' \
+         JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
+           AND d.refobjid = $1::int8::oid AND a.attname = ANY ($2::text[]) \
+           AND CASE WHEN c.relkind = 'S' THEN NOT (has_sequence_privilege(d.objid, 'UPDATE') \
+                AND has_sequence_privilege(d.objid, 'SELECT')) ELSE false END LIMIT 1",
+    )
+    .bind(pair.target.oid)
+    .bind(pair.names())
+    .persistent(false)
+    .fetch_optional(connection)
+    .await
+    .map_err(|e| error::cause(what, &e))?;
+    let Some(sequence) = closed else { return Ok(()) };
+    let label = pair.target.label();
+    Err(Cause::new(format!("{what}: the sequence {sequence} of `{label}` is to be set at the end, and may not be"))
+        .sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
+        .hint(format!("as its owner: GRANT SELECT, UPDATE ON SEQUENCE {sequence} TO {to}")))
 }
 
 #[cfg(test)]
