@@ -30,6 +30,7 @@ pub mod interruptible;
 pub mod keyspace;
 pub mod mending;
 pub mod preflight;
+pub mod program;
 pub mod quarantine;
 pub mod segments;
 pub mod statement;

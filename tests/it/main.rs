@@ -27,5 +27,6 @@ mod slow;
 mod statements;
 mod support;
 mod sweeps;
+mod transform;
 mod undo;
 mod undo_log;

@@ -1,21 +1,244 @@
 //! `transform`: rows through a program.
+//!
+//! A batch is read, answered by the program and written; what is written and the cursor commit together. Nothing is locked
+//! while the program thinks: rows that are updated are known by their version, and one that somebody has changed meanwhile
+//! is read again, and answered again.
 
-use std::sync::Arc;
+mod batch;
+mod insert;
+mod look;
+mod reading;
+mod rhai;
+mod rows;
+mod runner;
+mod shape;
+mod stage;
+mod text;
+mod update;
+mod worker;
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::Workbench;
+use super::backends::Backends;
 use super::preflight::{Found, Looking};
-use super::unbuilt::Unbuilt;
-use crate::engine::ports::StepBody;
+use super::{Workbench, giveway, segments, trouble};
+use crate::engine::batch_size::Bounds;
+use crate::engine::ports::{BatchWorker, Batched, Conclusion, StepBody, StepContext, StepError, Sweep, Trouble};
 use crate::plan::movers::Transform;
-use crate::run::Cause;
+use crate::postgres::key::End;
+use crate::postgres::record::{RecordError, Sweeps};
+use crate::postgres::{catalog, error, session};
+use crate::run::{Cause, Segment, SegmentNo, Tally, human};
+use look::{Look, Ready, To};
+use worker::Worker;
+
+/// The most segments of a step that the ledger keeps.
+const MOST_SEGMENTS: u32 = 4096;
+/// Segments of a large table.
+const SEGMENTS: u32 = 64;
+
+/// A `transform` step.
+struct TransformStep {
+    bench: Workbench,
+    transform: Arc<Transform>,
+    ready: Mutex<Option<Arc<Ready>>>,
+    backends: Arc<Backends>,
+}
+
+/// What a step's workers share.
+#[derive(Clone)]
+struct Shared {
+    bench: Workbench,
+    ready: Arc<Ready>,
+    backends: Arc<Backends>,
+    linger: Option<Duration>,
+}
 
 /// The step as the engine drives it.
 #[must_use]
 pub fn step(bench: &Workbench, transform: &Transform) -> StepBody {
-    let _ = transform;
-    StepBody::Once(Arc::new(Unbuilt(bench.what())))
+    StepBody::Batched(Arc::new(TransformStep {
+        bench: bench.clone(),
+        transform: Arc::new(transform.clone()),
+        ready: Mutex::default(),
+        backends: Arc::default(),
+    }))
+}
+
+impl TransformStep {
+    fn ready(&self) -> Result<Arc<Ready>, StepError> {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ready.ok_or_else(|| StepError::Failed(Cause::bug("a transform was driven before it was opened")))
+    }
+
+    fn failed(&self, e: &sqlx::Error) -> StepError {
+        trouble::step_error(e, error::cause(&self.bench.what(), e))
+    }
+
+    async fn own_connection(&self) -> Result<PgConnection, StepError> {
+        Ok(self.bench.pool.acquire().await.map_err(|e| self.failed(&e))?.detach())
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+        let limit = self.bench.limits.count_timeout + self.bench.deadline();
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let cause = Cause::new(format!("{}: no answer within {}", self.bench.what(), human::duration(limit)));
+            Err(StepError::Passing(Trouble::Outage, cause))
+        })
+    }
+
+    async fn sweeps(&self, connection: &mut PgConnection) -> Result<Sweeps, StepError> {
+        let sweeps = self.bench.recorder.sweeps(connection, self.bench.index).await;
+        sweeps.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+    }
+
+    /// Looks at the tables, and at what the ledger has of the walk; plans it where there is none.
+    async fn begin(&self, connection: &mut PgConnection) -> Result<(Arc<Ready>, Sweeps), StepError> {
+        let bench = &self.bench;
+        let what = bench.what();
+        let names = Look { step: &bench.name, what: &what, source: &bench.source };
+        let ready = Arc::new(look::look(connection, names, &self.transform).await?);
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
+        bench.current_table.set(Some(match &ready.to {
+            To::Update(_) => ready.table.oid,
+            To::Insert(_, target) => target.oid,
+        }));
+        let sweeps = self.sweeps(connection).await?;
+        self.same_walk(&ready, sweeps.walk.as_deref())?;
+        if sweeps.walk.is_some() {
+            return Ok((ready, sweeps));
+        }
+        self.plan(connection, &ready).await?;
+        let sweeps = self.sweeps(connection).await?;
+        Ok((ready, sweeps))
+    }
+
+    /// Plans the walk: from the first key to what is the last key now, cut into segments of about as many rows.
+    async fn plan(&self, connection: &mut PgConnection, ready: &Ready) -> Result<(), StepError> {
+        let failed = |e: sqlx::Error| self.failed(&e);
+        let mut rows = Vec::new();
+        for share in &ready.shares {
+            rows.push(share.keys.rows(connection).await.map_err(failed)?);
+        }
+        let shares = segments::shares(&rows, self.bounds().start, SEGMENTS);
+        let mut planned = Vec::new();
+        for (share, wanted) in ready.shares.iter().zip(shares) {
+            let Some(last) = share.keys.end(connection, End::Last).await.map_err(failed)? else { continue };
+            let cuts = share.keys.cuts(connection, None, &last, wanted).await.map_err(failed)?;
+            let first = SegmentNo(u32::try_from(planned.len()).unwrap_or(u32::MAX));
+            let name = share.part().in_ledger();
+            planned.extend(segments::cut(1, first, name.as_deref(), None, Some(last), cuts));
+        }
+        let foretold = rows.into_iter().try_fold(0_u64, |all, rows| Some(all.saturating_add(rows?)));
+        let write = async {
+            let mut tx = connection.begin_with(session::DURABLE).await?;
+            let (index, walk) = (self.bench.index, ready.identities());
+            self.bench.recorder.add_sweep(&mut tx, index, &planned, foretold, &walk).await?;
+            tx.commit().await?;
+            Ok::<(), RecordError>(())
+        };
+        write.await.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+    }
+
+    /// Whether the cursors in the ledger still mean what they meant: somebody may have given the table another key since.
+    fn same_walk(&self, ready: &Ready, then: Option<&str>) -> Result<(), StepError> {
+        let Some(then) = then else { return Ok(()) };
+        let now = ready.identities();
+        let known: Vec<&str> = then.lines().collect();
+        match now.lines().find(|identity| !known.contains(identity)) {
+            None => Ok(()),
+            Some(other) => Err(StepError::Failed(
+                Cause::usage(format!(
+                    "{}: the table is not walked by the key that the run began with",
+                    self.bench.what()
+                ))
+                .detail(format!("then: {}", known.join("; ")))
+                .detail(format!("now: {other}"))
+                .hint("give the table its key back and resume, or begin a new run: howdah run PLAN --new"),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Batched for TransformStep {
+    async fn open(&self, context: &StepContext) -> Result<Sweep, StepError> {
+        context.reporter.doing("looking at the table", None);
+        let mut connection = self.own_connection().await?;
+        let (ready, sweeps) = self.bounded(self.begin(&mut connection)).await?;
+        let segments = sweeps.segments;
+        let room = MOST_SEGMENTS.saturating_sub(u32::try_from(segments.len()).unwrap_or(u32::MAX));
+        Ok(Sweep {
+            number: 1,
+            table: Some(ready.table.label()),
+            room,
+            segments,
+            foretold: sweeps.foretold,
+            weights: Vec::new(),
+            bytes: None,
+            before: Tally::default(),
+        })
+    }
+
+    fn worker(&self) -> Result<Box<dyn BatchWorker>, StepError> {
+        Ok(Box::new(Worker::new(Shared {
+            bench: self.bench.clone(),
+            ready: self.ready()?,
+            backends: Arc::clone(&self.backends),
+            linger: self.transform.linger,
+        })))
+    }
+
+    fn companions(&self, _context: &StepContext) -> Vec<BoxFuture<'static, ()>> {
+        let bench = &self.bench;
+        let Some(patience) = bench.limits.waiters else { return Vec::new() };
+        let name = session::application_name(&bench.run, "waiters");
+        let (connector, backends) = (Arc::clone(&bench.connector), Arc::clone(&self.backends));
+        vec![Box::pin(giveway::watch(connector, backends, patience, name))]
+    }
+
+    async fn conclude(&self, _context: &StepContext) -> Result<Conclusion, StepError> {
+        let mut connection = self.own_connection().await?;
+        let segments: Vec<Segment> = self.bounded(self.sweeps(&mut connection)).await?.segments;
+        if segments.iter().any(|segment| !segment.done) {
+            return Ok(Conclusion::Unfinished);
+        }
+        let counted = async {
+            let aside = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
+            aside.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+        };
+        let aside = self.bounded(counted).await?;
+        let tally: Tally = segments.iter().map(|segment| segment.tally).sum();
+        let word = match &self.ready()?.to {
+            To::Update(_) => "updated",
+            To::Insert(..) => "written",
+        };
+        let mut outcome = format!("{} {word}", human::rows(tally.changed));
+        if aside > 0 {
+            outcome = format!("{outcome}, {} set aside", human::count(aside));
+        }
+        self.bench.current_table.set(None);
+        self.bench.step_done(Some(&outcome)).await?;
+        Ok(Conclusion::Done(Some(outcome)))
+    }
+
+    fn bounds(&self) -> Bounds {
+        let batch = self.bench.limits.batch;
+        match self.transform.batch {
+            Some(rows) => Bounds { start: rows, min: rows, max: rows },
+            None => Bounds { start: batch.start, min: batch.min, max: batch.max },
+        }
+    }
+
+    fn target(&self) -> Duration {
+        self.bench.limits.batch.target
+    }
 }
 
 /// Checks the step against the database, before anything is changed.
@@ -28,6 +251,18 @@ pub async fn check(
     transform: &Transform,
     found: &mut Found,
 ) -> Result<(), Cause> {
-    let _ = (connection, looking, transform, found);
-    Err(Cause::usage(format!("{}: not built yet", looking.what)))
+    let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source };
+    let ready = look::look(connection, names, transform).await?;
+    let failed = |e: sqlx::Error| error::cause(looking.what, &e);
+    found.notices.extend(catalog::row_security_notices(connection, &ready.table).await.map_err(failed)?);
+    let mut tables = vec![ready.table];
+    if let To::Insert(_, target) = ready.to {
+        tables.push(*target);
+    }
+    for table in tables {
+        if !found.tables.contains(&table) {
+            found.tables.push(table);
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,4 @@
+//! Programs of a plan's author: what a `transform` and a `files` step have in common.
+
+pub mod json;
+pub mod script;

@@ -1,0 +1,46 @@
+//! What answers the rows of one worker: a thread with a script in it, or a program that was started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::look::By;
+use super::rhai::Thread;
+use super::rows::{Answer, Asked};
+use crate::engine::ports::StepError;
+
+/// It is begun when it is first asked.
+#[derive(Default)]
+pub(super) enum Runner {
+    /// It is not there yet.
+    #[default]
+    Waiting,
+    /// A thread with a script.
+    Script(Thread),
+}
+
+impl Runner {
+    /// The answers, in the order of what is asked; fewer, at least one, once `linger` has passed.
+    pub(super) async fn ask(
+        &mut self,
+        shared: &Shared,
+        asked: Asked,
+        linger: Option<Duration>,
+    ) -> Result<Vec<Answer>, StepError> {
+        if asked.which.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ready = &shared.ready;
+        if matches!(self, Self::Waiting) {
+            *self = match &ready.by {
+                By::Script(script) => {
+                    Self::Script(Thread::start(Arc::clone(script), Arc::clone(&ready.read), Arc::clone(&ready.shape))?)
+                }
+            };
+        }
+        match self {
+            Self::Waiting => Ok(Vec::new()),
+            Self::Script(thread) => thread.ask(asked, linger).await,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Rows through programs: every program, every sink, and every instant at which something can be killed.
+
+use std::path::PathBuf;
+
+use howdah::engine::failpoint;
+use nix::libc::SIGKILL;
+
+use crate::support::{Dice, Lab};
+
+/// A plan of one transform.
+fn plan(lab: &Lab, limits: &str, step: &str) -> PathBuf {
+    lab.plan("transform.toml", &format!("name = \"t\"\n[limits]\n{limits}\n[[step]]\nname = \"rows\"\n{step}\n"))
+}
+
+async fn run(lab: &Lab, plan: &std::path::Path) -> (Option<i32>, String) {
+    let ended = lab.howdah(&["run", plan.to_str().expect("a path"), "--new", "--headless"]).run();
+    (ended.code(), ended.stderr())
+}
+
+/// Everything that is in a table, as one text.
+async fn rows(lab: &Lab, table: &str) -> String {
+    lab.text(&format!("SELECT coalesce(string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\"), '') FROM {table} t"))
+        .await
+}
+
+const ODD: &str = "CREATE TYPE mood AS ENUM ('sad', 'glad');
+    CREATE TABLE odd (id bigint PRIMARY KEY, n numeric, f float8, b bool, t text, y bytea, w timestamptz, j jsonb, a text[], m mood, d numeric(6,2));
+    INSERT INTO odd VALUES
+    (1, 12345678901234567890.123456789, 0.1, true, E'tab\\t\\\\ nl\\n \"q\" é', '\\x00ff5c', '2024-02-29 12:34:56.789012+00', '{\"a\": 1.10}', '{a,NULL,\"b \\\"c\"}', 'glad', 1.50),
+    (9223372036854775807, 'NaN', 'Infinity', false, '', '', 'infinity', 'null', '{}', 'sad', 0),
+    (-5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_comes_through_a_script_as_it_was() {
+    let lab = Lab::open().await;
+    lab.sql(ODD).await;
+    lab.sql("CREATE TABLE same (LIKE odd); CREATE TABLE before AS TABLE odd").await;
+    let (code, told) = run(&lab, &plan(&lab, "", "transform = 'odd'\nrhai = 'row'\ninto = 'same'")).await;
+    assert_eq!((code, rows(&lab, "same").await), (Some(0), rows(&lab, "before").await), "{told}");
+    let all = "['n', 'f', 'b', 't', 'y', 'w', 'j', 'a', 'm', 'd']";
+    let (code, told) = run(&lab, &plan(&lab, "", &format!("transform = 'odd'\nrhai = 'row'\nupdate = {all}"))).await;
+    assert_eq!((code, rows(&lab, "odd").await), (Some(0), rows(&lab, "before").await), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_updates_what_it_names_and_leaves_rows_out() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE TABLE people (id int, part text, name text, age int, PRIMARY KEY (part, id));
+             INSERT INTO people SELECT i, 'p' || i % 3, 'n' || i, i FROM generate_series(1, 2000) AS i",
+    )
+    .await;
+    let step = "transform = 'people'\nwhere = 'id > 1000'\nupdate = ['name', 'age']\n\
+                rhai = 'if row.id % 2 == 0 { () } else if row.id % 3 == 0 { #{ age: () } } else { #{ name: row.name + \"!\", age: row.age + 1 } }'";
+    let (code, told) = run(&lab, &plan(&lab, "workers = 2", step)).await;
+    assert_eq!(code, Some(0), "{told}");
+    let wrong = "SELECT count(*) FROM people WHERE (name, age) IS DISTINCT FROM CASE \
+                 WHEN id <= 1000 OR id % 2 = 0 THEN ('n' || id, id) WHEN id % 3 = 0 THEN ('n' || id, NULL::int) ELSE ('n' || id || '!', id + 1) END";
+    assert_eq!(lab.number(wrong).await, 0);
+    assert_eq!(lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await, 2000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_go_wrong_are_set_aside_and_the_rest_goes_on() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int CHECK (age < 1000));
+             INSERT INTO people SELECT i, 'n' || i, i FROM generate_series(1, 200) AS i",
+    )
+    .await;
+    let script = r#"
+switch row.id {
+    7 => throw "seven",
+    8 => { row.age = 5000; row },
+    9 => { row.age = "x"; row },
+    10 => "text",
+    11 => [row],
+    12 => { row.nmae = 1; row },
+    13 => { loop { } },
+    14 => { row.age = [1]; row },
+    _ => { row.age += 100; row }
+}
+"#;
+    let step = format!("transform = 'people'\nupdate = ['age']\noperations = 10000\nrhai = '''{script}'''");
+    let (code, told) = run(&lab, &plan(&lab, "", &step)).await;
+    assert_eq!(code, Some(4), "{told}");
+    assert_eq!(lab.number("SELECT count(*) FROM people WHERE age = id + 100").await, 192);
+    let aside = lab
+        .text("SELECT string_agg(key[1] || ' ' || message, E'\\n' ORDER BY key[1]::int) FROM howdah.quarantine")
+        .await;
+    for words in [
+        "7 line 2, column 10: Runtime error: seven",
+        "8 new row for relation",
+        "9 invalid input syntax",
+        "10 the script returned a value of type string, not a map or ()",
+        "11 with `update` a row becomes one row or none",
+        "12 `update` of `people` has no column `nmae`",
+        "13 line 8, column",
+        "14 column `age`: a value of type array",
+    ] {
+        assert!(aside.contains(words), "`{words}` is not in:\n{aside}");
+    }
+    assert_eq!(lab.text("SELECT row->>'name' FROM howdah.quarantine WHERE key = '{8}'").await, "n8");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_makes_rows_of_another_table() {
+    let lab = Lab::open().await;
+    for (how, code, expected) in
+        [("error", 4, "(1,a,7);(2,old,0)"), ("skip", 0, "(1,a,7);(2,old,0)"), ("update", 0, "(1,a,7);(2,z,0)")]
+    {
+        lab.sql(
+            "DROP TABLE IF EXISTS people, names; CREATE TABLE people (id int PRIMARY KEY, name text);
+                 INSERT INTO people VALUES (1, 'a'), (2, 'b'), (3, '');
+                 CREATE TABLE names (id int PRIMARY KEY, name text, n int DEFAULT 7);
+                 INSERT INTO names VALUES (2, 'old', 0)",
+        )
+        .await;
+        let step = format!(
+            "transform = 'people'\ninto = 'names'\non_conflict = '{how}'\n\
+            rhai = 'if row.name == \"\" {{ [] }} else if row.id == 2 {{ [row, #{{ name: \"z\", id: 2 }}] }} else {{ row }}'"
+        );
+        let (ended, told) = run(&lab, &plan(&lab, "", &step)).await;
+        assert_eq!((ended, rows(&lab, "names").await.as_str()), (Some(code), expected), "{how}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_between_reading_and_writing_is_never_lost() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE TABLE counters (id int PRIMARY KEY, n bigint NOT NULL);
+             INSERT INTO counters SELECT i, 0 FROM generate_series(1, 300) AS i",
+    )
+    .await;
+    let step = "transform = 'counters'\nupdate = ['n']\n\
+                rhai = 'let x = 0; for i in 0..300 { x += i; } row.n += 1000000; row'";
+    let plan = plan(&lab, "workers = 2\nbatch = { start = 50, min = 50, max = 50 }", step);
+    let mut running = lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).start();
+    let mut raised = 0;
+    let mut other = lab.session().await;
+    while running.child.try_wait().expect("a status").is_none() {
+        let raise = "UPDATE counters SET n = n + 1 WHERE id % 7 = 0";
+        raised += i64::from(sqlx::query(raise).execute(&mut other).await.expect("raised").rows_affected() > 0);
+    }
+    running.wait().expect_code(0);
+    assert!(raised > 3, "{raised}");
+    let wrong =
+        format!("SELECT count(*) FROM counters WHERE n <> 1000000 + CASE WHEN id % 7 = 0 THEN {raised} ELSE 0 END");
+    assert_eq!(
+        lab.number(&wrong).await,
+        0,
+        "{}",
+        lab.text("SELECT string_agg(DISTINCT n::text, ' ') FROM counters").await
+    );
+}
+
+/// A plan of small batches that takes long enough to be killed thirty times.
+fn small_batches(lab: &Lab, step: &str) -> PathBuf {
+    plan(lab, "workers = 3\nbatch = { start = 200, min = 100, max = 400 }", step)
+}
+
+/// What a kill test walks, and how it is told that each row went through once.
+struct Course<'a> {
+    fresh: &'a str,
+    step: &'a str,
+    /// Counts what is not as it should be.
+    wrong: &'a str,
+    rows: i64,
+}
+
+impl Course<'_> {
+    async fn set_up(&self, lab: &Lab) {
+        lab.sql(&format!("DROP SCHEMA IF EXISTS howdah CASCADE; DROP TABLE IF EXISTS source, target; {}", self.fresh))
+            .await;
+    }
+
+    async fn expect_each_row_once(&self, lab: &Lab, told: &str) {
+        assert_eq!(lab.number(self.wrong).await, 0, "{told}: rows that are not as they should be");
+        let walked = lab.number("SELECT sum(rows_walked)::bigint FROM howdah.segment").await;
+        assert_eq!(walked, self.rows, "{told}: the ledger counts each row once as well");
+    }
+
+    async fn killed_thirty_times(&self, lab: &Lab) {
+        self.set_up(lab).await;
+        let plan = small_batches(lab, self.step);
+        let plan = plan.to_str().expect("a path");
+        let mut dice = Dice::of_test(20_261_126);
+        let (mut kills, mut fresh) = (0, true);
+        while kills < 30 {
+            let arguments: &[&str] = if fresh { &["run", plan, "--headless"] } else { &["resume", "--headless"] };
+            let mut running = lab.howdah(arguments).start();
+            // The instant of the kill is the point of this test.
+            std::thread::sleep(std::time::Duration::from_millis(20 + dice.below(250)));
+            running.kill_hard();
+            let ended = running.wait();
+            match (ended.signal(), ended.code()) {
+                (Some(SIGKILL), _) => {
+                    kills += 1;
+                    lab.until_undriven().await;
+                    fresh = lab.unfinished().await == 0;
+                }
+                (_, Some(0)) => fresh = true,
+                other => panic!("after {kills} kills: {other:?}\n{}", ended.stderr()),
+            }
+            if fresh && lab.runs("state = 'done'").await > 0 {
+                self.expect_each_row_once(lab, &format!("after {kills} kills")).await;
+                self.set_up(lab).await;
+            }
+        }
+        let arguments: &[&str] = if fresh { &["run", plan, "--headless"] } else { &["resume", "--headless"] };
+        lab.howdah(arguments).run().expect_code(0);
+        self.expect_each_row_once(lab, "at the end").await;
+    }
+
+    async fn killed_at_every_failpoint(&self, lab: &Lab) {
+        let limits = "workers = 2\nbatch = { start = 500, min = 500, max = 500 }";
+        let plan = plan(lab, limits, self.step);
+        let points = failpoint::ALL.iter().chain(&failpoint::SPLIT);
+        let points = points
+            .filter(|point| ["batch.", "split.", "segment.", "sweep.", "step."].iter().any(|of| point.starts_with(of)));
+        let mut killed = 0;
+        for point in points {
+            for nth in [1, 3] {
+                self.set_up(lab).await;
+                let arguments = ["run", plan.to_str().expect("a path"), "--headless"];
+                let ended = lab.howdah(&arguments).env("HOWDAH_FAILPOINTS", &format!("{point}=kill@{nth}")).run();
+                killed += u32::from(ended.signal() == Some(SIGKILL));
+                if ended.code() != Some(0) {
+                    lab.until_undriven().await;
+                    lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+                }
+                self.expect_each_row_once(lab, point).await;
+            }
+        }
+        assert!(killed >= 12, "{killed} kills");
+    }
+}
+
+const RAISED: Course<'static> = Course {
+    fresh: "CREATE TABLE source (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); \
+            INSERT INTO source SELECT generate_series(1, 6000)",
+    step: "transform = 'source'\nupdate = ['n']\nrhai = 'row.n += 1; row'",
+    wrong: "SELECT count(*) FROM source WHERE n <> 1",
+    rows: 6000,
+};
+
+const INSERTED: Course<'static> = Course {
+    fresh: "CREATE TABLE source (id int PRIMARY KEY); INSERT INTO source SELECT generate_series(1, 6000); \
+            CREATE TABLE target (id int)",
+    step: "transform = 'source'\ninto = 'target'\nrhai = 'if row.id % 2 == 0 { [row, row] } else { row }'",
+    wrong: "SELECT count(*) FROM source s LEFT JOIN (SELECT id, count(*) AS n FROM target GROUP BY id) t USING (id) \
+            WHERE t.n IS DISTINCT FROM 2 - s.id % 2",
+    rows: 6000,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_killed_thirty_times_changes_each_row_once() {
+    RAISED.killed_thirty_times(&Lab::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_into_a_table_killed_thirty_times_are_there_once() {
+    INSERTED.killed_thirty_times(&Lab::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_killed_at_any_failpoint_changes_each_row_once() {
+    RAISED.killed_at_every_failpoint(&Lab::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_into_a_table_killed_at_any_failpoint_are_there_once() {
+    INSERTED.killed_at_every_failpoint(&Lab::open().await).await;
+}
