@@ -155,6 +155,86 @@ async fn a_change_between_reading_and_writing_is_never_lost() {
     );
 }
 
+/// A program in Python that answers each row by `answer`, a statement about `row`; on disk.
+fn python(lab: &Lab, answer: &str) -> String {
+    let program = format!(
+        "import json, os, sys, time\nfor line in sys.stdin:\n    row = json.loads(line)\n    out = row\n{}\n    print(json.dumps(out), flush=True)\n",
+        answer.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    );
+    let path = lab.files.path().join("program.py");
+    std::fs::write(&path, program).expect("a program");
+    format!("command = ['python3', '{}']", path.display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_comes_through_a_program_as_it_was() {
+    let lab = Lab::open().await;
+    lab.sql(ODD).await;
+    lab.sql("CREATE TABLE same (LIKE odd); CREATE TABLE before AS TABLE odd").await;
+    for command in ["command = ['cat']".to_owned(), python(&lab, "assert type(row['id']) is str")] {
+        lab.sql("TRUNCATE same").await;
+        let (code, told) = run(&lab, &plan(&lab, "", &format!("transform = 'odd'\n{command}\ninto = 'same'"))).await;
+        assert_eq!(
+            (code, rows(&lab, "same").await.replace("1.10", "1.1")),
+            (Some(0), rows(&lab, "before").await.replace("1.10", "1.1")),
+            "{told}"
+        );
+    }
+    // More than any pipe holds, in both directions at once.
+    lab.sql("CREATE TABLE wide (id int PRIMARY KEY, t text); INSERT INTO wide SELECT i, repeat('x', 3000) FROM generate_series(1, 2000) i").await;
+    let step = "transform = 'wide'\ncommand = ['cat']\nupdate = ['t']\nbatch = 2000";
+    let (code, told) = run(&lab, &plan(&lab, "", step)).await;
+    assert_eq!(
+        (code, lab.number("SELECT count(*) FROM wide WHERE t = repeat('x', 3000)").await),
+        (Some(0), 2000),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_dies_is_started_again_and_the_row_that_it_dies_of_is_set_aside() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE people (id int PRIMARY KEY, n int)").await;
+    let answer = "if row['id'] == 77: os._exit(3)\nif row['id'] == 78: out = {'$error': 'no seventy-eight'}\n\
+                  if row['id'] == 79: out = None\nif row['id'] == 80: out = [row]\nif row['id'] == 81: time.sleep(30)\n\
+                  if row['id'] % 10 == 2: out = {'n': 5}\nelif out is row: row['n'] += 1\n\
+                  if os.environ.get('PGPASSWORD') or os.environ.get('DATABASE_URL'): os._exit(9)";
+    let command = python(&lab, answer);
+    lab.sql("INSERT INTO people SELECT i, 0 FROM generate_series(1, 500) AS i").await;
+    let step = format!("transform = 'people'\n{command}\ntimeout = '500ms'\nupdate = ['n']");
+    let (code, told) = run(&lab, &plan(&lab, "[retry]\nbase = '20ms'", &step)).await;
+    assert_eq!(code, Some(4), "{told}");
+    assert_eq!(lab.number("SELECT count(*) FROM people WHERE n = CASE WHEN id BETWEEN 77 AND 81 THEN 0 WHEN id % 10 = 2 THEN 5 ELSE 1 END").await, 500);
+    let aside = lab
+        .text("SELECT string_agg(key[1] || ' ' || message, E'\\n' ORDER BY key[1]::int) FROM howdah.quarantine")
+        .await;
+    for words in [
+        "77 the program fails on it: python3: it has ended (exit status: 3)",
+        "78 no seventy-eight",
+        "80 with `update`",
+        "81 the program fails on it: python3: silent for 500ms",
+    ] {
+        assert!(aside.contains(words), "`{words}` is not in:\n{aside}");
+    }
+    // One that can never answer is not the rows' fault.
+    let broken = "transform = 'people'\ncommand = ['python3', '-c', 'import nothing_of_the_kind']\nupdate = ['n']";
+    let (code, told) = run(&lab, &plan(&lab, "[retry]\nbase = '5ms'\nattempts = 3", broken)).await;
+    assert!(code == Some(1) && told.contains("nothing_of_the_kind"), "{code:?} {told}");
+    let checked = lab
+        .howdah(&[
+            "check",
+            plan(&lab, "", "transform = 'people'\ncommand = ['no-such-program']\nupdate = ['n']")
+                .to_str()
+                .expect("a path"),
+        ])
+        .run();
+    assert!(
+        checked.code() == Some(2) && checked.stderr().contains("no program no-such-program"),
+        "{}",
+        checked.stderr()
+    );
+}
+
 /// A plan of small batches that takes long enough to be killed thirty times.
 fn small_batches(lab: &Lab, step: &str) -> PathBuf {
     plan(lab, "workers = 3\nbatch = { start = 200, min = 100, max = 400 }", step)

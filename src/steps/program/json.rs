@@ -92,6 +92,14 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Pairs<'a> {
     }
 }
 
+/// The members of an object, in order, each value as it is written.
+///
+/// # Errors
+/// It is not an object.
+pub fn members(text: &str) -> Result<Vec<(String, &RawValue)>, String> {
+    serde_json::from_str(text).map(|Pairs(pairs)| pairs).map_err(|e| e.to_string())
+}
+
 fn parse_number(text: &str) -> Dynamic {
     if let Ok(n) = text.parse::<i64>()
         && text != "-0"

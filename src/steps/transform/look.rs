@@ -1,6 +1,7 @@
 //! What a transform is made of, once the plan's names have been looked up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
@@ -17,7 +18,9 @@ use crate::postgres::key::Key;
 use crate::postgres::sql::SqlText;
 use crate::postgres::walk::Walk;
 use crate::run::Cause;
+use crate::run::text::clean;
 use crate::steps::keyspace::Keyspace;
+use crate::steps::program::command;
 use crate::steps::program::script::Script;
 
 /// What is known once everything has been looked at.
@@ -43,6 +46,13 @@ pub(super) enum To {
 pub(super) enum By {
     /// A script.
     Script(Arc<Script>),
+    /// A program.
+    Command {
+        /// It, and its arguments.
+        argv: Vec<String>,
+        /// How long it may be silent.
+        timeout: Duration,
+    },
 }
 
 impl Ready {
@@ -146,13 +156,21 @@ pub(super) async fn look(connection: &mut PgConnection, look: Look<'_>, transfor
         RowProgram::Program(Program::Rhai { script, operations, memory }) => {
             By::Script(Arc::new(Script::new(look.what, script, *operations, *memory, &["row"], look.source)?))
         }
-        RowProgram::Program(Program::Command { argv, .. }) => {
-            let place = argv.first().unwrap_or(place);
-            return Err(look.refuse("a command is not built yet".to_owned(), place));
-        }
+        RowProgram::Program(Program::Command { argv, timeout }) => command(look, argv, *timeout)?,
         RowProgram::Set(_) => return Err(look.refuse("`set` is not built yet".to_owned(), place)),
     };
     Ok(Ready { table, shares, read: Arc::new(read), shape: Arc::new(shape), to, by })
+}
+
+/// The program that a plan names, which must be there.
+fn command(look: Look<'_>, argv: &[Sql], timeout: Duration) -> Result<By, Cause> {
+    if let Some(program) = argv.first()
+        && command::find(&program.text).is_none()
+    {
+        let message = format!("`command`: there is no program {}", clean(&program.text));
+        return Err(look.refuse(message, program).hint("name a program on PATH, or give its path"));
+    }
+    Ok(By::Command { argv: argv.iter().map(|word| word.text.clone()).collect(), timeout })
 }
 
 async fn sink(

@@ -6,6 +6,7 @@
 
 mod batch;
 mod insert;
+mod lines;
 mod look;
 mod reading;
 mod rhai;

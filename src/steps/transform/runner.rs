@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::lines::Lines;
 use super::look::By;
 use super::rhai::Thread;
 use super::rows::{Answer, Asked};
@@ -17,6 +18,8 @@ pub(super) enum Runner {
     Waiting,
     /// A thread with a script.
     Script(Thread),
+    /// A program, which talks in lines.
+    Command(Box<Lines>),
 }
 
 impl Runner {
@@ -36,11 +39,22 @@ impl Runner {
                 By::Script(script) => {
                     Self::Script(Thread::start(Arc::clone(script), Arc::clone(&ready.read), Arc::clone(&ready.shape))?)
                 }
+                By::Command { argv, timeout } => {
+                    Self::Command(Box::new(Lines::new(argv.clone(), *timeout, shared.bench.what())))
+                }
             };
         }
         match self {
             Self::Waiting => Ok(Vec::new()),
             Self::Script(thread) => thread.ask(asked, linger).await,
+            Self::Command(lines) => lines.ask(asked, (&ready.read, &ready.shape), linger).await,
+        }
+    }
+
+    /// Lets a program end.
+    pub(super) async fn close(self) {
+        if let Self::Command(lines) = self {
+            lines.close().await;
         }
     }
 }

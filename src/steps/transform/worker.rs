@@ -202,6 +202,8 @@ impl BatchWorker for Worker {
     }
 
     async fn close(self: Box<Self>) {
-        self.lines.close().await;
+        let Self { lines, runner, .. } = *self;
+        runner.close().await;
+        lines.close().await;
     }
 }
