@@ -37,7 +37,6 @@ pub mod segments;
 pub mod statement;
 pub mod transform;
 pub mod trouble;
-pub mod unbuilt;
 pub mod vacuum;
 pub mod verify;
 
