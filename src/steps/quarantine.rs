@@ -103,7 +103,11 @@ impl Mender {
                 let by = ByCopy::prepare(connection, plan, (&step.name, &what), copy, limit).await?;
                 (Box::new(by), true)
             }
-            StepKind::Transform(_) | StepKind::Files(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
+            StepKind::Transform(transform) => {
+                let names = (step.name.as_str(), what.as_str());
+                (super::transform::mending(connection, names, transform, &plan.source, limit).await?, true)
+            }
+            StepKind::Files(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
             }
         };
