@@ -5,6 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::opening::Planned;
 use crate::ledger::open::{self, StepRecord};
 use crate::plan::model::{Plan, Step, StepKind, Undo};
+use crate::plan::movers::Sink;
 use crate::postgres::error;
 use crate::run::{Cause, Level, RunId, StepIndex, StepState};
 use crate::steps::backfill::{self, Purpose};
@@ -171,15 +172,24 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced
         StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) if record.view.batches == 0 => {
             Ok(Way::Nothing)
         }
-        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) => Ok(Way::Told(format!(
-            "step \"{}\" stays as it is: rows that {} has brought are not taken back",
-            step.name,
-            match &step.kind {
-                StepKind::Import(_) => "an import",
-                StepKind::Copy(_) => "a copy",
-                _ => "a transform",
-            }
-        ))),
+        StepKind::Transform(transform) if matches!(transform.sink, Sink::Update(_)) && record.view.rows_changed > 0 => {
+            Err(Cause::usage(format!(
+                "step \"{}\" updated rows and cannot be taken back: a transform keeps no undo log",
+                step.name
+            ))
+            .hint("take another step back alone: --step NAME"))
+        }
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) => {
+            Ok(Way::Told(format!(
+                "step \"{}\" stays as it is: rows that {} has brought are not taken back",
+                step.name,
+                match &step.kind {
+                    StepKind::Import(_) => "an import",
+                    StepKind::Copy(_) => "a copy",
+                    _ => "a transform",
+                }
+            )))
+        }
         StepKind::Backfill(backfill) => {
             let purpose = match &backfill.undo {
                 _ if record.view.batches == 0 => return Ok(Way::Nothing),

@@ -107,7 +107,11 @@ impl Mender {
                 let of = super::files::Mended { run, step: index, name: &step.name, files };
                 (super::files::mending(connection, of, &plan.source, Arc::clone(&recorder), limit).await?, false)
             }
-            StepKind::Transform(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
+            StepKind::Transform(transform) => {
+                let names = (step.name.as_str(), what.as_str());
+                (super::transform::mending(connection, names, transform, &plan.source, limit).await?, true)
+            }
+            StepKind::Statement(_) | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
             }
         };

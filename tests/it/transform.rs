@@ -100,7 +100,7 @@ switch row.id {
     ] {
         assert!(aside.contains(words), "`{words}` is not in:\n{aside}");
     }
-    assert_eq!(lab.text("SELECT row->>'name' FROM howdah.quarantine WHERE key = '{8}'").await, "n8");
+    assert_eq!(lab.text("SELECT (row_data::jsonb)->>'name' FROM howdah.quarantine WHERE key = '{8}'").await, "n8");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,6 +233,207 @@ async fn a_program_that_dies_is_started_again_and_the_row_that_it_dies_of_is_set
         "{}",
         checked.stderr()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_itself_makes_rows_of_another_table() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE TYPE mood AS ENUM ('sad', 'glad');
+             CREATE TABLE people (id int PRIMARY KEY, born timestamptz, x float8);
+             INSERT INTO people SELECT i, '2020-01-01 12:00+00', i + 0.4 FROM generate_series(1, 300) AS i;
+             CREATE TABLE target (id bigint, born date, n int, m mood, said text)",
+    )
+    .await;
+    let step = "transform = 'people'\nwhere = 'id > 10'\ninto = 'target'\n\
+                set = { id = 'id', born = 'born', n = 'x * (1 / (id - 100))::int + x', m = \"'glad'\", said = 'id > 5' }";
+    let (code, told) = run(&lab, &plan(&lab, "", step)).await;
+    assert_eq!(code, Some(4), "{told}");
+    let wrong = "SELECT count(*) FROM target WHERE (born, n, m, said) <> ('2020-01-01', id + CASE WHEN id IN (99, 101) THEN n - id ELSE 0 END, 'glad', 'true')";
+    assert_eq!(
+        (lab.number("SELECT count(*) FROM target").await, lab.number(wrong).await),
+        (289, 0),
+        "{}",
+        rows(&lab, "(SELECT * FROM target LIMIT 3)").await
+    );
+    assert_eq!(lab.text("SELECT string_agg(key[1] || ' ' || sqlstate, ',') FROM howdah.quarantine").await, "100 22012");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_walked_by_its_key() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE TABLE orders (id int PRIMARY KEY, who text, cents int);
+             INSERT INTO orders SELECT i, 'w' || i % 1500, i FROM generate_series(1, 6000) AS i;
+             CREATE TABLE target (who text PRIMARY KEY, euros numeric)",
+    )
+    .await;
+    let step = "transform = 'SELECT who, sum(cents) AS cents, max(id) AS last FROM orders GROUP BY who'\nkey = ['who']\ninto = 'target'\n\
+                rhai = '#{ who: row.who, euros: parse_decimal(row.cents.to_string()) / parse_decimal(\"100\") }'";
+    let (code, told) = run(&lab, &plan(&lab, "workers = 2\nbatch = { start = 100, min = 100, max = 100 }", step)).await;
+    assert_eq!(code, Some(0), "{told}");
+    let wrong = "SELECT count(*) FROM target FULL JOIN (SELECT who, sum(cents) / 100.0 AS euros FROM orders GROUP BY who) o USING (who) WHERE target.euros IS DISTINCT FROM o.euros";
+    assert_eq!((lab.number("SELECT count(*) FROM target").await, lab.number(wrong).await), (1500, 0));
+    assert_eq!(lab.number("SELECT count(*) FROM pg_views WHERE viewname LIKE 'source%'").await, 0);
+    for (query, key, words) in [
+        ("SELECT who, cents FROM orders", "who", "is the same in several rows"),
+        ("SELECT nullif(id, 5) AS id FROM orders", "id", "is NULL in some rows"),
+        ("SELECT id FROM orders", "nope", "no column `nope`"),
+    ] {
+        let step = format!("transform = '{query}'\nkey = ['{key}']\ninto = 'target'\nrhai = '()'");
+        let (code, told) = run(&lab, &plan(&lab, "", &step)).await;
+        assert!(code == Some(2) && told.contains(words), "{code:?} {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_set_aside_can_be_tried_again_and_an_update_cannot_be_taken_back() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE people (id int PRIMARY KEY, n int); INSERT INTO people SELECT i, i FROM generate_series(1, 50) AS i").await;
+    let step = "transform = 'people'\nupdate = ['n']\nrhai = 'if row.n == 7 || row.n == 8 { throw \"not yet\" } row.n += 100; row'";
+    let (code, told) = run(&lab, &plan(&lab, "", step)).await;
+    assert_eq!(code, Some(4), "{told}");
+    lab.howdah(&["quarantine", "list"]).run().expect_words(&["not yet"]);
+    lab.sql("UPDATE people SET n = 70 WHERE id = 7").await;
+    lab.howdah(&["quarantine", "retry"]).run().expect_words(&["1 changed, 1 failed again"]);
+    assert_eq!(lab.number("SELECT n::bigint FROM people WHERE id = 7").await, 170);
+    lab.howdah(&["undo"]).run().expect_words(&["cannot be taken back"]);
+}
+
+/// Everything in the files of a directory, in the order of their names.
+fn files(lab: &Lab, directory: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(lab.files.path().join(directory))
+        .expect("a directory")
+        .map(|entry| entry.expect("a file"))
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).expect("read")))
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_become_files_of_every_kind() {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE people (id bigint PRIMARY KEY, name text, n numeric);
+             INSERT INTO people VALUES (1, 'a,\"b\"', 12345678901234567890.50), (9007199254740993, NULL, 1), (3, '', NULL)").await;
+    let at = lab.files.path().display().to_string();
+    for (name, program, expected) in [
+        (
+            "a-{n}.csv",
+            "rhai = 'row'",
+            "id,name,n\n1,\"a,\"\"b\"\"\",12345678901234567890.50\n3,\"\",\n9007199254740993,,1\n",
+        ),
+        (
+            "b-{n}.jsonl",
+            "command = ['cat']",
+            "{\"id\":\"1\",\"name\":\"a,\\\"b\\\"\",\"n\":\"12345678901234567890.50\"}\n{\"id\":\"3\",\"name\":\"\",\"n\":null}\n{\"id\":\"9007199254740993\",\"name\":null,\"n\":\"1\"}\n",
+        ),
+        (
+            "c-{n}.jsonl",
+            "set = { id = 'id', n = 'n + 1' }",
+            "{\"id\":1,\"n\":12345678901234567891.50}\n{\"id\":3,\"n\":null}\n{\"id\":9007199254740993,\"n\":2}\n",
+        ),
+        (
+            "d-{n}.jsonl",
+            "rhai = '#{ id: row.id, more: [1, 0.5, ()] }'",
+            "{\"id\":1,\"more\":[1,0.5,null]}\n{\"id\":3,\"more\":[1,0.5,null]}\n{\"id\":9007199254740993,\"more\":[1,0.5,null]}\n",
+        ),
+    ] {
+        let step = format!("transform = 'people'\n{program}\nfile = '{at}/out/{name}'");
+        let plan = plan(&lab, "", &step);
+        let (code, told) = run(&lab, &plan).await;
+        let read = std::fs::read_to_string(lab.files.path().join("out").join(name.replace("{n}", "0000-001")));
+        assert_eq!((code, read.unwrap_or_default().as_str()), (Some(0), expected), "{name}: {told}");
+        let (code, told) = run(&lab, &plan).await;
+        assert!(code == Some(2) && told.contains("is there already"), "{code:?} {told}");
+    }
+    let (code, told) =
+        run(&lab, &plan(&lab, "", &format!("transform = 'people'\nrhai = 'row'\nfile = '{at}/gz/a-{{n}}.csv.gz'")))
+            .await;
+    assert_eq!(code, Some(0), "{told}");
+    let mut text = String::new();
+    let (_, bytes) = &files(&lab, "gz")[0];
+    std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text).expect("gzip");
+    assert!(text.starts_with("id,name,n\n1,"), "{text}");
+}
+
+/// Kills at random instants, or at failpoints, and then: each row in one file, once, and every file with its name.
+async fn files_are_whole_however_it_is_killed(points: &[&str], kills: u32) {
+    let lab = Lab::open().await;
+    lab.sql("CREATE TABLE source (id int PRIMARY KEY); INSERT INTO source SELECT generate_series(1, 6000)").await;
+    let at = lab.files.path().display().to_string();
+    let step = format!("transform = 'source'\nrhai = 'row'\nfile = '{at}/out/f-{{n}}.csv.zst'\nrotate = '1KiB'");
+    let plan = small_batches(&lab, &step);
+    let plan = plan.to_str().expect("a path");
+    let expect_whole = async |told: &str| {
+        let mut ids: Vec<u32> = Vec::new();
+        for (name, bytes) in files(&lab, "out") {
+            assert!(name.ends_with(".zst"), "{told}: {name}");
+            let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+            let mut lines = text.lines();
+            assert_eq!(lines.next(), Some("id"), "{told}: {name}");
+            ids.extend(lines.map(|line| line.parse::<u32>().expect("an id")));
+        }
+        ids.sort_unstable();
+        assert!(ids.iter().copied().eq(1..=6000), "{told}: {} rows", ids.len());
+        std::fs::remove_dir_all(lab.files.path().join("out")).expect("removed");
+        lab.sql("DROP SCHEMA howdah CASCADE").await;
+    };
+    for point in points {
+        for nth in [1, 3] {
+            let armed = format!("{point}=kill@{nth}");
+            let ended = lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", &armed).run();
+            assert!(ended.signal() == Some(SIGKILL) || nth > 1, "{armed}: {}", ended.stderr());
+            if ended.code() != Some(0) {
+                lab.until_undriven().await;
+                lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+            }
+            expect_whole(&armed).await;
+        }
+    }
+    let mut dice = Dice::of_test(20_261_127);
+    let (mut killed, mut fresh) = (0, true);
+    while killed < kills {
+        let arguments: &[&str] = if fresh { &["run", plan, "--headless"] } else { &["resume", "--headless"] };
+        let mut running = lab.howdah(arguments).start();
+        std::thread::sleep(std::time::Duration::from_millis(20 + dice.below(250)));
+        running.kill_hard();
+        let ended = running.wait();
+        if ended.signal() == Some(SIGKILL) {
+            killed += 1;
+            lab.until_undriven().await;
+            fresh = lab.unfinished().await == 0;
+        } else {
+            assert_eq!(ended.code(), Some(0), "after {killed} kills: {}", ended.stderr());
+            fresh = true;
+        }
+        if fresh && lab.runs("state = 'done'").await > 0 {
+            expect_whole(&format!("after {killed} kills")).await;
+        }
+    }
+    if !fresh {
+        lab.howdah(&["resume", "--headless"]).run().expect_code(0);
+        expect_whole("at the end").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_whole_after_thirty_kills() {
+    files_are_whole_however_it_is_killed(&[], 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_whole_after_a_kill_at_any_failpoint() {
+    let points = [
+        "batch.begun",
+        "batch.bounded",
+        "batch.changed",
+        "batch.recorded",
+        "batch.unnamed",
+        "batch.committed",
+        "step.finished",
+    ];
+    files_are_whole_however_it_is_killed(&points, 0).await;
 }
 
 /// A plan of small batches that takes long enough to be killed thirty times.

@@ -140,7 +140,11 @@ async fn parts(
     Ok(leaves.into_iter().map(part).collect())
 }
 
-async fn columns(connection: &mut PgConnection, oid: i64) -> Result<Vec<Column>, sqlx::Error> {
+/// The columns of a table or a view, in order.
+///
+/// # Errors
+/// The driver's error.
+pub async fn columns(connection: &mut PgConnection, oid: i64) -> Result<Vec<Column>, sqlx::Error> {
     let sql = format!(
         "SELECT a.attname::text AS name, {BASE_TYPE} AS type_name, a.attgenerated <> '' AS generated, \
                 a.attidentity = 'a' AS identity FROM pg_attribute a \

@@ -8,7 +8,7 @@ mod rights;
 mod table;
 
 pub use index::{IndexState, drop_index, index_state};
-pub use lookup::table;
+pub use lookup::{columns, table};
 pub use near::near;
 pub use rights::{may_write_parts, row_security_notices};
 pub use table::{Column, Part, Table, Writes};

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor, PgTransaction};
+use sqlx::{Executor, PgTransaction};
 
 use super::Shared;
+use super::file::{FileSpec, Place};
 use super::look::To;
 use super::reading::{self, Range, Share};
 use super::rows::{Answer, Asked, Rows};
@@ -15,7 +16,7 @@ use crate::engine::failpoint;
 use crate::engine::ports::StepError;
 use crate::postgres::deadline::within;
 use crate::postgres::record::SetAside;
-use crate::run::{Advance, Cause, Segment, Tally};
+use crate::run::{Advance, Cause, KeyText, Segment, Tally};
 use crate::steps::batch::{BatchError, Places, recorded};
 
 /// How a batch is written.
@@ -79,6 +80,8 @@ pub(super) struct Batch<'a> {
     pub(super) share: &'a Share,
     pub(super) segment: &'a Segment,
     pub(super) limit: Duration,
+    /// Why the one row of the range could not be read.
+    pub(super) unread: Option<&'a (Option<String>, String)>,
 }
 
 impl Batch<'_> {
@@ -91,7 +94,10 @@ impl Batch<'_> {
         way: Way,
     ) -> Result<Written, Failure> {
         let mut aside = Places::new(Arc::clone(&self.shared.bench.set_aside));
-        if let Some(range) = range {
+        if let (Some(range), Some(why)) = (range, self.unread) {
+            let is_new = self.aside(tx, range.through.clone(), why.clone(), &mut aside).await?;
+            advance.tally.quarantined = u64::from(is_new);
+        } else if let Some(range) = range {
             let tally = match way {
                 Way::Whole => self.whole(tx, runner, range, answered, &mut aside).await?,
                 Way::Careful => self.carefully(tx, runner, range, answered, &mut aside).await?,
@@ -99,12 +105,29 @@ impl Batch<'_> {
             advance.tally.changed = tally.changed;
             advance.tally.quarantined = tally.quarantined;
         }
+        if let To::File(spec) = &self.shared.ready.to {
+            advance.output = Some(self.append(spec, answered, advance.done).await?.text());
+        }
         failpoint::hit("batch.changed");
         let bench = &self.shared.bench;
         let moved = bench.recorder.advance(&mut *tx, bench.index, self.segment, &advance);
         recorded(tokio::time::timeout(self.limit, moved).await)?;
         failpoint::hit("batch.recorded");
         Ok(Written { advance, aside })
+    }
+
+    /// Appends the rows to the segment's file.
+    async fn append(&self, spec: &FileSpec, answered: &Answered, done: bool) -> Result<Place, BatchError> {
+        let place = Place::of(self.segment).map_err(BatchError::Plan)?;
+        let (no, spec, answers) = (self.segment.no, spec.clone(), answered.answers.clone());
+        let write = move || spec.append(no, place, &spec.text(&answers), done);
+        let written = tokio::task::spawn_blocking(write).await;
+        let failed = |e: String| Cause::new(format!("{}: writing a file: {e}", self.shared.bench.what()));
+        let written = written.map_err(|e| BatchError::Plan(failed(e.to_string())))?;
+        written.map_err(|e| {
+            let hint = "make room, or move what is in the way, and resume: what is committed stays";
+            BatchError::Plan(failed(e.to_string()).hint(hint))
+        })
     }
 
     async fn whole(
@@ -147,7 +170,7 @@ impl Batch<'_> {
         within(self.limit, tx.execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
         let locked = match &self.shared.ready.to {
             To::Update(_) => Some(self.again(tx, runner, range, answered).await?),
-            To::Insert(..) => None,
+            To::Insert(..) | To::File(_) => None,
         };
         let answered = locked.as_ref().unwrap_or(answered);
         let mut total = Tally::default();
@@ -164,7 +187,7 @@ impl Batch<'_> {
                     if let [row] = piece.as_slice() {
                         let (sqlstate, message) = failure.told();
                         total.quarantined +=
-                            u64::from(self.aside(tx, answered, *row, (sqlstate, message), aside).await?);
+                            u64::from(self.aside(tx, answered.rows.key(*row), (sqlstate, message), aside).await?);
                     } else {
                         let second = piece.split_off(piece.len() / 2);
                         pieces.extend([second, piece]);
@@ -196,6 +219,11 @@ impl Batch<'_> {
                 let written = sql.put(tx, (&answered.answers, which), self.limit).await?;
                 Ok((written, written))
             }
+            To::File(_) => {
+                let rows = which.iter().map(|at| answered.answers[*at].rows().len()).sum::<usize>();
+                let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+                Ok((rows, rows))
+            }
         }
     }
 
@@ -223,7 +251,11 @@ impl Batch<'_> {
             answers.push(answer);
         }
         let asked = Asked { rows: Arc::clone(&rows), which };
-        let mut new = runner.ask(self.shared, asked, None).await.map_err(Failure::Program)?.into_iter();
+        let mut new = runner
+            .ask(&self.shared.ready, &self.shared.bench.what(), asked, None)
+            .await
+            .map_err(Failure::Program)?
+            .into_iter();
         let lacking = || Failure::Program(StepError::Failed(Cause::bug("a program has left out a row")));
         let answers = answers.into_iter().map(|answer| answer.or_else(|| new.next()).ok_or_else(lacking));
         Ok(Answered { answers: answers.collect::<Result<_, _>>()?, rows })
@@ -239,7 +271,7 @@ impl Batch<'_> {
         let mut quarantined = 0;
         for (at, answer) in answered.answers.iter().enumerate() {
             if let Answer::Wrong(message) = answer {
-                quarantined += u64::from(self.aside(tx, answered, at, (None, message.clone()), aside).await?);
+                quarantined += u64::from(self.aside(tx, answered.rows.key(at), (None, message.clone()), aside).await?);
             }
         }
         Ok(quarantined)
@@ -249,15 +281,11 @@ impl Batch<'_> {
     async fn aside(
         &self,
         tx: &mut PgTransaction<'_>,
-        answered: &Answered,
-        at: usize,
+        key: KeyText,
         (sqlstate, message): (Option<String>, String),
         aside: &mut Places,
     ) -> Result<bool, BatchError> {
-        let key = answered.rows.key(at);
-        let sql = self.share.row_sql();
-        let asked = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&key).persistent(false).fetch_optional(&mut **tx);
-        let row: Option<String> = within(self.limit, asked).await?;
+        let row = within(self.limit, reading::row(tx, self.share, &key)).await?;
         let row = SetAside { part: self.segment.part.clone(), key, row, sqlstate, message };
         aside.put(tx, &self.shared.bench, &row, &self.share.key.describe(), self.limit).await
     }

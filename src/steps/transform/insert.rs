@@ -25,6 +25,8 @@ pub(super) struct InsertSql {
     pub(super) overriding: bool,
     /// Of which number its stage is.
     pub(super) stage: usize,
+    /// Of expressions: the types that they have by themselves. Empty: values are read as whatever the column is.
+    pub(super) types: Vec<Option<String>>,
 }
 
 const NUMBER: &str = "howdah_number";
@@ -32,7 +34,7 @@ const NUMBER: &str = "howdah_number";
 impl InsertSql {
     pub(super) fn new(table: &Table, columns: Vec<ToColumn>, on_conflict: OnConflict, key: Vec<String>) -> Self {
         let overriding = table.columns.iter().any(|c| c.writes == crate::postgres::catalog::Writes::Identity);
-        Self { target: table.quoted(), columns, on_conflict, key, overriding, stage: 0 }
+        Self { target: table.quoted(), columns, on_conflict, key, overriding, stage: 0, types: Vec::new() }
     }
 
     /// Inserts the rows that the answers `which` are. Returns how many were inserted, or updated.
@@ -68,7 +70,7 @@ impl InsertSql {
             }
             return Ok(done);
         }
-        let staged = self.on_conflict != OnConflict::Error;
+        let staged = self.on_conflict != OnConflict::Error || self.types.iter().any(Option::is_some);
         let mut lines = Vec::new();
         for (number, row) in run.iter().enumerate() {
             if staged {
@@ -97,8 +99,14 @@ impl InsertSql {
 
     fn stage(&self) -> (String, String) {
         let bare = format!("howdah_into_{}", self.stage);
-        let columns: Vec<String> =
-            self.columns.iter().map(|c| format!("t.{0}::{1} AS {0}", quote(&c.name), c.type_name)).collect();
+        let typed = |(at, c): (usize, &ToColumn)| {
+            let name = quote(&c.name);
+            match self.types.get(at).and_then(Option::as_ref) {
+                Some(natural) => format!("NULL::{natural} AS {name}"),
+                None => format!("t.{name}::{} AS {name}", c.type_name),
+            }
+        };
+        let columns: Vec<String> = self.columns.iter().enumerate().map(typed).collect();
         let make = format!(
             "CREATE TEMPORARY TABLE IF NOT EXISTS {bare} ON COMMIT DELETE ROWS AS SELECT 0::bigint AS {NUMBER}, {} \
              FROM {} AS t WITH NO DATA",
@@ -131,10 +139,12 @@ impl InsertSql {
             OnConflict::Update if !others.is_empty() => format!("UPDATE SET {}", others.join(", ")),
             OnConflict::Update | OnConflict::Skip | OnConflict::Error => "NOTHING".to_owned(),
         };
-        format!(
-            "INSERT INTO {} ({list}){overriding} SELECT {distinct}{list} FROM {stage}{order} ON CONFLICT ({keys}) DO {action}",
-            self.target
-        )
+        let insert =
+            format!("INSERT INTO {} ({list}){overriding} SELECT {distinct}{list} FROM {stage}{order}", self.target);
+        match self.on_conflict {
+            OnConflict::Error => insert,
+            OnConflict::Skip | OnConflict::Update => format!("{insert} ON CONFLICT ({keys}) DO {action}"),
+        }
     }
 }
 

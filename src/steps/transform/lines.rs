@@ -214,6 +214,20 @@ impl Lines {
     }
 }
 
+/// A row that goes on as it was read: the server has done it all.
+pub(super) fn as_read(rows: &Rows, at: usize, read: &[ReadColumn], shape: &Shape) -> Answer {
+    if shape.lines {
+        let names: Vec<String> =
+            read.iter().map(|column| serde_json::to_string(&column.name).unwrap_or_default()).collect();
+        let mut line = String::new();
+        document(rows, at, read, &names, &mut line);
+        line.pop();
+        return Answer::Row(vec![Value::Text(line)]);
+    }
+    let values = rows.fields(at).map(|value| value.map_or(Value::Null, |text| Value::Text(text.into_owned())));
+    Answer::Row(values.collect())
+}
+
 /// A row as a line of JSON.
 fn document(rows: &Rows, at: usize, read: &[ReadColumn], names: &[String], to: &mut String) {
     to.push('{');

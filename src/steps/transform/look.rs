@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Column as _, Executor, SqlSafeStr, Statement as _};
 
+use super::file::FileSpec;
 use super::insert::InsertSql;
+use super::query;
 use super::reading::Share;
 use super::shape::{Kind, ReadColumn, Shape, ToColumn};
 use super::update::UpdateSql;
 use crate::plan::model::{PlanSource, Sql};
-use crate::plan::movers::{OnConflict, Program, RowProgram, Sink, Source, Transform};
+use crate::plan::movers::{FileFormat, OnConflict, Program, RowProgram, Sink, Source, Transform};
 use crate::postgres::catalog::{self, Table, Writes};
 use crate::postgres::error;
 use crate::postgres::ident::{self, quote};
@@ -40,12 +43,16 @@ pub(super) enum To {
     Update(Vec<UpdateSql>),
     /// Into a table.
     Insert(Box<InsertSql>, Box<Table>),
+    /// Into files.
+    File(Box<FileSpec>),
 }
 
 /// What makes new rows.
 pub(super) enum By {
     /// A script.
     Script(Arc<Script>),
+    /// The server itself, while the rows are read.
+    Server,
     /// A program.
     Command {
         /// It, and its arguments.
@@ -80,6 +87,15 @@ impl Ready {
     }
 }
 
+/// What the view of a query is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum View<'a> {
+    /// Of that name, in the ledger's schema, until the step ends.
+    Kept(&'a str),
+    /// The session's own.
+    Passing,
+}
+
 /// Whose transform it is.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
@@ -89,7 +105,7 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn refuse(&self, message: String, place: &Sql) -> Cause {
+    pub(super) fn refuse(&self, message: String, place: &Sql) -> Cause {
         let mut cause = Cause::usage(format!("{}: {message}", self.what));
         cause.details = self.source.excerpt_in_sql(place, 0);
         cause
@@ -109,25 +125,29 @@ impl Look<'_> {
 }
 
 /// Looks everything up that the plan names.
-pub(super) async fn look(connection: &mut PgConnection, look: Look<'_>, transform: &Transform) -> Result<Ready, Cause> {
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    look: Look<'_>,
+    transform: &Transform,
+    view: View<'_>,
+) -> Result<Ready, Cause> {
     let (table, place) = match &transform.source {
         Source::Table(name) => (catalog::table(connection, look.step, name, look.source).await?, name),
-        Source::Query { sql, .. } => {
-            return Err(look.refuse("a query as source is not built yet".to_owned(), sql));
+        Source::Query { sql, key } => {
+            if let Sink::Update(update) = &transform.sink {
+                let place = update.first().unwrap_or(sql);
+                let cause = look.refuse("`update` needs a table as its source, not a query".to_owned(), place);
+                return Err(cause.hint("name the table, and its rows by `where`; or write `into` another one"));
+            }
+            (query::table(connection, look, (sql, key), view).await?, sql)
         }
     };
-    let columns: Vec<&catalog::Column> = match transform.read.as_slice() {
-        [] => table.columns.iter().collect(),
-        read => read.iter().map(|name| look.column(&table, "read", name)).collect::<Result<_, _>>()?,
-    };
-    let read: Vec<ReadColumn> = columns
-        .iter()
-        .map(|column| ReadColumn { name: column.name.clone(), kind: Kind::of(&column.type_name) })
-        .collect();
     let alias = quote(&table.name);
-    let list = columns
-        .iter()
-        .fold(SqlText::default(), |list, column| list.ours(&format!(", {alias}.{}", quote(&column.name))));
+    let lines = matches!(&transform.sink, Sink::File { format: FileFormat::JsonLines, .. });
+    let (read, list) = match &transform.by {
+        RowProgram::Set(set) => expressions(look, set, lines)?,
+        RowProgram::Program(_) => columns(look, transform, &table, &alias)?,
+    };
     let versioned = matches!(transform.sink, Sink::Update(_));
     let mut keys: Vec<Key> = Vec::new();
     let mut shares = Vec::new();
@@ -157,9 +177,37 @@ pub(super) async fn look(connection: &mut PgConnection, look: Look<'_>, transfor
             By::Script(Arc::new(Script::new(look.what, script, *operations, *memory, &["row"], look.source)?))
         }
         RowProgram::Program(Program::Command { argv, timeout }) => command(look, argv, *timeout)?,
-        RowProgram::Set(_) => return Err(look.refuse("`set` is not built yet".to_owned(), place)),
+        RowProgram::Set(_) => By::Server,
     };
     Ok(Ready { table, shares, read: Arc::new(read), shape: Arc::new(shape), to, by })
+}
+
+/// The columns that a program is given.
+fn columns(
+    look: Look<'_>,
+    transform: &Transform,
+    table: &Table,
+    alias: &str,
+) -> Result<(Vec<ReadColumn>, SqlText), Cause> {
+    let columns: Vec<&catalog::Column> = match transform.read.as_slice() {
+        [] => table.columns.iter().collect(),
+        read => read.iter().map(|name| look.column(table, "read", name)).collect::<Result<_, _>>()?,
+    };
+    let list = columns.iter().map(|column| format!(", {alias}.{}", quote(&column.name))).collect::<String>();
+    let read = columns.iter().map(|c| ReadColumn { name: c.name.clone(), kind: Kind::of(&c.type_name) });
+    Ok((read.collect(), SqlText::default().ours(&list)))
+}
+
+/// The expressions of `set`, which the server evaluates; `lines`: as JSON.
+fn expressions(look: Look<'_>, set: &[(String, Sql)], lines: bool) -> Result<(Vec<ReadColumn>, SqlText), Cause> {
+    let (mut read, mut list) = (Vec::new(), SqlText::default());
+    for (written, expression) in set {
+        let name = ident::parse(written).map_err(|bad| look.refuse(format!("`set`: {bad}"), expression))?;
+        let (before, behind) = if lines { (", to_json(", ")") } else { (", (", ")") };
+        list = list.ours(before).ours("\n").plans(&format!("set.{written}"), expression).ours("\n").ours(behind);
+        read.push(ReadColumn { name, kind: if lines { Kind::Json } else { Kind::Text } });
+    }
+    Ok((read, list))
 }
 
 /// The program that a plan names, which must be there.
@@ -215,14 +263,73 @@ async fn sink(
                     return Err(look.refuse(message, written).hint("name the columns that conflict: `conflict_key`"));
                 }
             }
+            let by_server = matches!(transform.by, RowProgram::Set(_));
+            let columns = if by_server { chosen(look, transform, &target, read)? } else { columns };
             let generated = target.columns.iter().filter(|column| column.writes == Writes::Generated);
             let ignored: Vec<String> = generated.map(|column| column.name.clone()).collect();
             let shape = Shape::columns(format!("`{}`", target.label()), columns.clone(), ignored, true);
-            let insert = InsertSql::new(&target, columns, *on_conflict, names);
+            let mut insert = InsertSql::new(&target, columns, *on_conflict, names);
+            if let (true, Some(share)) = (by_server, shares.first()) {
+                insert.types = natural_types(connection, look, share).await?;
+            }
             Ok((shape, To::Insert(Box::new(insert), Box::new(target))))
         }
-        Sink::File { path, .. } => Err(look.refuse("`file` is not built yet".to_owned(), path)),
+        Sink::File { path, format, compression, rotate } => {
+            let lines = *format == FileFormat::JsonLines;
+            let columns: Vec<ToColumn> = read
+                .iter()
+                .filter(|_| !lines)
+                .map(|column| ToColumn { name: column.name.clone(), type_name: "text".to_owned() })
+                .collect();
+            let name = "`file` (its columns are those that are read; `format = \"jsonl\"` takes any)".to_owned();
+            let shape = if lines { Shape::lines(name) } else { Shape::columns(name, columns.clone(), [], true) };
+            let spec = FileSpec {
+                path: path.text.clone(),
+                format: *format,
+                compression: *compression,
+                rotate: rotate.map(|size| size.0),
+                columns,
+            };
+            Ok((shape, To::File(Box::new(spec))))
+        }
     }
+}
+
+/// The columns of the target that `set` names, in its order.
+fn chosen(look: Look<'_>, transform: &Transform, target: &Table, read: &[ReadColumn]) -> Result<Vec<ToColumn>, Cause> {
+    let RowProgram::Set(set) = &transform.by else { return Ok(Vec::new()) };
+    let of = |(column, (written, expression)): (&ReadColumn, &(String, Sql))| {
+        let found = target.column(&column.name).filter(|column| column.writes != Writes::Generated);
+        let found = found.ok_or_else(|| {
+            let message = format!("`set`: `{}` has no column `{written}` that can be written", target.label());
+            look.refuse(message, expression)
+        })?;
+        Ok(ToColumn { name: found.name.clone(), type_name: found.type_name.clone() })
+    };
+    read.iter().zip(set).map(of).collect()
+}
+
+/// The types that the expressions of `set` have by themselves: the server casts them as in any INSERT. `None`: they are
+/// texts, and are read as whatever the column is.
+async fn natural_types(
+    connection: &mut PgConnection,
+    look: Look<'_>,
+    share: &Share,
+) -> Result<Vec<Option<String>>, Cause> {
+    let sql = SqlText::default().ours("SELECT 1").text(&share.list).ours(&format!(" FROM {}", share.from));
+    let asked = connection.prepare(AssertSqlSafe(sql.as_str().to_owned()).into_sql_str()).await;
+    let asked = asked.map_err(|e| error::cause_in_plan(look.what, &e, &sql, look.source))?;
+    let oids: Vec<i64> =
+        asked.columns().iter().skip(1).map(|c| c.type_info().oid().map_or(25, |oid| i64::from(oid.0))).collect();
+    sqlx::query_scalar(
+        "SELECT CASE WHEN t.typcategory NOT IN ('S', 'X') AND t.typtype <> 'd' THEN format_type(t.oid, NULL) END \
+         FROM unnest($1::int8[]) WITH ORDINALITY AS u(oid, at) JOIN pg_type t ON t.oid = u.oid::oid ORDER BY at",
+    )
+    .bind(oids)
+    .persistent(false)
+    .fetch_all(connection)
+    .await
+    .map_err(|e| error::cause(look.what, &e))
 }
 
 /// Refuses columns that must not be updated.

@@ -5,9 +5,12 @@
 //! is read again, and answered again.
 
 mod batch;
+mod file;
 mod insert;
 mod lines;
 mod look;
+mod mend;
+mod query;
 mod reading;
 mod rhai;
 mod rows;
@@ -23,20 +26,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::backends::Backends;
 use super::preflight::{Found, Looking};
 use super::{Workbench, giveway, segments, trouble};
 use crate::engine::batch_size::Bounds;
 use crate::engine::ports::{BatchWorker, Batched, Conclusion, StepBody, StepContext, StepError, Sweep, Trouble};
-use crate::plan::movers::Transform;
+use crate::plan::movers::{Source, Transform};
+use crate::postgres::deadline::within;
 use crate::postgres::key::End;
 use crate::postgres::record::{RecordError, Sweeps};
-use crate::postgres::{catalog, error, session};
+use crate::postgres::{catalog, error, ident, session};
+use crate::run::text::clean;
 use crate::run::{Cause, Segment, SegmentNo, Tally, human};
-use look::{Look, Ready, To};
+use look::{Look, Ready, To, View};
+pub use mend::mending;
 use worker::Worker;
 
 /// The most segments of a step that the ledger keeps.
@@ -78,6 +84,15 @@ impl TransformStep {
         ready.ok_or_else(|| StepError::Failed(Cause::bug("a transform was driven before it was opened")))
     }
 
+    fn is_query(&self) -> bool {
+        matches!(self.transform.source, Source::Query { .. })
+    }
+
+    /// The view of the step's query.
+    fn view(&self) -> String {
+        format!("source_{}_{}", self.bench.run, self.bench.index.0)
+    }
+
     fn failed(&self, e: &sqlx::Error) -> StepError {
         trouble::step_error(e, error::cause(&self.bench.what(), e))
     }
@@ -104,16 +119,26 @@ impl TransformStep {
         let bench = &self.bench;
         let what = bench.what();
         let names = Look { step: &bench.name, what: &what, source: &bench.source };
-        let ready = Arc::new(look::look(connection, names, &self.transform).await?);
+        let ready = Arc::new(look::look(connection, names, &self.transform, View::Kept(&self.view())).await?);
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
         bench.current_table.set(Some(match &ready.to {
             To::Update(_) => ready.table.oid,
             To::Insert(_, target) => target.oid,
+            To::File(_) => ready.table.oid,
         }));
         let sweeps = self.sweeps(connection).await?;
         self.same_walk(&ready, sweeps.walk.as_deref())?;
         if sweeps.walk.is_some() {
             return Ok((ready, sweeps));
+        }
+        if let To::File(spec) = &ready.to
+            && let Some(there) = spec.existing()
+        {
+            let cause = Cause::usage(format!("{what}: {} is there already", clean(&there.display().to_string())));
+            return Err(StepError::Failed(cause.hint("move such files away, or give `file` another name")));
+        }
+        if self.is_query() {
+            query::is_a_key(connection, names, &ready.table).await?;
         }
         self.plan(connection, &ready).await?;
         let sweeps = self.sweeps(connection).await?;
@@ -131,6 +156,8 @@ impl TransformStep {
         let mut planned = Vec::new();
         for (share, wanted) in ready.shares.iter().zip(shares) {
             let Some(last) = share.keys.end(connection, End::Last).await.map_err(failed)? else { continue };
+            // Of a view there are neither statistics nor samples: it is cut while it is walked.
+            let wanted = if self.is_query() { 1 } else { wanted };
             let cuts = share.keys.cuts(connection, None, &last, wanted).await.map_err(failed)?;
             let first = SegmentNo(u32::try_from(planned.len()).unwrap_or(u32::MAX));
             let name = share.part().in_ledger();
@@ -177,7 +204,7 @@ impl Batched for TransformStep {
         let room = MOST_SEGMENTS.saturating_sub(u32::try_from(segments.len()).unwrap_or(u32::MAX));
         Ok(Sweep {
             number: 1,
-            table: Some(ready.table.label()),
+            table: (!self.is_query()).then(|| ready.table.label()),
             room,
             segments,
             foretold: sweeps.foretold,
@@ -210,6 +237,14 @@ impl Batched for TransformStep {
         if segments.iter().any(|segment| !segment.done) {
             return Ok(Conclusion::Unfinished);
         }
+        if let To::File(spec) = &self.ready()?.to {
+            // A crash may have come between a commit and the new name.
+            for segment in &segments {
+                let place = file::Place::of(segment)?;
+                let named = spec.name_complete(segment.no, place);
+                named.map_err(|e| Cause::new(format!("{}: naming files: {e}", self.bench.what())))?;
+            }
+        }
         let counted = async {
             let aside = self.bench.recorder.set_aside_of(&mut connection, self.bench.index).await;
             aside.map_err(|e| trouble::of_record(&e, &self.bench.what()))
@@ -218,11 +253,16 @@ impl Batched for TransformStep {
         let tally: Tally = segments.iter().map(|segment| segment.tally).sum();
         let word = match &self.ready()?.to {
             To::Update(_) => "updated",
-            To::Insert(..) => "written",
+            To::Insert(..) | To::File(_) => "written",
         };
         let mut outcome = format!("{} {word}", human::rows(tally.changed));
         if aside > 0 {
             outcome = format!("{outcome}, {} set aside", human::count(aside));
+        }
+        if self.is_query() {
+            let drop = format!("DROP VIEW IF EXISTS howdah.{}", ident::quote(&self.view()));
+            let dropped = within(self.bench.deadline(), connection.execute(AssertSqlSafe(drop))).await;
+            dropped.map_err(|e| self.failed(&e))?;
         }
         self.bench.current_table.set(None);
         self.bench.step_done(Some(&outcome)).await?;
@@ -253,10 +293,11 @@ pub async fn check(
     found: &mut Found,
 ) -> Result<(), Cause> {
     let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source };
-    let ready = look::look(connection, names, transform).await?;
+    let ready = look::look(connection, names, transform, View::Passing).await?;
     let failed = |e: sqlx::Error| error::cause(looking.what, &e);
     found.notices.extend(catalog::row_security_notices(connection, &ready.table).await.map_err(failed)?);
-    let mut tables = vec![ready.table];
+    let is_query = matches!(transform.source, Source::Query { .. });
+    let mut tables = if is_query { Vec::new() } else { vec![ready.table] };
     if let To::Insert(_, target) = ready.to {
         tables.push(*target);
     }

@@ -1,6 +1,7 @@
 //! The question by which the rows of a range are read, and the answer.
 
 use futures_util::TryStreamExt;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::rows::Rows;
@@ -70,14 +71,8 @@ impl Share {
         sql.ours(") TO STDOUT")
     }
 
-    /// The statement that reads one row as JSON, by its key in `$1`.
-    pub(super) fn row_sql(&self) -> String {
-        let alias = &self.alias;
-        format!("SELECT to_jsonb({alias}.*)::text FROM {} WHERE {} LIMIT 1", self.from, self.is_key())
-    }
-
     /// The row whose key is `$1`.
-    pub(super) fn is_key(&self) -> String {
+    fn is_key(&self) -> String {
         let values: Vec<String> = (1..)
             .zip(&self.key.columns)
             .map(|(n, column)| format!("($1::text[])[{n}]::{}", column.type_name))
@@ -99,6 +94,20 @@ fn with_literals(condition: &str, from: Option<&KeyText>, through: &KeyText) -> 
     let parts = condition.split('"').enumerate();
     let parts = parts.map(|(at, part)| if at % 2 == 1 { part.to_owned() } else { outside(part) });
     parts.collect::<Vec<_>>().join("\"")
+}
+
+/// One row as it is now, as JSON. `None`: it is gone.
+///
+/// # Errors
+/// The driver's.
+pub(super) async fn row(
+    connection: &mut PgConnection,
+    share: &Share,
+    key: &KeyText,
+) -> Result<Option<String>, sqlx::Error> {
+    let alias = &share.alias;
+    let sql = format!("SELECT to_jsonb({alias}.*)::text FROM {} WHERE {} LIMIT 1", share.from, share.is_key());
+    sqlx::query_scalar(AssertSqlSafe(sql)).bind(key).persistent(false).fetch_optional(connection).await
 }
 
 /// Reads rows; stops keeping them, but not reading, past `most` bytes. `true`: some were not kept.

@@ -38,18 +38,9 @@ impl Rows {
         self.lines.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
     /// Bytes that they take.
     pub(super) fn bytes(&self) -> usize {
         self.data.len()
-    }
-
-    /// Forgets all but the first `n`.
-    pub(super) fn truncate(&mut self, n: usize) {
-        self.lines.truncate(n);
     }
 
     fn line(&self, at: usize) -> &[u8] {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
-use super::lines::Lines;
-use super::look::By;
+use super::lines::{self, Lines};
+use super::look::{By, Ready};
 use super::rhai::Thread;
 use super::rows::{Answer, Asked};
 use crate::engine::ports::StepError;
@@ -26,21 +25,29 @@ impl Runner {
     /// The answers, in the order of what is asked; fewer, at least one, once `linger` has passed.
     pub(super) async fn ask(
         &mut self,
-        shared: &Shared,
+        ready: &Ready,
+        what: &str,
         asked: Asked,
         linger: Option<Duration>,
     ) -> Result<Vec<Answer>, StepError> {
         if asked.which.is_empty() {
             return Ok(Vec::new());
         }
-        let ready = &shared.ready;
+        if matches!(ready.by, By::Server) {
+            return Ok(asked
+                .which
+                .iter()
+                .map(|at| lines::as_read(&asked.rows, *at, &ready.read, &ready.shape))
+                .collect());
+        }
         if matches!(self, Self::Waiting) {
             *self = match &ready.by {
                 By::Script(script) => {
                     Self::Script(Thread::start(Arc::clone(script), Arc::clone(&ready.read), Arc::clone(&ready.shape))?)
                 }
+                By::Server => Self::Waiting,
                 By::Command { argv, timeout } => {
-                    Self::Command(Box::new(Lines::new(argv.clone(), *timeout, shared.bench.what())))
+                    Self::Command(Box::new(Lines::new(argv.clone(), *timeout, what.to_owned())))
                 }
             };
         }

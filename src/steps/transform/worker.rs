@@ -8,6 +8,8 @@ use sqlx::Connection;
 
 use super::Shared;
 use super::batch::{Answered, Batch, Failure, Way};
+use super::file::Place;
+use super::look::To;
 use super::reading::{self, MOST_BYTES, Range, Share};
 use super::rows::{Asked, Rows};
 use super::runner::Runner;
@@ -34,6 +36,8 @@ struct Gathered {
     range: Option<Range>,
     answered: Answered,
     advance: Advance,
+    /// Why the one row of the range could not be read.
+    unread: Option<(Option<String>, String)>,
 }
 
 impl Worker {
@@ -57,18 +61,32 @@ impl Worker {
     async fn gather(&mut self, line: &mut Line, segment: &Segment, rows: u64) -> Result<Gathered, Failure> {
         let limit = self.limit();
         let share = self.share(segment).map_err(BatchError::Plan)?;
-        let rows = self.most_rows.map_or(rows, |most| rows.min(most)).max(1);
-        let asked = share.keys.boundary(&mut line.connection, segment.from(), segment.upper.as_ref(), rows);
-        let boundary = within(limit, asked).await?;
-        let none = Answered { rows: Arc::new(Rows::new(share.key.columns.len())), answers: Vec::new() };
-        let Some(boundary) = boundary else {
-            let advance = Advance { cursor: None, done: true, tally: Tally::default(), output: None };
-            return Ok(Gathered { range: None, answered: none, advance });
+        let mut rows = self.most_rows.map_or(rows, |most| rows.min(most)).max(1);
+        let none = || Answered { rows: Arc::new(Rows::new(share.key.columns.len())), answers: Vec::new() };
+        let (range, boundary, read) = loop {
+            let asked = share.keys.boundary(&mut line.connection, segment.from(), segment.upper.as_ref(), rows);
+            let Some(boundary) = within(limit, asked).await? else {
+                let advance = Advance { cursor: None, done: true, tally: Tally::default(), output: None };
+                return Ok(Gathered { range: None, answered: none(), advance, unread: None });
+            };
+            let range = Range { from: segment.from().cloned(), through: boundary.key.clone() };
+            let sql = share.sql(&range, false);
+            let read = reading::read(&mut line.connection, &sql, share.key.columns.len(), MOST_BYTES);
+            match within(limit, read).await.map_err(|e| BatchError::Change(e, sql.clone())) {
+                Ok(read) => break (range, boundary, read),
+                Err(e) if e.is_data() && boundary.rows > 1 => rows = boundary.rows / 2,
+                Err(e) if e.is_data() && self.shared.bench.limits.max_quarantined > 0 => {
+                    // The server cannot compute what is read of this one row.
+                    let done = segment.upper.as_ref() == Some(&range.through);
+                    let tally = Tally { walked: 1, batches: 1, ..Tally::default() };
+                    let advance = Advance { cursor: Some(boundary.key), done, tally, output: None };
+                    return Ok(Gathered { range: Some(range), answered: none(), advance, unread: Some(e.told()) });
+                }
+                Err(e) => return Err(e.into()),
+            }
         };
-        let mut range = Range { from: segment.from().cloned(), through: boundary.key };
-        let sql = share.sql(&range, false);
-        let read = reading::read(&mut line.connection, &sql, share.key.columns.len(), MOST_BYTES);
-        let (mut rows, mut cut) = within(limit, read).await.map_err(|e| BatchError::Change(e, sql.clone()))?;
+        let mut range = range;
+        let (mut rows, mut cut) = read;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         if cut {
             self.most_rows = Some(count(rows.len()));
@@ -76,7 +94,11 @@ impl Worker {
         let which = (0..rows.len()).collect();
         let rows_read = Arc::new(std::mem::take(&mut rows));
         let asked = Asked { rows: Arc::clone(&rows_read), which };
-        let answers = self.runner.ask(&self.shared, asked, self.shared.linger).await.map_err(Failure::Program)?;
+        let answers = self
+            .runner
+            .ask(&self.shared.ready, &self.shared.bench.what(), asked, self.shared.linger)
+            .await
+            .map_err(Failure::Program)?;
         cut |= answers.len() < rows_read.len();
         let mut walked = boundary.rows;
         if cut && let Some(last) = answers.len().checked_sub(1) {
@@ -86,7 +108,7 @@ impl Worker {
         let done = !cut && segment.upper.as_ref() == Some(&range.through);
         let tally = Tally { walked, batches: 1, ..Tally::default() };
         let advance = Advance { cursor: Some(range.through.clone()), done, tally, output: None };
-        Ok(Gathered { range: Some(range), answered: Answered { rows: rows_read, answers }, advance })
+        Ok(Gathered { range: Some(range), answered: Answered { rows: rows_read, answers }, advance, unread: None })
     }
 
     /// Writes what was gathered, with the cursor, in one transaction.
@@ -99,14 +121,29 @@ impl Worker {
     ) -> Result<Advance, Failure> {
         let limit = self.limit();
         let share = self.share(segment).map_err(BatchError::Plan)?;
-        let mut tx = within(limit, line.connection.begin_with(session::BATCH)).await?;
+        let spec = match &self.shared.ready.to {
+            To::File(spec) => Some(spec),
+            To::Update(_) | To::Insert(..) => None,
+        };
+        // A file gets its name when the server cannot forget any more that it is complete.
+        let begin = if spec.is_some() { session::DURABLE } else { session::BATCH };
+        let mut tx = within(limit, line.connection.begin_with(begin)).await?;
         failpoint::hit("batch.begun");
-        let batch = Batch { shared: &self.shared, share: &share, segment, limit };
+        let unread = gathered.unread.as_ref();
+        let batch = Batch { shared: &self.shared, share: &share, segment, limit, unread };
         let what = (gathered.range.as_ref(), &gathered.answered, gathered.advance.clone());
         match batch.write(&mut tx, &mut self.runner, what, way).await {
             Ok(written) => {
                 within(limit, tx.commit()).await?;
                 written.aside.keep();
+                if let Some(spec) = spec {
+                    failpoint::hit("batch.unnamed");
+                    let mut after = segment.clone();
+                    after.apply(&written.advance);
+                    let (spec, place) = (spec.clone(), Place::of(&after).map_err(BatchError::Plan)?);
+                    // Where this fails the end of the step does it again, and tells.
+                    drop(tokio::task::spawn_blocking(move || spec.name_complete(after.no, place)).await);
+                }
                 Ok(written.advance)
             }
             // In the middle of a COPY, perhaps: nothing more can be said on this connection.
