@@ -27,6 +27,9 @@ pub const ALL: [&str; 16] = [
 /// The same of `howdah quarantine retry`, for each row.
 pub const RETRY: [&str; 4] = ["retry.claimed", "retry.changed", "retry.recorded", "retry.committed"];
 
+/// The names that only a step passes that replaces files.
+pub const FILES: [&str; 4] = ["file.staged", "file.intended", "file.backed", "file.renamed"];
+
 /// The names that only a run passes whose segments are split.
 pub const SPLIT: [&str; 2] = ["split.recorded", "segment.split"];
 

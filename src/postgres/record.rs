@@ -92,6 +92,34 @@ pub trait Mirror: Send + Sync {
     async fn align(&self, here: &mut PgConnection, there: &mut PgConnection) -> Result<(), Cause>;
 }
 
+/// What has become of a file that a step replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// It is about to be replaced, or was just now.
+    Intended,
+    /// It was replaced.
+    Replaced,
+    /// What another run had put there was taken back.
+    Restored,
+    /// It stays as it is: somebody else has changed it.
+    Kept,
+}
+
+/// A file that a step replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRow {
+    /// Its absolute path.
+    pub path: String,
+    /// What has become of it.
+    pub state: FileState,
+    /// SHA-256 of what was there, in hex.
+    pub before: String,
+    /// And of what takes its place.
+    pub after: String,
+    /// The absolute path under which the original is kept.
+    pub backup: Option<String>,
+}
+
 /// Writes the record of a change, on the connection and in the transaction of that change.
 ///
 /// Every write names the epoch under which this driver took the run; a driver that was replaced is refused.
@@ -179,6 +207,26 @@ pub trait Recorder: Send + Sync {
 
     /// Rows of the whole run that are set aside now.
     async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError>;
+
+    /// What a run's step has written down of these files, by their absolute paths.
+    async fn files(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        step: StepIndex,
+        paths: &[String],
+    ) -> Result<Vec<FileRow>, RecordError>;
+
+    /// The absolute paths of the files that a run's step has replaced, or may have, in the order of their bytes.
+    async fn replaced_by(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        step: StepIndex,
+    ) -> Result<Vec<String>, RecordError>;
+
+    /// Writes down what becomes of files. Whoever calls it has made sure of the epoch in the same transaction.
+    async fn write_files(&self, tx: &mut PgConnection, step: StepIndex, files: &[FileRow]) -> Result<(), RecordError>;
 
     /// Writes a step down as done, with what it has to say.
     async fn step_done(&self, tx: &mut PgConnection, step: StepIndex, outcome: Option<&str>)

@@ -10,6 +10,7 @@ mod copy;
 mod copy_crashes;
 mod copy_verify;
 mod exactness;
+mod files;
 mod governor;
 mod import;
 mod keys;
