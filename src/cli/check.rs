@@ -2,6 +2,7 @@
 
 use super::environment::{of_plan, variable};
 use super::{Exit, Global, PlanArgs, opening, say};
+use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::run::Cause;
@@ -17,7 +18,16 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
         plan.database.control.as_ref().or(plan.database.url.as_ref()),
         &variable,
     )?;
-    let found = opening::check(&target, &plan).await?;
+    tell(&target, &plan).await?;
+    Ok(Exit::Done)
+}
+
+/// Checks a plan against its database, and says what was found.
+///
+/// # Errors
+/// Why it would not run.
+pub(super) async fn tell(target: &Target, plan: &Plan) -> Result<(), Cause> {
+    let found = opening::check(target, plan).await?;
     let name = crate::run::text::clean(&plan.name).into_owned();
     say::out(&format!("{name}: {} steps, checked against {}; nothing was changed", plan.steps.len(), target.label()));
     for table in &found.tables {
@@ -29,5 +39,5 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
     for step in &found.later {
         say::out(&format!("  step \"{step}\" can be checked only once an earlier statement has run"));
     }
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod check;
 pub mod demo;
 pub mod drive;
+mod dry_run;
 pub mod environment;
 pub mod headless;
 #[cfg(test)]
@@ -140,6 +141,9 @@ pub struct RunArgs {
     /// Begin a new run although an earlier one of this plan is unfinished
     #[arg(long)]
     pub new: bool,
+    /// Make no run: check the plan, show what would become of the first files of a step with `files`, change nothing
+    #[arg(long, conflicts_with_all = ["new", "headless", "json", "theme"])]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub show: ShowArgs,

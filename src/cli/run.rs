@@ -8,7 +8,7 @@ use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
 use super::opening::{self, Opening};
-use super::{Exit, Global, RunArgs};
+use super::{Exit, Global, RunArgs, dry_run};
 use crate::ledger::open::Driver;
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
@@ -26,6 +26,9 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         plan.database.control.as_ref().or(plan.database.url.as_ref()),
         &variable,
     )?;
+    if args.dry_run {
+        return dry_run::run(&target, &plan).await;
+    }
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;

@@ -71,7 +71,11 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
             ))
             .hint("undo the change to the plan, or give the plan as it was: --plan FILE"));
         }
-        match task(undo.run, index, step, record)? {
+        let replaced = match &step.kind {
+            StepKind::Files(_) => open::replaced_files(connection, undo.run, index).await.map_err(failed)?,
+            _ => 0,
+        };
+        match task(undo.run, index, step, record, replaced)? {
             Way::Task(task) => way.steps.push(Planned {
                 name: format!("undo {}", step.name),
                 fingerprint: format!("undo {}", step.fingerprint()),
@@ -139,7 +143,8 @@ enum Way {
     Told(String),
 }
 
-fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord) -> Result<Way, Cause> {
+/// `replaced`: files that the step has replaced, or may have.
+fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced: u64) -> Result<Way, Cause> {
     match &step.kind {
         StepKind::Verify(_) => Ok(Way::Nothing),
         StepKind::Statement(statement) => Ok(match (&statement.down, record.view.state) {
@@ -153,22 +158,28 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord) -> Resul
             )),
             (None, _) => Way::Told(format!("step \"{}\" stays as it is: it has no `down`", step.name)),
         }),
-        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) | StepKind::Files(_)
-            if record.view.batches == 0 =>
-        {
+        StepKind::Files(_) if replaced == 0 => Ok(Way::Nothing),
+        StepKind::Files(files) if files.backup => {
+            Ok(Way::Task(Task::Restore { files: files.clone(), run, step: index }))
+        }
+        StepKind::Files(_) => Err(Cause::usage(format!(
+            "step \"{}\" replaced files and cannot be taken back: it kept no originals",
+            step.name
+        ))
+        .hint("`backup = true` in the plan must be there when the run is made")
+        .hint("take another step back alone: --step NAME")),
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) if record.view.batches == 0 => {
             Ok(Way::Nothing)
         }
-        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) | StepKind::Files(_) => {
-            Ok(Way::Told(format!(
-                "step \"{}\" stays as it is: rows that {} has brought are not taken back",
-                step.name,
-                match &step.kind {
-                    StepKind::Import(_) => "an import",
-                    StepKind::Copy(_) => "a copy",
-                    _ => "a transform",
-                }
-            )))
-        }
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) => Ok(Way::Told(format!(
+            "step \"{}\" stays as it is: rows that {} has brought are not taken back",
+            step.name,
+            match &step.kind {
+                StepKind::Import(_) => "an import",
+                StepKind::Copy(_) => "a copy",
+                _ => "a transform",
+            }
+        ))),
         StepKind::Backfill(backfill) => {
             let purpose = match &backfill.undo {
                 _ if record.view.batches == 0 => return Ok(Way::Nothing),
@@ -193,7 +204,7 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord) -> Resul
 pub async fn found(connection: &mut PgConnection, plan: &Plan, steps: &[Planned]) -> preflight::Found {
     let backfills = steps.iter().filter_map(|step| match &step.task {
         Task::Revert { backfill, .. } => Some((step.name.as_str(), backfill)),
-        Task::Plan(_) | Task::Down(_) => None,
+        Task::Plan(_) | Task::Down(_) | Task::Restore { .. } => None,
     });
     let tables = backfill::tables(connection, backfills, &plan.source).await;
     preflight::Found { tables, ..preflight::Found::default() }

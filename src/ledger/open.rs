@@ -10,7 +10,7 @@ use crate::plan::model::Plan;
 use crate::postgres::error;
 use crate::run::id::RunRef;
 use crate::run::timer::Spent;
-use crate::run::{Cause, RunId, RunState, StepState, StepView, Waited, human};
+use crate::run::{Cause, RunId, RunState, StepIndex, StepState, StepView, Waited, human};
 
 /// Who drives: this process.
 #[derive(Debug, Clone)]
@@ -239,6 +239,21 @@ pub async fn undone_by(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|(id, state, step)| (RunId(id), state, step)).collect())
+}
+
+/// Files that a step of a run has replaced, or may have.
+///
+/// # Errors
+/// The driver's error.
+pub async fn replaced_files(connection: &mut PgConnection, run: RunId, step: StepIndex) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM howdah.file WHERE run = $1 AND step = $2 AND state IN ('replaced', 'intended')",
+    )
+    .bind(run.0)
+    .bind(i32::try_from(step.0).unwrap_or(i32::MAX))
+    .fetch_one(connection)
+    .await?;
+    Ok(count.max(0).cast_unsigned())
 }
 
 /// Takes over a run that nobody drives, and raises its epoch.

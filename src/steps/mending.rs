@@ -14,6 +14,8 @@ pub enum Applied {
     Changed(Tally),
     /// The row is not there.
     Gone,
+    /// Nothing: it cannot be changed still, for this reason, and the server has not said so.
+    Refused(String),
     /// Nothing, although the row is there; and whether it matches the step's `where`, if there is one.
     Untouched {
         /// Whether it does.

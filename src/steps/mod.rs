@@ -10,6 +10,7 @@ use self::backfill::{BackfillStep, Purpose};
 use self::gauges::CurrentTable;
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
+use crate::plan::movers::FileTransform;
 use crate::postgres::connect::Connector;
 use crate::postgres::deadline::within;
 use crate::postgres::record::{Mirror, RecordError, Recorder};
@@ -133,6 +134,15 @@ pub enum Task {
         /// By what.
         purpose: Purpose,
     },
+    /// Files that a step of another run has replaced, put back.
+    Restore {
+        /// What had replaced them.
+        files: Box<FileTransform>,
+        /// Whose run.
+        run: RunId,
+        /// Which step of it.
+        step: StepIndex,
+    },
 }
 
 impl Task {
@@ -142,7 +152,7 @@ impl Task {
         match self {
             Self::Plan(kind) => kind.word(),
             Self::Down(_) => "statement",
-            Self::Revert { .. } => "undo",
+            Self::Revert { .. } | Self::Restore { .. } => "undo",
         }
     }
 }
@@ -176,6 +186,7 @@ pub fn body(bench: Workbench, task: &Task) -> StepBody {
             let down = Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None };
             StepBody::Once(Arc::new(statement::StatementStep::taking_back(bench, down)))
         }
+        Task::Restore { files, run, step } => files::restoring(&bench, files, *run, *step),
         Task::Revert { backfill, purpose } => {
             StepBody::Batched(Arc::new(BackfillStep::new(bench, backfill.clone(), *purpose)))
         }

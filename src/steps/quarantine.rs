@@ -103,7 +103,11 @@ impl Mender {
                 let by = ByCopy::prepare(connection, plan, (&step.name, &what), copy, limit).await?;
                 (Box::new(by), true)
             }
-            StepKind::Transform(_) | StepKind::Files(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
+            StepKind::Files(files) => {
+                let of = super::files::Mended { run, step: index, name: &step.name, files };
+                (super::files::mending(connection, of, &plan.source, Arc::clone(&recorder), limit).await?, false)
+            }
+            StepKind::Transform(_) | StepKind::Statement(_) | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
             }
         };
@@ -192,6 +196,7 @@ impl Mender {
                 ));
             }
             Applied::Changed(tally) => (Tried::Changed, tally, None),
+            Applied::Refused(words) => return Ok(Written::Refused(words)),
             Applied::Gone => (Tried::Gone, Tally::default(), Some("the row is gone")),
             // Without a `where`, a statement of the plan's own knows alone which rows it is for.
             Applied::Untouched { matches } if !matches.unwrap_or(self.is_for_all) => {

@@ -234,5 +234,136 @@ async fn a_file_that_somebody_changed_after_the_crash_is_not_overwritten() {
     assert_eq!(run.signal(), Some(SIGKILL));
     lab.until_undriven().await;
     write(&lab, "d/c.txt", b"c\n");
-    howdah(&lab, &["resume", "--headless"]).run().expect_code(2).expect_words(&["3 now, 2 then"]);
+    howdah(&lab, &["resume", "--headless"]).run().expect_code(1).expect_words(&["3 now, 2 then"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_puts_the_originals_back_and_keeps_what_somebody_has_changed_since() {
+    let lab = Lab::open().await;
+    let files = many(&lab, 40);
+    let first = files.keys().next().expect("a file");
+    std::fs::set_permissions(first, std::fs::Permissions::from_mode(0o640)).expect("permissions");
+    let was: BTreeMap<_, _> = files.keys().map(|path| (path, path.metadata().expect("a file"))).collect();
+    let plan = plan(&lab, APPEND);
+    howdah(&lab, &["run", &plan, "--headless"]).run().expect_code(0).expect_words(&["40 of 40 files replaced"]);
+    let mine = files.keys().nth(7).expect("a file");
+    std::fs::write(mine, "mine\n").expect("written");
+    // From anywhere: the ledger has absolute paths.
+    let run = lab.howdah(&["undo", "--yes", "--headless"]).run().expect_code(4);
+    let _ = run.expect_words(&["39 files restored, 1 kept: changed by somebody since"]);
+    for (path, text) in &files {
+        let now = std::fs::read_to_string(path).expect("a file");
+        if path == mine {
+            assert_eq!(now, "mine\n");
+            continue;
+        }
+        let (about, then) = (path.metadata().expect("a file"), &was[path]);
+        assert_eq!(&now, text, "{}", path.display());
+        assert_eq!((about.mode(), about.mtime_nsec()), (then.mode(), then.mtime_nsec()), "{}", path.display());
+    }
+    let states = lab.text("SELECT string_agg(s, ' ' ORDER BY s) FROM (SELECT state || count(*) AS s FROM howdah.file GROUP BY state) x").await;
+    assert_eq!(states, "kept1 replaced40 restored39");
+    howdah(&lab, &["undo", "--yes"]).run().expect_code(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_is_killed_goes_on_and_one_without_originals_is_refused() {
+    let lab = Lab::open().await;
+    let bare = plan(&lab, &APPEND.replace("true", "false"));
+    let files = many(&lab, 200);
+    howdah(&lab, &["run", &bare, "--headless"]).run().expect_code(0);
+    howdah(&lab, &["undo", "--yes", "--headless"])
+        .run()
+        .expect_code(2)
+        .expect_words(&["it kept no originals", "backup"]);
+    let kept = plan(&lab, APPEND);
+    for name in failpoint::FILES.iter().chain(&["batch.changed", "batch.recorded", "batch.committed"]) {
+        let files = many(&lab, 30);
+        howdah(&lab, &["run", &kept, "--new", "--headless"]).run().expect_code(0);
+        let armed = format!("{name}=kill@2");
+        let run = howdah(&lab, &["undo", "--yes", "--headless"]).env("HOWDAH_FAILPOINTS", &armed).run();
+        assert_eq!(run.signal(), Some(SIGKILL), "{armed}:\n{}", run.stderr());
+        lab.until_undriven().await;
+        howdah(&lab, &["resume", "--headless"]).run().expect_code(0).expect_words(&["30 files restored"]);
+        for (path, text) in &files {
+            assert_eq!(&std::fs::read_to_string(path).expect("a file"), text, "{armed}: {}", path.display());
+        }
+        // Of 200 files, 30 are anew.
+        for n in 30..200 {
+            std::fs::remove_file(lab.files.path().join(format!("d{}/{n:04}.txt", n % 2))).unwrap_or_default();
+        }
+    }
+    drop(files);
+    // At random instants as well.
+    let files = many(&lab, 300);
+    howdah(&lab, &["run", &kept, "--new", "--headless"]).run().expect_code(0);
+    let mut dice = Dice::of_test(20_261_127);
+    let mut running = howdah(&lab, &["undo", "--yes", "--headless"]).start();
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(20 + dice.below(150)));
+        running.kill_hard();
+        drop(running);
+        lab.until_undriven().await;
+        if lab.unfinished().await == 0 {
+            running = howdah(&lab, &["status"]).start();
+            break;
+        }
+        running = howdah(&lab, &["resume", "--headless"]).start();
+    }
+    let _ = running.wait().expect_code(0);
+    if lab.runs("undoes IS NOT NULL AND state = 'done'").await < 8 {
+        howdah(&lab, &["undo", "--yes", "--headless"]).run().expect_code(0);
+    }
+    for (path, text) in &files {
+        assert_eq!(&std::fs::read_to_string(path).expect("a file"), text, "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_set_aside_is_tried_again_once() {
+    let lab = Lab::open().await;
+    write(&lab, "d/a.txt", b"a\n");
+    let bad = write(&lab, "d/b.txt", b"\xff\n");
+    let plan = plan(&lab, APPEND);
+    howdah(&lab, &["run", &plan, "--headless"]).run().expect_code(4);
+    howdah(&lab, &["quarantine", "retry"]).run().expect_code(4).expect_words(&["path d/b.txt: it is not UTF-8"]);
+    std::fs::write(&bad, "b\n").expect("written");
+    for name in ["file.intended", "file.renamed", "retry.changed", "retry.recorded"] {
+        let armed = format!("{name}=kill");
+        let retry = howdah(&lab, &["quarantine", "retry"]).env("HOWDAH_FAILPOINTS", &armed).run();
+        // Once it is replaced it is not again.
+        let reached = retry.signal() == Some(SIGKILL) || !name.starts_with("retry");
+        assert!(reached, "{armed}:\n{}", retry.stderr());
+        lab.until_undriven().await;
+    }
+    howdah(&lab, &["quarantine", "retry"]).run();
+    assert_eq!((read(&lab, "d/a.txt"), read(&lab, "d/b.txt")), ("a\nmore\n".to_owned(), "b\nmore\n".to_owned()));
+    assert_eq!(lab.number("SELECT count(*) FROM howdah.quarantine WHERE resolved_at IS NULL").await, 0);
+    howdah(&lab, &["undo", "--yes", "--headless"]).run().expect_code(0);
+    assert_eq!((read(&lab, "d/a.txt"), read(&lab, "d/b.txt")), ("a\n".to_owned(), "b\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_a_diff_of_the_first_files_and_changes_nothing() {
+    let lab = Lab::open().await;
+    for n in 0..9 {
+        write(&lab, &format!("in/{n}.txt"), format!("head\n\x1b[31mred {n}\ntail").as_bytes());
+    }
+    write(&lab, "in/00.txt", b"\xff");
+    let plan = plan(&lab, "files = 'in/*.txt'\nrhai = 'text.replace(\"red\", \"blue\"); text'");
+    let said = howdah(&lab, &["run", &plan, "--dry-run"]).run().expect_code(0);
+    let said = said.expect_words(&[
+        "10 files",
+        "--- in/0.txt",
+        "-\u{fffd}[31mred 0",
+        "+\u{fffd}[31mblue 0",
+        "\\ No newline at end of file",
+        "would be set aside: in/00.txt: it is not UTF-8",
+        "tried on the first 4: 3 would change",
+        "nothing was changed",
+    ]);
+    assert!(!said.stdout().contains('\x1b'), "{}", said.stdout());
+    assert_eq!(read(&lab, "in/0.txt"), "head\n\x1b[31mred 0\ntail");
+    assert_eq!(lab.runs("true").await, 0);
+    expect_clean(&lab.files.path().join("in"));
 }

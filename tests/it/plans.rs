@@ -20,11 +20,20 @@ async fn every_example_plan_runs_to_its_end() {
         if plan.ends_with("import-users.toml") {
             users::into_files(&lab.pool, lab.files.path(), 3).await.expect("files");
         }
+        for n in 1..=3 {
+            let text = format!("{{\"enabled\":true,\"timeout\":{n},\"version\":1}}");
+            std::fs::write(lab.files.path().join(format!("settings-{n}.json")), text).expect("a file");
+        }
         let plan = plan.to_str().expect("a path");
         let files = lab.files.path().to_str().expect("a path");
-        let checked = lab.howdah(&["check", plan]).env("USERS_DIR", files).run();
+        let howdah = |arguments: &[&str]| {
+            let mut howdah = lab.howdah(arguments).env("USERS_DIR", files).env("FILES_DIR", files);
+            howdah.command.current_dir(files);
+            howdah
+        };
+        let checked = howdah(&["check", plan]).run();
         assert_eq!(checked.code(), Some(0), "{plan}: {}", checked.stderr());
-        let ended = lab.howdah(&["run", plan, "--headless"]).env("USERS_DIR", files).run();
+        let ended = howdah(&["run", plan, "--headless"]).run();
         assert_eq!(ended.code(), Some(0), "{plan}: {}", ended.stderr());
     }
     let left = lab

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The directory, under the one that howdah is started in, where originals are kept.
-const KEEP: &str = ".howdah";
+pub const KEEP: &str = ".howdah";
 /// What stands in the name of a file that is not in its place yet.
 const MARK: &str = ".howdah-";
 /// The longest name that is used as it is, in bytes: file systems take 255.

@@ -8,6 +8,8 @@ mod child;
 mod disk;
 mod halt;
 mod list;
+mod mend;
+mod preview;
 mod script;
 mod stage;
 mod tool;
@@ -24,6 +26,8 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::Semaphore;
 
 use self::list::{FileList, Found as Files};
+pub use self::mend::{Mended, mending};
+pub use self::preview::{Change, Preview, preview};
 use self::stage::Site;
 use self::tool::Tool;
 use self::worker::Worker;
