@@ -90,7 +90,7 @@ impl Note {
     fn read(site: &Site, path: &str) -> Option<FileRow> {
         let text = std::fs::read_to_string(Self::place(site, path)).ok()?;
         let Self { path: of, before, after, backup } = serde_json::from_str(&text).ok()?;
-        (of == path).then(|| FileRow { path: of, state: FileState::Intended, before, after, backup })
+        (of == path).then_some(FileRow { path: of, state: FileState::Intended, before, after, backup })
     }
 
     /// Puts it on the disk.

@@ -156,13 +156,12 @@ impl FilesStep {
     /// Waits for the ledger, but not for ever.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, RecordError>>) -> Result<T, StepError> {
         let limit = self.bench.limits.count_timeout + self.bench.deadline();
-        match tokio::time::timeout(limit, work).await {
-            Ok(done) => done.map_err(|e| trouble::of_record(&e, &self.bench.what())),
-            Err(_) => {
-                let cause = Cause::new(format!("{}: no answer within {}", self.bench.what(), human::duration(limit)));
-                Err(StepError::Passing(Trouble::Outage, cause))
-            }
+        let what = self.bench.what();
+        if let Ok(done) = tokio::time::timeout(limit, work).await {
+            return done.map_err(|e| trouble::of_record(&e, &what));
         }
+        let cause = Cause::new(format!("{what}: no answer within {}", human::duration(limit)));
+        Err(StepError::Passing(Trouble::Outage, cause))
     }
 
     /// The files, and what is to be said of those that are left out.

@@ -42,7 +42,8 @@ impl Script {
             FileUnit::Line => "line",
         };
         scope.push("path", ImmutableString::new()).push(unit, ImmutableString::new());
-        let is_file = script.text.trim_end().ends_with(".rhai") && !script.text.contains('\n');
+        let named = std::path::Path::new(script.text.trim());
+        let is_file = named.extension().is_some_and(|extension| extension == "rhai") && !script.text.contains('\n');
         let text = if is_file {
             std::fs::read_to_string(script.text.trim()).map_err(|e| {
                 let mut cause =
@@ -155,8 +156,7 @@ fn engine(operations: u64, memory: ByteSize) -> Engine {
 
 /// A line without its end.
 fn without_end(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    line
+    line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 fn not_text(e: &std::str::Utf8Error, offset: u64) -> Halt {
@@ -189,7 +189,7 @@ fn failed(e: &EvalAltResult) -> Halt {
     if let Some(cut) = inner.rfind(" (line ") {
         inner.truncate(cut);
     }
-    Halt::Wrong(format!("the script fails at {}: {inner}{hint}", place_words(at)))
+    Halt::Wrong(format!("{inner}{hint} (the script, {})", place_words(at)))
 }
 
 /// A place in a text, in characters from its beginning.

@@ -42,7 +42,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn take(&mut self, target: Target, staged: Staged) {
+    /// `was`: what is to be taken back.
+    fn take(&mut self, target: Target, was: Option<FileRow>, staged: Staged) {
         match staged {
             Staged::Same { bytes } => self.bytes += bytes,
             Staged::Ready(ready) => {
@@ -57,7 +58,8 @@ impl Outcome {
                 self.bytes += bytes;
                 self.aside.push(set_aside(&target.name, bytes, told));
                 let known = target.known.filter(|row| row.state == FileState::Intended);
-                self.kept.extend(known.map(|row| FileRow { state: FileState::Kept, ..row }));
+                let back = |was: FileRow| FileRow { before: was.after, after: was.before, backup: None, ..was };
+                self.kept.extend(known.or(was.map(back)).map(|row| FileRow { state: FileState::Kept, ..row }));
             }
         }
     }
@@ -124,7 +126,7 @@ impl Worker {
             let permit = Arc::clone(&shared.places).acquire_owned().await;
             let permit = permit.map_err(|_| BatchError::Plan(Cause::bug("the places of files are closed")))?;
             let (site, asked) = (Arc::clone(&shared.site), target.clone());
-            let staged = match (shared.purpose, was) {
+            let staged = match (shared.purpose, was.clone()) {
                 (Purpose::Change, _) => {
                     let desk = self.desk().map_err(BatchError::Plan)?;
                     desk.ask(move |tool| stage::change(tool, &site, &asked)).await.and_then(|staged| staged)
@@ -133,7 +135,7 @@ impl Worker {
                 (Purpose::Restore { .. }, None) => Ok(Staged::Same { bytes: 0 }),
             };
             drop(permit);
-            outcome.take(target, staged.map_err(|cause| BatchError::Plan(self.of_step(cause)))?);
+            outcome.take(target, was, staged.map_err(|cause| BatchError::Plan(self.of_step(cause)))?);
         }
         Ok(outcome)
     }
@@ -257,7 +259,7 @@ impl BatchWorker for Worker {
             Ok(advance) => {
                 self.lines.keep(line, false);
                 segment.apply(&advance);
-                Ok(BatchDone { tally: advance.tally, position: position(&self.shared, segment) })
+                Ok(BatchDone { tally: advance.tally, position: Some(position(&self.shared, segment)) })
             }
             Err(failure) => {
                 let cause = failure.cause(&self.shared.bench.what(), &self.shared.bench.source);
@@ -294,8 +296,8 @@ impl BatchWorker for Worker {
 
 /// Where the cursor stands in its segment, 0 to 1.
 #[expect(clippy::cast_precision_loss, reason = "a share")]
-fn position(shared: &Shared, segment: &Segment) -> Option<f64> {
+fn position(shared: &Shared, segment: &Segment) -> f64 {
     let whole = shared.list.weight(&shared.list.whole(segment));
     let rest = shared.list.weight(&shared.list.rest(segment));
-    Some(1.0 - rest as f64 / whole.max(1) as f64)
+    1.0 - rest as f64 / whole.max(1) as f64
 }
