@@ -179,17 +179,15 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced
             ))
             .hint("take another step back alone: --step NAME"))
         }
-        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) => {
-            Ok(Way::Told(format!(
-                "step \"{}\" stays as it is: rows that {} has brought are not taken back",
-                step.name,
-                match &step.kind {
-                    StepKind::Import(_) => "an import",
-                    StepKind::Copy(_) => "a copy",
-                    _ => "a transform",
-                }
-            )))
-        }
+        StepKind::Import(_) | StepKind::Copy(_) | StepKind::Transform(_) => Ok(Way::Told(format!(
+            "step \"{}\" stays as it is: rows that {} has brought are not taken back",
+            step.name,
+            match &step.kind {
+                StepKind::Import(_) => "an import",
+                StepKind::Copy(_) => "a copy",
+                _ => "a transform",
+            }
+        ))),
         StepKind::Backfill(backfill) => {
             let purpose = match &backfill.undo {
                 _ if record.view.batches == 0 => return Ok(Way::Nothing),

@@ -110,7 +110,7 @@ impl Note {
 }
 
 /// Tries one file again. `Ok(Err)`: it stays as it is, for this reason. `Ok(Ok(None))`: there is nothing to do in it.
-fn again(tool: &super::tool::Tool, site: &Site, name: &str) -> Result<Result<Option<FileRow>, String>, Cause> {
+fn again(tool: &mut super::tool::Tool, site: &Site, name: &str) -> Result<Result<Option<FileRow>, String>, Cause> {
     let path = absolute(&site.directory, name);
     let known = Note::read(site, &path);
     match stage::change(tool, site, &Target { name: name.to_owned(), path, known })? {

@@ -63,14 +63,14 @@ pub async fn preview(what: &str, files: &FileTransform, source: &PlanSource) -> 
 
 fn look(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Preview, Cause> {
     let Found { list, .. } = list::find(what, files, source)?;
-    let tool = Tool::new(what, files, source)?;
+    let mut tool = Tool::new(what, files, source)?;
     let mut preview = Preview { files: list.len() as u64, bytes: list.bytes(), ..Preview::default() };
     for name in list.names(0..list.len().min(LOOKED_AT)) {
         if preview.changes.len() == SHOWN {
             break;
         }
         preview.looked_at += 1;
-        match change(&tool, name) {
+        match change(&mut tool, name) {
             Ok(Some(lines)) => preview.changes.push(Change { path: name.clone(), lines }),
             Ok(None) => {}
             Err(Halt::Wrong(told)) => preview.wrong.push((name.clone(), told)),
@@ -80,7 +80,7 @@ fn look(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Previe
     Ok(preview)
 }
 
-fn change(tool: &Tool, name: &str) -> Result<Option<Vec<String>>, Halt> {
+fn change(tool: &mut Tool, name: &str) -> Result<Option<Vec<String>>, Halt> {
     let open = || File::open(name).map_err(|e| Halt::unreadable(&e));
     let aside = |e: std::io::Error| Halt::Fatal(Cause::new(format!("no temporary file: {}", io_words(&e))));
     let mut new = tempfile::tempfile().map_err(aside)?;

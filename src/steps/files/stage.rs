@@ -111,7 +111,7 @@ const CHANGED: &str =
 ///
 /// # Errors
 /// The run cannot go on.
-pub fn change(tool: &Tool, site: &Site, target: &Target) -> Result<Staged, Cause> {
+pub fn change(tool: &mut Tool, site: &Site, target: &Target) -> Result<Staged, Cause> {
     let path = Path::new(&target.path);
     let about = match regular(path) {
         Ok(about) => about,
@@ -128,7 +128,7 @@ pub fn change(tool: &Tool, site: &Site, target: &Target) -> Result<Staged, Cause
     }
 }
 
-fn try_change(tool: &Tool, site: &Site, target: &Target, about: &std::fs::Metadata) -> Result<Staged, Halt> {
+fn try_change(tool: &mut Tool, site: &Site, target: &Target, about: &std::fs::Metadata) -> Result<Staged, Halt> {
     let path = Path::new(&target.path);
     let bytes = about.size();
     Beside::clear(path, &site.run).map_err(|e| Halt::unwritable("what an earlier try left beside it stays", &e))?;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::child;
 use super::halt::Halt;
-use super::script::Script;
+use super::script::FileScript;
 use crate::plan::model::PlanSource;
 use crate::plan::movers::{FileTransform, Program};
 use crate::run::Cause;
@@ -28,7 +28,7 @@ pub struct Made {
 /// A program, ready to be run. Lives on one thread.
 pub enum Tool {
     /// A script.
-    Script(Box<Script>),
+    Script(Box<FileScript>),
     /// A program of its own.
     Command {
         /// It and its arguments.
@@ -46,7 +46,7 @@ impl Tool {
     pub fn new(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Self, Cause> {
         match &files.program {
             Program::Rhai { script, operations, memory } => {
-                let script = Script::compile(what, (script, files.by), (*operations, *memory), source)?;
+                let script = FileScript::compile(what, (script, files.by), (*operations, *memory), source)?;
                 Ok(Self::Script(Box::new(script)))
             }
             Program::Command { argv, timeout } => {
@@ -59,7 +59,7 @@ impl Tool {
     ///
     /// # Errors
     /// Why the file does not get its new content.
-    pub fn make(&self, name: &str, file: File, out: &mut dyn Write) -> Result<Made, Halt> {
+    pub fn make(&mut self, name: &str, file: File, out: &mut dyn Write) -> Result<Made, Halt> {
         match self {
             Self::Script(script) => script.make(name, file, out),
             Self::Command { argv, silence } => child::run(argv, *silence, file, out),
@@ -78,7 +78,7 @@ pub fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| runs(&directory.join(program)))
 }
 
-type Job = Box<dyn FnOnce(&Result<Tool, Cause>) + Send>;
+type Job = Box<dyn FnOnce(&mut Result<Tool, Cause>) + Send>;
 
 /// The thread that a worker's program lives on. It ends with this.
 pub struct Desk {
@@ -94,9 +94,9 @@ impl Desk {
         // One who asks waits for the answer: there is never more than one job.
         let (jobs, asked) = sync_channel::<Job>(1);
         let thread = std::thread::Builder::new().name("howdah-files".to_owned()).spawn(move || {
-            let tool = Tool::new(&what, &files, &source);
+            let mut tool = Tool::new(&what, &files, &source);
             for job in asked {
-                job(&tool);
+                job(&mut tool);
             }
         });
         thread.map_err(|e| Cause::new(format!("no thread for the program: {e}")))?;
@@ -107,10 +107,10 @@ impl Desk {
     ///
     /// # Errors
     /// The script is wrong; the thread is gone.
-    pub async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&Tool) -> T + Send + 'static) -> Result<T, Cause> {
+    pub async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Tool) -> T + Send + 'static) -> Result<T, Cause> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |tool| {
-            let done = tool.as_ref().map(work).map_err(Clone::clone);
+            let done = tool.as_mut().map(work).map_err(|cause| cause.clone());
             // Whoever asked may have gone.
             drop(answer.send(done));
         });
