@@ -1,5 +1,6 @@
 //! Files into tables: every format, every kind of dirt, and every instant at which something can be killed.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ async fn rows(lab: &Lab) -> String {
     lab.text("SELECT coalesce(string_agg(format('%s|%s|%s', id, name, price), ';' ORDER BY id), '') FROM people").await
 }
 
-async fn run(lab: &Lab, plan: &std::path::Path) -> (Option<i32>, String) {
+fn run(lab: &Lab, plan: &std::path::Path) -> (Option<i32>, String) {
     let ended = lab.howdah(&["run", plan.to_str().expect("a path"), "--new", "--headless"]).run();
     (ended.code(), ended.stderr())
 }
@@ -78,11 +79,11 @@ async fn files_of_every_format_are_loaded_as_they_are_meant() {
         lab.sql(&format!("DROP TABLE IF EXISTS people; {TABLE}")).await;
         let path = write(&lab, name, &bytes);
         let plan = plan(&lab, &format!("'{path}'"), more);
-        let (code, told) = run(&lab, &plan).await;
+        let (code, told) = run(&lab, &plan);
         assert_eq!((code, rows(&lab).await.as_str()), (Some(0), expected), "{name}: {told}");
     }
     lab.sql(&format!("DROP TABLE people; {TABLE}")).await;
-    let (code, told) = run(&lab, &plan(&lab, &format!("'{}'", nested.display()), "")).await;
+    let (code, told) = run(&lab, &plan(&lab, &format!("'{}'", nested.display()), ""));
     assert_eq!((code, rows(&lab).await.as_str()), (Some(0), "1|a|1.5;2||1.5"), "a directory: {told}");
 }
 
@@ -95,7 +96,7 @@ async fn a_row_whose_key_is_there_is_set_aside_or_skipped_or_updated() {
     {
         lab.sql(&format!("DROP TABLE IF EXISTS people; {TABLE}; INSERT INTO people VALUES (1, 'old', 9)")).await;
         let plan = plan(&lab, &format!("'{path}'"), &format!("on_conflict = '{how}'"));
-        let (ended, told) = run(&lab, &plan).await;
+        let (ended, told) = run(&lab, &plan);
         assert_eq!((ended, rows(&lab).await.as_str()), (Some(code), expected), "{how}: {told}");
     }
 }
@@ -109,7 +110,7 @@ async fn bad_records_are_set_aside_with_their_place_and_loaded_once_they_can_be(
     bytes.extend(format!("8,\"{long}\"\n9,\"quotes \"\" in \"\"quotes\"\"\"\n\\.\n10,after\n").into_bytes());
     let path = write(&lab, "dirty.csv", &bytes);
     let plan = plan(&lab, &format!("'{path}'"), "rejects = true");
-    let (code, told) = run(&lab, &plan).await;
+    let (code, told) = run(&lab, &plan);
     assert_eq!(code, Some(4), "{told}");
     let loaded = lab.text("SELECT string_agg(id || ':' || length(name), ' ' ORDER BY id) FROM people").await;
     assert_eq!(loaded, "1:4 8:1048576 9:20 10:5");
@@ -136,7 +137,7 @@ async fn a_file_that_breaks_off_is_loaded_as_far_as_it_goes_and_never_done() {
     let whole = gzip(text.as_bytes());
     let path = write(&lab, "cut.csv.gz", &whole[..whole.len() / 2]);
     let plan = plan(&lab, &format!("'{path}'"), "");
-    let (code, told) = run(&lab, &plan).await;
+    let (code, told) = run(&lab, &plan);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("cut.csv.gz, behind line"), "{told}");
     let loaded = lab.number("SELECT count(*) FROM people").await;
@@ -191,7 +192,7 @@ fn many(lab: &Lab, compressed: bool) -> (String, i64) {
     for part in 0..2 {
         let mut text = "id,name\n".to_owned();
         for n in (1..=rows).filter(|n| n % 2 == part) {
-            text.push_str(&format!("{n},\"name\n{n}\"\n"));
+            writeln!(text, "{n},\"name\n{n}\"").expect("written");
         }
         if compressed {
             write(lab, &format!("part-{part}.csv.gz"), &gzip(text.as_bytes()));
@@ -326,7 +327,7 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns() {
     column.close().expect("closed");
     columns.close().expect("closed");
     writer.close().expect("closed");
-    let (code, told) = run(&lab, &plan(&lab, &format!("'{}'", path.display()), "")).await;
+    let (code, told) = run(&lab, &plan(&lab, &format!("'{}'", path.display()), ""));
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(rows(&lab).await, "1|a\n\"b\"|-0.05;9223372036854775807||12345678901234567.89");
 }
