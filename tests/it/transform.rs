@@ -348,8 +348,7 @@ async fn rows_become_files_of_every_kind() {
         assert!(code == Some(1) && told.contains("is there already"), "{code:?} {told}");
     }
     let (code, told) =
-        run(&lab, &plan(&lab, "", &format!("transform = 'people'\nrhai = 'row'\nfile = '{at}/gz/a-{{n}}.csv.gz'")))
-            .await;
+        run(&lab, &plan(&lab, "", &format!("transform = 'people'\nrhai = 'row'\nfile = '{at}/gz/a-{{n}}.csv.gz'")));
     assert_eq!(code, Some(0), "{told}");
     let mut text = String::new();
     let (_, bytes) = &files(&lab, "gz")[0];
