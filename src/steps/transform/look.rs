@@ -105,17 +105,17 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    pub(super) fn refuse(&self, message: String, place: &Sql) -> Cause {
+    pub(super) fn refuse(&self, message: &str, place: &Sql) -> Cause {
         let mut cause = Cause::usage(format!("{}: {message}", self.what));
         cause.details = self.source.excerpt_in_sql(place, 0);
         cause
     }
 
     fn column<'t>(&self, table: &'t Table, key: &str, written: &Sql) -> Result<&'t catalog::Column, Cause> {
-        let name = ident::parse(&written.text).map_err(|bad| self.refuse(format!("`{key}`: {bad}"), written))?;
+        let name = ident::parse(&written.text).map_err(|bad| self.refuse(&format!("`{key}`: {bad}"), written))?;
         table.column(&name).ok_or_else(|| {
             let message = format!("`{key}`: table `{}` has no column `{}`", table.label(), written.text);
-            let cause = self.refuse(message, written);
+            let cause = self.refuse(&message, written);
             match catalog::near(&name, table.columns.iter().map(|column| column.name.as_str())) {
                 Some(near) => cause.hint(format!("did you mean `{near}`?")),
                 None => cause,
@@ -136,7 +136,7 @@ pub(super) async fn look(
         Source::Query { sql, key } => {
             if let Sink::Update(update) = &transform.sink {
                 let place = update.first().unwrap_or(sql);
-                let cause = look.refuse("`update` needs a table as its source, not a query".to_owned(), place);
+                let cause = look.refuse("`update` needs a table as its source, not a query", place);
                 return Err(cause.hint("name the table, and its rows by `where`; or write `into` another one"));
             }
             (query::table(connection, look, (sql, key), view).await?, sql)
@@ -153,7 +153,7 @@ pub(super) async fn look(
     let mut shares = Vec::new();
     for part in &table.parts {
         let Walk::Key(key) = &part.walk else {
-            let cause = look.refuse(format!("`{}` has no key to walk it by", part.label()), place);
+            let cause = look.refuse(&format!("`{}` has no key to walk it by", part.label()), place);
             return Err(cause.hint("give it a primary key, or a unique index over columns that are NOT NULL"));
         };
         if !keys.contains(key) {
@@ -193,7 +193,8 @@ fn columns(
         [] => table.columns.iter().collect(),
         read => read.iter().map(|name| look.column(table, "read", name)).collect::<Result<_, _>>()?,
     };
-    let list = columns.iter().map(|column| format!(", {alias}.{}", quote(&column.name))).collect::<String>();
+    let list: Vec<String> = columns.iter().map(|column| format!("{alias}.{}", quote(&column.name))).collect();
+    let list = format!(", {}", list.join(", "));
     let read = columns.iter().map(|c| ReadColumn { name: c.name.clone(), kind: Kind::of(&c.type_name) });
     Ok((read.collect(), SqlText::default().ours(&list)))
 }
@@ -202,7 +203,7 @@ fn columns(
 fn expressions(look: Look<'_>, set: &[(String, Sql)], lines: bool) -> Result<(Vec<ReadColumn>, SqlText), Cause> {
     let (mut read, mut list) = (Vec::new(), SqlText::default());
     for (written, expression) in set {
-        let name = ident::parse(written).map_err(|bad| look.refuse(format!("`set`: {bad}"), expression))?;
+        let name = ident::parse(written).map_err(|bad| look.refuse(&format!("`set`: {bad}"), expression))?;
         let (before, behind) = if lines { (", to_json(", ")") } else { (", (", ")") };
         list = list.ours(before).ours("\n").plans(&format!("set.{written}"), expression).ours("\n").ours(behind);
         read.push(ReadColumn { name, kind: if lines { Kind::Json } else { Kind::Text } });
@@ -216,7 +217,7 @@ fn command(look: Look<'_>, argv: &[Sql], timeout: Duration) -> Result<By, Cause>
         && command::find(&program.text).is_none()
     {
         let message = format!("`command`: there is no program {}", clean(&program.text));
-        return Err(look.refuse(message, program).hint("name a program on PATH, or give its path"));
+        return Err(look.refuse(&message, program).hint("name a program on PATH, or give its path"));
     }
     Ok(By::Command { argv: argv.iter().map(|word| word.text.clone()).collect(), timeout })
 }
@@ -260,7 +261,7 @@ async fn sink(
                 names = primary_key(connection, target.oid).await.map_err(|e| error::cause(look.what, &e))?;
                 if names.is_empty() {
                     let message = format!("`on_conflict`: `{}` has no primary key", target.label());
-                    return Err(look.refuse(message, written).hint("name the columns that conflict: `conflict_key`"));
+                    return Err(look.refuse(&message, written).hint("name the columns that conflict: `conflict_key`"));
                 }
             }
             let by_server = matches!(transform.by, RowProgram::Set(_));
@@ -302,7 +303,7 @@ fn chosen(look: Look<'_>, transform: &Transform, target: &Table, read: &[ReadCol
         let found = target.column(&column.name).filter(|column| column.writes != Writes::Generated);
         let found = found.ok_or_else(|| {
             let message = format!("`set`: `{}` has no column `{written}` that can be written", target.label());
-            look.refuse(message, expression)
+            look.refuse(&message, expression)
         })?;
         Ok(ToColumn { name: found.name.clone(), type_name: found.type_name.clone() })
     };
@@ -335,7 +336,7 @@ async fn natural_types(
 /// Refuses columns that must not be updated.
 fn updatable(look: Look<'_>, table: &Table, column: &catalog::Column, written: &Sql) -> Result<(), Cause> {
     let name = &column.name;
-    let refuse = |message: String, hint: &str| Err(look.refuse(format!("`update`: {message}"), written).hint(hint));
+    let refuse = |message: String, hint: &str| Err(look.refuse(&format!("`update`: {message}"), written).hint(hint));
     match column.writes {
         Writes::Anyone => {}
         Writes::Generated => {

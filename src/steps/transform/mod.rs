@@ -122,9 +122,8 @@ impl TransformStep {
         let ready = Arc::new(look::look(connection, names, &self.transform, View::Kept(&self.view())).await?);
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
         bench.current_table.set(Some(match &ready.to {
-            To::Update(_) => ready.table.oid,
+            To::Update(_) | To::File(_) => ready.table.oid,
             To::Insert(_, target) => target.oid,
-            To::File(_) => ready.table.oid,
         }));
         let sweeps = self.sweeps(connection).await?;
         self.same_walk(&ready, sweeps.walk.as_deref())?;
@@ -138,6 +137,10 @@ impl TransformStep {
             return Err(StepError::Failed(cause.hint("move such files away, or give `file` another name")));
         }
         if self.is_query() {
+            // It may take as long as a count: it goes over the whole query once.
+            let limit = self.bench.limits.count_timeout.as_millis();
+            let set = connection.execute(AssertSqlSafe(format!("SET statement_timeout = {limit}"))).await;
+            set.map_err(|e| self.failed(&e))?;
             query::is_a_key(connection, names, &ready.table).await?;
         }
         self.plan(connection, &ready).await?;

@@ -65,10 +65,10 @@ async fn key_column(
     table: &Table,
     written: &Sql,
 ) -> Result<KeyColumn, Cause> {
-    let name = ident::parse(&written.text).map_err(|bad| look.refuse(format!("`key`: {bad}"), written))?;
+    let name = ident::parse(&written.text).map_err(|bad| look.refuse(&format!("`key`: {bad}"), written))?;
     let Some(column) = table.column(&name) else {
         let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-        let cause = look.refuse(format!("`key`: the query has no column `{}`", written.text), written);
+        let cause = look.refuse(&format!("`key`: the query has no column `{}`", written.text), written);
         return Err(cause.hint(format!("its columns are {}", names.join(", "))));
     };
     // The schema of the operators by which the type is ordered.
@@ -89,7 +89,7 @@ async fn key_column(
     .await
     .map_err(|e| error::cause(look.what, &e))?;
     let Some(operators) = operators else {
-        return Err(look.refuse(format!("`key`: values of type {} have no order", column.type_name), written));
+        return Err(look.refuse(&format!("`key`: values of type {} have no order", column.type_name), written));
     };
     Ok(KeyColumn { operators, ..KeyColumn::new(name, column.type_name.clone()) })
 }
