@@ -201,7 +201,12 @@ fn field(value: &Value, to: &mut Vec<u8>) {
         return;
     }
     to.push(b'"');
-    to.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+    for byte in text.bytes() {
+        if byte == b'"' {
+            to.push(byte);
+        }
+        to.push(byte);
+    }
     to.push(b'"');
 }
 
