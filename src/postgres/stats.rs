@@ -41,7 +41,7 @@ pub async fn tables(connection: &mut PgConnection, plan: &[i64], most: i64) -> R
                 relid::int8 AS oid, n_live_tup AS live, n_dead_tup AS dead, n_tup_ins AS inserted, \
                 n_tup_upd AS updated, n_tup_hot_upd AS hot, n_tup_del AS deleted, greatest(last_vacuum, last_autovacuum) AS last_vacuum, \
                 coalesce(last_autovacuum >= coalesce(last_vacuum, '-infinity'), false) AS was_auto \
-         FROM pg_stat_user_tables WHERE schemaname <> 'howdah' \
+         FROM pg_stat_user_tables WHERE schemaname <> 'howdah' AND left(schemaname::text, 8) <> 'pg_temp_' \
          ORDER BY array_position($1::int8[], relid::int8) NULLS LAST, \
                   n_tup_ins + n_tup_upd + n_tup_del DESC, relid LIMIT $2",
     )
