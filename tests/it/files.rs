@@ -167,7 +167,7 @@ async fn two_thousand_small_files_take_seconds() {
     let run = howdah(&lab, &["run", &plan(&lab, APPEND), "--headless"]).run().expect_code(0);
     let _ = run.expect_words(&["2,000 of 2,000 files replaced"]);
     // About two seconds where nothing else runs.
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     assert_eq!(std::fs::read_dir(lab.files.path().join("d0")).expect("a directory").count() * 2, files.len());
 }
 
