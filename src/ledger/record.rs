@@ -63,6 +63,10 @@ impl PostgresRecorder {
 
 #[async_trait]
 impl Recorder for PostgresRecorder {
+    fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
     async fn advance(
         &self,
         tx: &mut PgConnection,

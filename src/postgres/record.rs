@@ -125,6 +125,9 @@ pub struct FileRow {
 /// Every write names the epoch under which this driver took the run; a driver that was replaced is refused.
 #[async_trait]
 pub trait Recorder: Send + Sync {
+    /// The epoch under which this driver took the run: higher than that of every driver before it.
+    fn epoch(&self) -> i64;
+
     /// Moves a segment's cursor.
     async fn advance(
         &self,

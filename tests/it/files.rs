@@ -143,6 +143,34 @@ async fn a_plan_that_cannot_work_is_refused_before_a_run_begins() {
     assert_eq!(lab.runs("true").await, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_goes_through_no_link_to_a_directory_and_says_so() {
+    let lab = Lab::open().await;
+    write(&lab, "in/sub/a.txt", b"a\n");
+    write(&lab, "elsewhere/b.txt", b"b\n");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, lab.files.path().join(name)).expect("a link");
+    link("../elsewhere", "in/link");
+    // Ways that lead back up have no end.
+    link(".", "in/loop");
+    link("..", "in/sub/up");
+    let plan = plan(&lab, "files = 'in/**/*.txt'\nrhai = 'text + \"more\\n\"'");
+    let said = howdah(&lab, &["run", &plan, "--headless"]).run().expect_code(0);
+    let _ = said.expect_words(&["1 of 1 file replaced", "in/link is left out: it is a symbolic link to a directory"]);
+    assert_eq!((read(&lab, "in/sub/a.txt"), read(&lab, "elsewhere/b.txt")), ("a\nmore\n".into(), "b\n".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_small_files_take_seconds() {
+    let lab = Lab::open().await;
+    let files = many(&lab, 2_000);
+    let begun = std::time::Instant::now();
+    let run = howdah(&lab, &["run", &plan(&lab, APPEND), "--headless"]).run().expect_code(0);
+    let _ = run.expect_words(&["2,000 of 2,000 files replaced"]);
+    // About two seconds where nothing else runs.
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+    assert_eq!(std::fs::read_dir(lab.files.path().join("d0")).expect("a directory").count() * 2, files.len());
+}
+
 const APPEND: &str = "files = 'd*/**/*.txt'\nbackup = true\nrhai = 'text + \"more\\n\"'";
 
 /// Kills howdah `kills` times at random instants, resumes it each time, and returns how often the work was done in all.

@@ -118,6 +118,10 @@ fn feed(mut file: File, stdin: ChildStdin, beat: &Beat) -> std::io::Result<Strin
                 Ok(0) | Err(_) => stdin = None,
             }
         }
+        if stdin.is_none() {
+            // Nobody is silent: the rest of a large file is only hashed.
+            beat.beat();
+        }
     }
 }
 
@@ -220,7 +224,13 @@ pub fn run(argv: &[String], silence: Duration, file: File, out: &mut dyn Write) 
         let said = if last.is_empty() { "and said nothing".to_owned() } else { format!("and said: {last}") };
         return Err(Halt::Wrong(format!("`{name}` ended with {status} {said}")));
     }
-    let before = fed.recv_timeout(silence).map_err(|_| too_silent())?.map_err(|e| Halt::unreadable(&e))?;
+    let before = loop {
+        match fed.recv_timeout(silence.saturating_sub(beat.silence())) {
+            Ok(hashed) => break hashed.map_err(|e| Halt::unreadable(&e))?,
+            Err(RecvTimeoutError::Timeout) if beat.silence() < silence => {}
+            Err(_) => return Err(too_silent()),
+        }
+    };
     Ok(Made { before, after: after.digest().0 })
 }
 

@@ -1,21 +1,19 @@
-//! Files on the disk: what tells one from a later state of it, a new one beside it, the original kept, one put in the
-//! place of another.
+//! Files on the disk: what tells one from a later state of it, and its original kept.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::beside::Driver;
+use super::halt::Halt;
+
 /// The directory, under the one that howdah is started in, where originals are kept.
 pub const KEEP: &str = ".howdah";
-/// What stands in the name of a file that is not in its place yet.
-const MARK: &str = ".howdah-";
-/// The longest name that is used as it is, in bytes: file systems take 255.
-const LONGEST: usize = 200;
 
 /// Bytes in hex.
 #[must_use]
@@ -89,73 +87,6 @@ impl Seen {
     }
 }
 
-/// Whether a file is one of howdah's own: not in its place yet, or kept.
-#[must_use]
-pub fn is_ours(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let marked = name.starts_with('.')
-        && name.rsplit_once(MARK).is_some_and(|(_, run)| run.len() == 8 && run.bytes().all(|b| b.is_ascii_hexdigit()));
-    marked || path.components().any(|part| part.as_os_str() == KEEP)
-}
-
-/// A file that is written beside another, to take its place. Removed when it is dropped before that.
-#[derive(Debug)]
-pub struct Beside {
-    path: PathBuf,
-    is_placed: bool,
-}
-
-impl Beside {
-    /// Where the new content of `target` is written.
-    fn path_for(target: &Path, run: &str) -> PathBuf {
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // A name that is too long to be made longer is told by its hash.
-        let name = if name.len() > LONGEST { hex(&Sha256::digest(name.as_bytes())[..16]) } else { name };
-        target.with_file_name(format!(".{name}{MARK}{run}"))
-    }
-
-    /// Removes what an earlier driver, that was killed, has left beside `target`.
-    ///
-    /// # Errors
-    /// It is there and cannot be removed.
-    pub fn clear(target: &Path, run: &str) -> io::Result<()> {
-        match std::fs::remove_file(Self::path_for(target, run)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes an empty one, that nobody else can read yet.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn create(target: &Path, run: &str) -> io::Result<(Self, File)> {
-        let path = Self::path_for(target, run);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok((Self { path, is_placed: false }, file))
-    }
-
-    /// Where it lies.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// It is not beside the other any more: it has taken its place.
-    pub fn placed(mut self) {
-        self.is_placed = true;
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if !self.is_placed {
-            // One that cannot be removed now is removed by whoever goes on with the run.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
-}
-
 /// Gives a file the owner and the permissions of another, and puts it on the disk.
 ///
 /// # Errors
@@ -197,28 +128,51 @@ pub fn keeping_place(directory: &Path, run: &str, step: u32, name: &str, path: &
     free
 }
 
-/// Keeps a file at `place`: by another link to it, or a copy where there can be none or others write to it.
+/// Keeps a file, whose content has the hash `before`, at `place`: by another link to it, or a copy where there can be none or
+/// others write to it. What is kept there already stays: it may be the only one, where another driver was faster.
 ///
 /// # Errors
-/// It cannot be kept.
-pub fn keep(path: &Path, place: &Path, dirty: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+/// It cannot be kept, or something else lies there.
+pub fn keep(
+    driver: &Driver,
+    (path, place): (&Path, &Path),
+    before: &str,
+    dirty: &mut BTreeSet<PathBuf>,
+) -> Result<(), Halt> {
+    let unwritable = |e: io::Error| Halt::unwritable("its original cannot be kept", &e);
     if let Some(parent) = place.parent() {
-        std::fs::create_dir_all(parent)?;
+        std::fs::create_dir_all(parent).map_err(unwritable)?;
         // Every directory down to it may be new, up to the one that howdah was started in.
         let through = parent.ancestors().position(|above| above.file_name().is_some_and(|name| name == KEEP));
         dirty.extend(parent.ancestors().take(through.map_or(1, |at| at + 2)).map(Path::to_owned));
     }
-    // Of an earlier attempt, that did not come to its end: the file is what it was.
-    match std::fs::remove_file(place) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
+    let occupied = || {
+        if sha256(place).is_ok_and(|kept| kept == before) {
+            return Ok(());
+        }
+        Err(Halt::Wrong(format!("its original cannot be kept: something else lies at {}", place.display())))
+    };
+    if place.symlink_metadata().is_ok() {
+        return occupied();
     }
-    let about = path.symlink_metadata()?;
+    let about = path.symlink_metadata().map_err(unwritable)?;
     if about.nlink() == 1 && std::fs::hard_link(path, place).is_ok() {
         return Ok(());
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
-    copy(path, file, &about)
+    // A copy is there as a whole or not at all.
+    driver.clear(place).map_err(unwritable)?;
+    let (copied, file) = driver.create(place).map_err(unwritable)?;
+    copy(path, file, &about).map_err(unwritable)?;
+    match std::fs::hard_link(copied.path(), place) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => occupied(),
+        // A file system without links.
+        Err(_) => {
+            std::fs::rename(copied.path(), place).map_err(unwritable)?;
+            copied.placed();
+            Ok(())
+        }
+    }
 }
 
 /// Copies a file's content, owner, permissions and times.
@@ -269,25 +223,6 @@ pub fn whole(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn howdahs_own_files_are_known_by_their_names() {
-        for (path, ours) in [
-            (".a.json.howdah-0123abcd", true),
-            ("dir/.a.howdah-0123abcd", true),
-            (".howdah/0123abcd/0/a.json", true),
-            ("a.json.howdah-0123abcd", false),
-            (".a.json.howdah-0123", false),
-            ("howdah/a.json", false),
-        ] {
-            assert_eq!(is_ours(Path::new(path)), ours, "{path}");
-        }
-        let beside = Beside::path_for(Path::new("/x/a.json"), "0123abcd");
-        assert_eq!(beside, Path::new("/x/.a.json.howdah-0123abcd"));
-        assert!(is_ours(&beside));
-        let long = Beside::path_for(&Path::new("/x").join("n".repeat(255)), "0123abcd");
-        assert!(is_ours(&long) && long.file_name().is_some_and(|name| name.len() < 255));
-    }
 
     #[test]
     fn originals_are_kept_apart_by_step_and_by_path() {

@@ -6,7 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::beside;
 use super::disk;
+use super::walk::{Ended, Unreadable, Walk};
 use crate::plan::model::PlanSource;
 use crate::plan::movers::FileTransform;
 use crate::postgres::error::io_words;
@@ -206,26 +208,21 @@ impl Search {
             })?;
             return self.take(path);
         }
-        let hidden = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-        let entries = glob::glob_with(written, hidden)
+        let walk = Walk::new(written)
             .map_err(|e| (format!("`{written}` is not a pattern: {}", e.msg), "as in `src/**/*.json`"))?;
         let before = self.found.len() + self.left_out.len() + self.known.len();
         let mut any = false;
-        for entry in entries {
-            match entry {
-                Ok(path) if path.is_dir() && !path.is_symlink() => {}
-                Ok(path) => {
-                    any = true;
-                    self.take(&path)?;
-                }
-                Err(e) => {
-                    return Err((
-                        format!("{}: {}", e.path().display(), io_words(e.error())),
-                        "howdah must be able to read every directory that the pattern goes through",
-                    ));
-                }
-            }
-        }
+        let walked = walk.each(|path| {
+            any = true;
+            self.take(path)
+        });
+        walked.map_err(|ended| match ended {
+            Ended::Refused(refusal) => refusal,
+            Ended::Unreadable(Unreadable { directory, error }) => (
+                format!("{}: {}", directory.display(), io_words(&error)),
+                "howdah must be able to read every directory that the pattern goes through",
+            ),
+        })?;
         let after = self.found.len() + self.left_out.len() + self.known.len();
         if !any && before == after {
             return Err((format!("no file fits `{written}`"), "relative paths begin where howdah is started"));
@@ -234,7 +231,7 @@ impl Search {
     }
 
     fn take(&mut self, path: &Path) -> Result<(), Refusal> {
-        if disk::is_ours(path) {
+        if beside::is_ours(path) {
             return Ok(());
         }
         let Some(name) = path.to_str() else {
@@ -244,7 +241,13 @@ impl Search {
         // It may be gone since it was listed.
         let Ok(about) = path.symlink_metadata() else { return Ok(()) };
         if !about.is_file() {
-            let why = if about.is_symlink() { "it is a symbolic link" } else { "it is no regular file" };
+            let why = match about.is_symlink() {
+                true if path.is_dir() => {
+                    "it is a symbolic link to a directory, which is gone through where it is named"
+                }
+                true => "it is a symbolic link",
+                false => "it is no regular file",
+            };
             self.left_out.insert(name.to_owned(), why);
             return Ok(());
         }
@@ -302,7 +305,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let at = |name: &str| home.path().join(name);
         std::fs::create_dir(at("sub")).expect("a directory");
-        for name in ["a.json", "b.json", ".hidden.json", ".a.json.howdah-0123abcd", "sub/c.json"] {
+        for name in ["a.json", "b.json", ".hidden.json", ".a.json.howdah-0123abcd-1", "sub/c.json"] {
             std::fs::write(at(name), "{}").expect("a file");
         }
         std::os::unix::fs::symlink(at("a.json"), at("link.json")).expect("a link");

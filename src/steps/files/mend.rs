@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgTransaction;
 use sqlx::postgres::PgConnection;
 
+use super::beside::Driver;
 use super::stage::{self, Site, Staged, Target};
 use super::tool::Desk;
 use super::{absolute, disk};
@@ -68,7 +69,8 @@ pub async fn mending(
             .hint(format!("go there and try again: cd {began}")));
     }
     let desk = Desk::begin(what, Arc::new(of.files.clone()), Arc::new(source.clone()))?;
-    let site = Site { directory, run: of.run.short(), step: of.step.0, backup: of.files.backup };
+    let driver = Driver::new(of.run.short(), recorder.epoch());
+    let site = Site { directory, driver, step: of.step.0, backup: of.files.backup };
     Ok(Box::new(Mender { desk, site: Arc::new(site), step: of.step, recorder, limit }))
 }
 
@@ -84,7 +86,7 @@ struct Note {
 impl Note {
     fn place(site: &Site, path: &str) -> PathBuf {
         let name = disk::hex(&Sha256::digest(path.as_bytes())[..16]);
-        site.directory.join(disk::KEEP).join(&site.run).join(format!("{}-retried", site.step)).join(name)
+        site.directory.join(disk::KEEP).join(site.driver.run()).join(format!("{}-retried", site.step)).join(name)
     }
 
     fn read(site: &Site, path: &str) -> Option<FileRow> {
@@ -122,7 +124,7 @@ fn again(tool: &mut super::tool::Tool, site: &Site, name: &str) -> Result<Result
                 Cause::new(format!("{name}: what is about to become of it cannot be written down: {}", io_words(&e)))
             })?;
             failpoint::hit("file.intended");
-            let mut placed = stage::place(vec![*ready], FileState::Replaced)?;
+            let mut placed = stage::place(site, vec![*ready], FileState::Replaced)?;
             match (placed.done.pop(), placed.kept.pop()) {
                 (Some(row), _) => Ok(Ok(Some(row))),
                 (None, Some((_, _, told))) => Ok(Err(told)),

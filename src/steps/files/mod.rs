@@ -4,6 +4,7 @@
 //! its file, the ledger is told of both hashes, durably, and only then does the one take the other's place; that it has, and
 //! that the files are walked, commits together. Whoever goes on after a crash sees by a file's hash what was done with it.
 
+mod beside;
 mod child;
 mod disk;
 mod halt;
@@ -13,6 +14,7 @@ mod preview;
 mod script;
 mod stage;
 mod tool;
+mod walk;
 mod worker;
 
 use std::path::Path;
@@ -25,6 +27,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::Semaphore;
 
+use self::beside::Driver;
 use self::list::{FileList, Found as Files};
 pub use self::mend::{Mended, mending};
 pub use self::preview::{Change, Preview, preview};
@@ -240,7 +243,7 @@ impl Batched for FilesStep {
         let segments = self.bounded(bench.recorder.sweeps(&mut connection, bench.index)).await?.segments;
         let site = Site {
             directory,
-            run: bench.run.clone(),
+            driver: Driver::new(bench.run.clone(), bench.recorder.epoch()),
             step: bench.index.0,
             backup: self.files.backup && self.purpose == Purpose::Change,
         };

@@ -228,7 +228,8 @@ impl Worker {
             self.intend(line, segment, &rows).await?;
             failpoint::hit("file.intended");
             let (ready, becomes) = (std::mem::take(&mut outcome.ready), self.shared.purpose.becomes());
-            let placed = blocking(move || stage::place(ready, becomes)).await;
+            let site = Arc::clone(&self.shared.site);
+            let placed = blocking(move || stage::place(&site, ready, becomes)).await;
             outcome.placed(placed.map_err(|cause| BatchError::Plan(self.of_step(cause)))?);
         }
         let tally = Tally {
