@@ -319,7 +319,9 @@ impl Recorder for PostgresRecorder {
     ) -> Result<Vec<(KeyText, Option<String>)>, RecordError> {
         let rows = sqlx::query_as(
             "SELECT key, row_data::text FROM howdah.quarantine WHERE run = $1 AND step = $2 AND part = $3 \
-                AND resolved_at IS NULL AND ($4::text[] IS NULL OR key > $4) ORDER BY key LIMIT $5",
+                AND resolved_at IS NULL \
+                AND ($4::text[] IS NULL OR (length(key[1]), key) > (length($4[1]), $4)) \
+             ORDER BY length(key[1]), key LIMIT $5",
         )
         .bind(self.run.0)
         .bind(number(step.0))

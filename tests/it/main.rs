@@ -13,6 +13,7 @@ mod exactness;
 mod files;
 mod governor;
 mod import;
+mod import_zoo;
 mod keys;
 mod keyspace;
 mod live;

@@ -1,16 +1,16 @@
 //! What happens inside the transaction of one batch: records into the table, whole or piece by piece, and the place in the
 //! file.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor, PgTransaction};
 
-use super::feed::Block;
+use super::feed::{Block, Place};
 use super::loading::LoadSql;
 use super::look::Planned;
-use super::records::{Framing, without_end};
 use super::set_aside::{self, BadRecord};
 use crate::engine::failpoint;
 use crate::postgres::deadline::within;
@@ -53,7 +53,6 @@ struct Record {
     block: usize,
     bytes: Range<usize>,
     line: u64,
-    lines: u64,
 }
 
 impl Batch<'_> {
@@ -65,8 +64,8 @@ impl Batch<'_> {
             stage(tx, &self.file.sql, self.limit).await?;
             let (changed, quarantined) = match way {
                 Way::Whole => {
-                    let pieces: Vec<&[u8]> = self.blocks.iter().map(|block| block.data.as_slice()).collect();
-                    (load(tx, &self.file.sql, &pieces, self.limit).await?, 0)
+                    let pieces: Vec<Cow<'_, [u8]>> = self.blocks.iter().map(|block| (&*block.data).into()).collect();
+                    (load(tx, &self.file.sql, &pieces, Stage::Forgotten, self.limit).await?, 0)
                 }
                 Way::Careful => self.carefully(tx, &mut aside).await?,
             };
@@ -84,6 +83,16 @@ impl Batch<'_> {
         &self.blocks[record.block].data[record.bytes.clone()]
     }
 
+    /// A record without its end.
+    fn bare(&self, record: &Record) -> &[u8] {
+        self.file.framing.bare(self.record(record))
+    }
+
+    /// What ends a record, as it stands there. `None`: it is not to be sent as it stands there.
+    fn end(&self, record: &Record) -> Option<&[u8]> {
+        self.record(record).strip_prefix(self.bare(record))
+    }
+
     /// Every record of the batch.
     fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
@@ -91,7 +100,7 @@ impl Batch<'_> {
             let (mut at, mut line) = (0, of.from.line);
             while at < of.data.len() {
                 let cut = self.file.framing.cut(&of.data[at..], 1, true);
-                records.push(Record { block, bytes: at..at + cut.bytes, line, lines: cut.lines });
+                records.push(Record { block, bytes: at..at + cut.bytes, line });
                 at += cut.bytes;
                 line += cut.lines;
             }
@@ -105,10 +114,11 @@ impl Batch<'_> {
         let (mut loaded, mut quarantined) = (0, 0);
         let all = self.records();
         let mut good = Vec::with_capacity(all.len());
+        // Behind this one there are empty lines only, up to the end of the file.
+        let last = all.iter().rposition(|record| !self.bare(record).is_empty());
+        let last = last.filter(|_| self.blocks.last().is_some_and(|block| block.is_last));
         for (at, record) in all.iter().enumerate() {
-            let bytes = without_end(self.record(record));
-            let is_end = at + 1 == all.len() && self.advance.done;
-            match set_aside::at_sight(bytes, self.file, is_end) {
+            match set_aside::at_sight(self.bare(record), self.file, last == Some(at)) {
                 Ok(true) => good.push(record.clone()),
                 Ok(false) => {}
                 Err(bad) => quarantined += u64::from(self.put(tx, record, &bad, aside).await?),
@@ -120,7 +130,7 @@ impl Batch<'_> {
                 continue;
             }
             within(self.limit, tx.execute("SAVEPOINT howdah_piece")).await?;
-            let failure = match load(tx, &self.file.sql, &self.joined(piece), self.limit).await {
+            let failure = match load(tx, &self.file.sql, &self.joined(piece), Stage::Emptied, self.limit).await {
                 Ok(rows) => {
                     within(self.limit, tx.execute("RELEASE SAVEPOINT howdah_piece")).await?;
                     loaded += rows;
@@ -130,19 +140,15 @@ impl Batch<'_> {
                 Err(other) => return Err(other),
             };
             within(self.limit, tx.execute("ROLLBACK TO SAVEPOINT howdah_piece")).await?;
-            let told = line_of(&failure).and_then(|line| at_line(piece, line));
-            match told {
-                // COPY has come to that record: those before it are good, as far as it could see.
-                Some(at) => {
-                    pieces.extend([&piece[at + 1..], &piece[..at]]);
-                    let (sqlstate, message) = failure.told();
-                    let bad = BadRecord { sqlstate, message };
-                    quarantined += u64::from(self.put(tx, &piece[at], &bad, aside).await?);
-                }
-                None if piece.len() == 1 => {
-                    let (sqlstate, message) = failure.told();
-                    quarantined += u64::from(self.put(tx, &piece[0], &BadRecord { sqlstate, message }, aside).await?);
-                }
+            if let [record] = piece {
+                let (sqlstate, message) = failure.told();
+                quarantined += u64::from(self.put(tx, record, &BadRecord { sqlstate, message }, aside).await?);
+                continue;
+            }
+            match line_of(&failure).and_then(|line| self.at_line(piece, line)) {
+                // COPY has come to that record: those before it are good, as far as it could see. It is set aside only once it
+                // has failed alone, so that no miscounted line sets a good one aside.
+                Some(at) => pieces.extend([&piece[at + 1..], &piece[at..=at], &piece[..at]]),
                 None => {
                     let (first, second) = piece.split_at(piece.len() / 2);
                     pieces.extend([second, first]);
@@ -152,8 +158,17 @@ impl Batch<'_> {
         Ok((loaded, quarantined))
     }
 
-    /// The bytes of records, those that stand side by side as one. A last one without its end gets it, where others follow.
-    fn joined<'b>(&'b self, piece: &[Record]) -> Vec<&'b [u8]> {
+    /// The bytes of records, those that stand side by side as one. COPY takes one kind of end only: where they have several,
+    /// all get the same.
+    fn joined<'b>(&'b self, piece: &[Record]) -> Vec<Cow<'b, [u8]>> {
+        if !self.is_uniform(piece) {
+            let mut joined = Vec::new();
+            for record in piece {
+                joined.extend_from_slice(self.bare(record));
+                joined.push(self.file.framing.end());
+            }
+            return vec![Cow::Owned(joined)];
+        }
         let mut parts: Vec<(usize, Range<usize>)> = Vec::new();
         for record in piece {
             match parts.last_mut() {
@@ -163,7 +178,32 @@ impl Batch<'_> {
                 _ => parts.push((record.block, record.bytes.clone())),
             }
         }
-        parts.into_iter().map(|(block, range)| &self.blocks[block].data[range]).collect()
+        parts.into_iter().map(|(block, range)| self.blocks[block].data[range].into()).collect()
+    }
+
+    /// Whether all records end in the same way; the last one of a file may do without.
+    fn is_uniform(&self, piece: &[Record]) -> bool {
+        let Some((last, others)) = piece.split_last() else { return true };
+        let first = others.first().map(|record| self.end(record));
+        let is_same =
+            first.is_none_or(|first| first.is_some() && others.iter().all(|record| self.end(record) == first));
+        is_same
+            && match (self.end(last), first.flatten()) {
+                (None, _) => false,
+                (Some(b""), _) | (Some(_), None) => true,
+                (Some(end), Some(first)) => end == first,
+            }
+    }
+
+    /// The record that a line of what was sent belongs to, as COPY counts lines.
+    fn at_line(&self, piece: &[Record], line: u64) -> Option<usize> {
+        let is_crlf = self.is_uniform(piece) && self.end(piece.first()?) == Some(b"\r\n");
+        let newline = if is_crlf { b'\r' } else { self.file.framing.end() };
+        let mut before = 0;
+        piece.iter().enumerate().position(|(at, record)| {
+            before += self.file.framing.copy_lines(self.bare(record), (at > 0).then_some(newline));
+            line <= before
+        })
     }
 
     async fn put(
@@ -173,7 +213,10 @@ impl Batch<'_> {
         bad: &BadRecord,
         aside: &mut Places,
     ) -> Result<bool, BatchError> {
-        let row = set_aside::row(&self.file.input.path, record.line, without_end(self.record(record)), bad);
+        let bare = self.bare(record);
+        let before = u64::from(self.end(record).is_none());
+        let offset = self.blocks[record.block].from.offset + record.bytes.start as u64 + before;
+        let row = set_aside::row(&self.file.input.path, Place { offset, line: record.line }, bare, bad);
         aside.put(tx, self.bench, &row, "line", self.limit).await
     }
 }
@@ -186,11 +229,21 @@ pub(super) async fn stage(tx: &mut PgTransaction<'_>, sql: &LoadSql, limit: Dura
     Ok(())
 }
 
+/// What becomes of the stage behind a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing: no piece follows in this transaction, and the commit empties it.
+    Forgotten,
+    /// It is emptied, or the next piece would bring these rows again.
+    Emptied,
+}
+
 /// Takes bytes into the table. Returns the rows.
 pub(super) async fn load(
     tx: &mut PgTransaction<'_>,
     sql: &LoadSql,
-    pieces: &[&[u8]],
+    pieces: &[Cow<'_, [u8]>],
+    after: Stage,
     limit: Duration,
 ) -> Result<u64, BatchError> {
     let mut copy = within(limit, tx.copy_in_raw(&sql.copy)).await?;
@@ -205,9 +258,10 @@ pub(super) async fn load(
     let failed = |e: sqlx::Error| BatchError::Change(e, insert.clone());
     let query = sqlx::query(AssertSqlSafe(insert.as_str())).persistent(false);
     let done = within(limit, query.execute(&mut **tx)).await.map_err(failed)?;
-    // What the stage held is in the table; another piece of the same batch would bring it again.
-    let stage = sql.copy.trim_start_matches("COPY ").split(" (").next().unwrap_or_default();
-    within(limit, tx.execute(AssertSqlSafe(format!("DELETE FROM {stage}")))).await?;
+    if after == Stage::Emptied {
+        let stage = sql.copy.trim_start_matches("COPY ").split(" (").next().unwrap_or_default();
+        within(limit, tx.execute(AssertSqlSafe(format!("DELETE FROM {stage}")))).await?;
+    }
     Ok(done.rows_affected())
 }
 
@@ -231,26 +285,6 @@ fn line_in(context: &str) -> Option<u64> {
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 
-/// The record that a line of what was sent belongs to.
-fn at_line(piece: &[Record], line: u64) -> Option<usize> {
-    let mut before = 0;
-    piece.iter().position(|record| {
-        before += record.lines;
-        line <= before
-    })
-}
-
-/// Whether a block holds a line that COPY takes for the end of the data.
-pub(super) fn has_end_marker(framing: Framing, data: &[u8]) -> bool {
-    if framing == Framing::Lines {
-        return false;
-    }
-    memchr::memmem::find_iter(data, b"\\.").any(|at| {
-        let begins = at == 0 || matches!(data[at - 1], b'\n' | b'\r');
-        begins && data.get(at + 2).is_none_or(|next| matches!(next, b'\n' | b'\r'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,25 +300,6 @@ mod tests {
         ];
         for (context, line) in table {
             assert_eq!(line_in(context), line, "{context}");
-        }
-    }
-
-    #[test]
-    fn a_line_belongs_to_the_record_that_holds_it() {
-        let record = |lines| Record { block: 0, bytes: 0..1, line: 1, lines };
-        let piece = [record(1), record(3), record(1)];
-        for (line, at) in [(1, Some(0)), (2, Some(1)), (4, Some(1)), (5, Some(2)), (6, None)] {
-            assert_eq!(at_line(&piece, line), at, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_marker_of_an_end_is_one_only_alone_in_its_line() {
-        let csv = Framing::Csv { quote: b'"', escape: b'"', end: b'\n' };
-        for (data, found) in
-            [("a\n\\.\nb", true), ("\\.", true), ("a\\.\n", false), ("\\.a\n", false), ("1\r\n\\.\r\n", true)]
-        {
-            assert_eq!(has_end_marker(csv, data.as_bytes()), found, "{data:?}");
         }
     }
 }

@@ -80,6 +80,9 @@ pub enum FeedError {
     /// The file system, or the decompression.
     #[error("{0}")]
     Read(#[from] io::Error),
+    /// It is not what it was when it was looked at.
+    #[error("it has changed: {0}")]
+    Changed(String),
     /// A record without an end.
     #[error("the record that begins in line {line} is longer than {LONGEST} bytes")]
     Endless {
@@ -133,6 +136,10 @@ fn read(
     loop {
         let (block, failure) = blocks.next(&mut *opened.bytes).map_err(|e| (blocks.at, e))?;
         let is_last = block.is_last;
+        // What somebody still writes to ends in the middle of a record, perhaps.
+        if is_last && let Err(changed) = input.is_untouched() {
+            return Err((block.from, FeedError::Changed(changed)));
+        }
         if send.blocking_send(Ok(block)).is_err() {
             return Ok(());
         }

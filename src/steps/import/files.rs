@@ -1,6 +1,7 @@
 //! The files of an import: which there are, how each is recognised again, and how it is read.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,6 +76,21 @@ impl Input {
             return Err("its time of change".to_owned());
         }
         Ok(())
+    }
+
+    /// Looks whether size and time of change are still what they were when it was looked at. `Err`: what has changed.
+    ///
+    /// # Errors
+    /// In words: `its size (1,234 bytes then, 1,300 now)`.
+    pub fn is_untouched(&self) -> Result<(), String> {
+        if self.is_stdin() {
+            return Ok(());
+        }
+        let about = std::fs::metadata(&self.path).map_err(|e| words(&e))?;
+        if about.len() != self.size {
+            return Err(format!("its size ({} bytes then, {} now)", self.size, about.len()));
+        }
+        if changed(&about) == self.changed { Ok(()) } else { Err("its time of change".to_owned()) }
     }
 
     /// Its beginning, after decompression: at most a megabyte.
@@ -175,6 +191,7 @@ impl<R: Read> Read for Counting<R> {
 /// One is not there, or cannot be read; a pattern fits none; too many; what it holds cannot be told.
 pub fn find(what: &str, import: &Import, source: &PlanSource) -> Result<Vec<Input>, Cause> {
     let mut inputs: Vec<Input> = Vec::new();
+    let mut known: HashSet<PathBuf> = HashSet::new();
     for written in &import.files {
         let refuse = |message: String| {
             let mut cause = Cause::usage(format!("{what}: {message}"));
@@ -202,13 +219,17 @@ pub fn find(what: &str, import: &Import, source: &PlanSource) -> Result<Vec<Inpu
         let found = paths(&written.text)
             .map_err(|message| refuse(message).hint("relative paths begin where howdah is started"))?;
         for path in found {
+            // By another way to it, it is the same file.
+            if let Ok(canonical) = path.canonicalize()
+                && !known.insert(canonical)
+            {
+                continue;
+            }
             let input = look(&path, import).map_err(|message| {
                 refuse(format!("{}: {message}", path.display()))
                     .hint("name another file, or give `format` and `compression`")
             })?;
-            if !inputs.iter().any(|other| other.path == input.path) {
-                inputs.push(input);
-            }
+            inputs.push(input);
         }
         if inputs.len() > MOST {
             return Err(refuse(format!("{} files; a step takes at most {MOST}", inputs.len()))
@@ -239,12 +260,26 @@ fn paths(written: &str) -> Result<Vec<PathBuf>, String> {
         return Ok(vec![path.to_owned()]);
     }
     let entries = glob::glob(written).map_err(|e| format!("`{written}` is not a pattern: {}", e.msg))?;
-    let found: Vec<PathBuf> = entries.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    // What an import writes beside its files is none of them.
+    let is_input = |path: &PathBuf| path.is_file() && path.extension().is_none_or(|end| end != "rejects");
+    let found: Vec<PathBuf> = entries.filter_map(Result::ok).filter(is_input).collect();
     if found.is_empty() { Err(format!("no file fits `{written}`")) } else { Ok(found) }
 }
 
-fn words(e: &io::Error) -> String {
-    crate::postgres::error::io_words(e)
+/// What a file cannot be read for, in words: [`crate::postgres::error::io_words`] speaks of servers.
+#[must_use]
+pub fn words(e: &io::Error) -> String {
+    match (e.kind(), e.get_ref()) {
+        (io::ErrorKind::UnexpectedEof, None) => "it breaks off: its end is missing".to_owned(),
+        (io::ErrorKind::UnexpectedEof, Some(told)) => format!("it breaks off: {told}"),
+        _ => crate::postgres::error::io_words(e),
+    }
+}
+
+/// When it was changed, in milliseconds since 1970.
+fn changed(about: &Metadata) -> u128 {
+    let changed = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    changed.map_or(0, |since| since.as_millis())
 }
 
 fn look(path: &Path, import: &Import) -> Result<Input, String> {
@@ -259,11 +294,10 @@ fn look(path: &Path, import: &Import) -> Result<Input, String> {
     if !about.is_file() {
         return Err("it is not a file".to_owned());
     }
-    let changed = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head).map_err(|e| words(&e))?;
     let path = path.to_str().ok_or_else(|| "its name is not UTF-8".to_owned())?.to_owned();
-    let changed = changed.map_or(0, |since| since.as_millis());
+    let changed = changed(&about);
     Ok(Input { path, format, compression, size: about.len(), changed, head: sha256(&head) })
 }
 

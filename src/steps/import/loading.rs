@@ -16,8 +16,12 @@ pub struct LoadSql {
     pub copy: String,
     /// From the stage into the table.
     pub insert: Option<SqlText>,
+    /// What COPY is told of the format: `WITH (...)`.
+    pub options: String,
     /// The columns that are written.
     pub columns: Vec<String>,
+    /// Keys of documents that go nowhere.
+    pub unknown: Vec<String>,
     /// How many fields a record has.
     pub fields: usize,
 }
@@ -29,6 +33,8 @@ pub struct Facts {
     pub defaults: Vec<(String, String)>,
     /// The primary key's columns.
     pub primary_key: Vec<String>,
+    /// Columns that the role may not write.
+    pub denied: Vec<String>,
 }
 
 /// The fields of a file.
@@ -80,7 +86,14 @@ pub fn plan(
         Fields::Ordered(names) => (names, false),
         Fields::Keyed(names) => (names, true),
     };
+    let unknown: Vec<String> = if keyed { homeless(table, import, names) } else { Vec::new() };
+    if keyed && !names.is_empty() && import.columns.is_empty() && unknown.len() == names.len() {
+        return nowhere(table, import, names);
+    }
+    let others = if keyed { late(table, facts, import, names) } else { Vec::new() };
+    let names = &[names.as_slice(), &others].concat();
     let written = written(table, import, names, keyed)?;
+    let options = options(import, format);
     let columns: Vec<String> = written.iter().map(|(column, _)| column.clone()).collect();
     let direct = !keyed
         && import.on_conflict == OnConflict::Error
@@ -90,8 +103,8 @@ pub fn plan(
         let mut by_field = written;
         by_field.sort_by_key(|(_, from)| if let From::Field(at) = from { *at } else { usize::MAX });
         let list: Vec<String> = by_field.iter().map(|(column, _)| quote(column)).collect();
-        let copy = format!("COPY {} ({}) FROM STDIN {}", table.quoted(), list.join(", "), options(import, format));
-        return Ok(LoadSql { stage: None, copy, insert: None, columns, fields: names.len() });
+        let copy = format!("COPY {} ({}) FROM STDIN {}", table.quoted(), list.join(", "), options);
+        return Ok(LoadSql { stage: None, copy, insert: None, options, columns, unknown, fields: names.len() });
     }
     let stage = format!("pg_temp.{}", quote(&format!("howdah_stage_{number}")));
     let made = if keyed {
@@ -108,15 +121,44 @@ pub fn plan(
     let list = if keyed { DOC.to_owned() } else { names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ") };
     let insert = insert(table, facts, import, &written, names, keyed, &stage)?;
     Ok(LoadSql {
-        copy: format!("COPY {stage} ({list}) FROM STDIN {}", options(import, format)),
+        copy: format!("COPY {stage} ({list}) FROM STDIN {options}"),
         stage: Some(format!(
             "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({made}) ON COMMIT DELETE ROWS",
             stage.trim_start_matches("pg_temp.")
         )),
         insert: Some(insert),
+        options,
         columns,
+        unknown,
         fields: names.len(),
     })
+}
+
+/// Keys that have no column and that no expression speaks of, beside those that the plan skips.
+fn homeless(table: &Table, import: &Import, names: &[String]) -> Vec<String> {
+    let is_skipped = |name: &str| import.skip.iter().any(|skip| skip.text == name);
+    let lost = |name: &&String| !is_skipped(name) && table.column(name).is_none() && !mentioned(import, name);
+    names.iter().filter(lost).cloned().collect()
+}
+
+/// Columns whose keys the beginning of the file does not show: they may come later, and nothing of a document is lost in
+/// silence. What a document does not name takes its default, so that they change nothing where they do not come; but an update
+/// would set them, and an identity is the server's own.
+fn late(table: &Table, facts: &Facts, import: &Import, names: &[String]) -> Vec<String> {
+    if import.on_conflict == OnConflict::Update {
+        return Vec::new();
+    }
+    let own = table.columns.iter().filter(|column| column.writes == Writes::Anyone).map(|column| &column.name);
+    let is_skipped = |name: &str| import.skip.iter().any(|skip| skip.text == name);
+    own.filter(|name| !names.contains(name) && !facts.denied.contains(name) && !is_skipped(name)).cloned().collect()
+}
+
+fn nowhere<T>(table: &Table, import: &Import, names: &[String]) -> Result<T, Refusal> {
+    refuse(
+        format!("none of the fields has a column in `{}`: {}", table.label(), names.join(", ")),
+        "name columns for them: `columns = { column = \"field\" }`",
+        Some(&import.into),
+    )
 }
 
 const NUMBER: &str = "howdah_number";
@@ -198,11 +240,7 @@ fn written<'a>(
         }
     }
     if written.is_empty() {
-        return refuse(
-            format!("none of the fields has a column in `{}`: {}", table.label(), names.join(", ")),
-            "name columns for them: `columns = { column = \"field\" }`",
-            Some(&import.into),
-        );
+        return nowhere(table, import, names);
     }
     Ok(written)
 }
@@ -400,7 +438,11 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        Facts { defaults: vec![("price".into(), "1.5".into())], primary_key: vec!["id".into()] }
+        Facts {
+            defaults: vec![("price".into(), "1.5".into())],
+            primary_key: vec!["id".into()],
+            denied: vec!["sum".into()],
+        }
     }
 
     fn ordered(names: &[&str]) -> Fields {
@@ -449,6 +491,21 @@ mod tests {
         assert!(sql.stage.expect("a stage").contains("\"howdah_stage_3\""));
         let insert = sql.insert.expect("an insert");
         assert!(insert.as_str().contains("IS NULL THEN 1.5 ELSE r.\"price\" END AS howdah_c1"), "{}", insert.as_str());
+        assert_eq!(sql.unknown, ["unknown"]);
+    }
+
+    #[test]
+    fn keys_that_come_late_have_their_columns_and_an_update_sets_only_what_was_seen() {
+        let fields = Fields::Keyed(vec!["id".into()]);
+        let columns = |more: &str| {
+            plan(&table(), &facts(), &import(more), FileFormat::JsonLines, &fields, 0).expect("a plan").columns
+        };
+        assert_eq!(columns(""), ["id", "email", "price"]);
+        assert_eq!(columns("skip = ['price']"), ["id", "email"]);
+        assert_eq!(columns("on_conflict = 'update'"), ["id"]);
+        let nothing = Fields::Keyed(vec!["no".into()]);
+        let refusal = plan(&table(), &facts(), &import(""), FileFormat::JsonLines, &nothing, 0).expect_err("no column");
+        assert!(refusal.message.contains("none of the fields has a column"), "{refusal:?}");
     }
 
     #[test]

@@ -45,6 +45,32 @@ pub struct Looked {
 }
 
 impl Looked {
+    /// What an operator should know before anything is loaded.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for file in &self.files {
+            let unknown = &file.sql.unknown;
+            // One file tells it for all that are laid out in the same way.
+            let is_first =
+                self.files.iter().find(|other| Arc::ptr_eq(&other.sql, &file.sql)).map(|first| &first.input.path);
+            if unknown.is_empty() || is_first != Some(&file.input.path) {
+                continue;
+            }
+            let shown: Vec<String> = unknown.iter().take(8).map(|key| format!("`{key}`")).collect();
+            let more = if unknown.len() > shown.len() { ", ..." } else { "" };
+            notes.push(format!(
+                "{}: {}{more} {} no column in `{}` and {} not loaded",
+                file.input.path,
+                shown.join(", "),
+                if unknown.len() == 1 { "has" } else { "have" },
+                self.table.label(),
+                if unknown.len() == 1 { "is" } else { "are" },
+            ));
+        }
+        notes
+    }
+
     /// The file that a segment names.
     #[must_use]
     pub fn file(&self, part: Option<&str>) -> Option<&Planned> {
@@ -129,9 +155,17 @@ async fn facts(connection: &mut PgConnection, table: &Table) -> Result<Facts, sq
     )
     .bind(table.oid)
     .persistent(false)
+    .fetch_all(&mut *connection)
+    .await?;
+    let denied = sqlx::query_scalar(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::int8::oid AND attnum > 0 AND NOT attisdropped \
+                AND NOT has_column_privilege(attrelid, attnum, 'INSERT')",
+    )
+    .bind(table.oid)
+    .persistent(false)
     .fetch_all(connection)
     .await?;
-    Ok(Facts { defaults, primary_key })
+    Ok(Facts { defaults, primary_key, denied })
 }
 
 /// What the beginning of a file shows.
@@ -151,9 +185,13 @@ fn read(what: &str, import: &Import, source: &PlanSource) -> Result<Vec<Head>, C
 
 fn head(what: &str, import: &Import, input: Input) -> Result<Head, Cause> {
     let bytes = input.beginning().map_err(|e| {
-        Cause::usage(format!("{what}, {}: {}", input.path, error::io_words(&e)))
+        Cause::usage(format!("{what}, {}: {}", input.path, files::words(&e)))
             .hint("is it what its name says? `format` and `compression` say otherwise")
     })?;
+    if input.format != FileFormat::Parquet && (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")) {
+        return Err(Cause::usage(format!("{what}, {}: it is UTF-16, which PostgreSQL does not read", input.path))
+            .hint("make it UTF-8 first: iconv -f UTF-16 -t UTF-8 < FILE > ANOTHER"));
+    }
     let dialect = &import.dialect;
     let mut start = Place { offset: 0, line: 1 };
     if bytes.starts_with(BOM) {

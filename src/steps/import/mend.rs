@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use sqlx::PgTransaction;
 use sqlx::postgres::PgConnection;
 
+use super::batch::{self, Stage};
 use super::look::{self, Looked};
-use super::{batch, set_aside};
+use super::set_aside;
 use crate::plan::model::PlanSource;
 use crate::plan::movers::Import;
 use crate::postgres::record::AsideRow;
@@ -61,7 +62,7 @@ impl Mending for Mender {
         }
         record.push(file.framing.end());
         batch::stage(tx, &file.sql, self.limit).await?;
-        let changed = batch::load(tx, &file.sql, &[&record], self.limit).await?;
+        let changed = batch::load(tx, &file.sql, &[record.into()], Stage::Emptied, self.limit).await?;
         Ok(if changed > 0 {
             Applied::Changed(Tally { changed, ..Tally::default() })
         } else {

@@ -16,7 +16,7 @@ mod rejects;
 mod set_aside;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -127,6 +127,9 @@ impl ImportStep {
             let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&what, &e));
             if let Some(advice) = look::index_advice(connection, &looked.table).await.map_err(failed)? {
                 context.reporter.notice(Level::Info, advice);
+            }
+            for note in looked.notes() {
+                context.reporter.notice(Level::Info, note);
             }
             let walk: Vec<String> = looked.files.iter().map(|file| file.input.identity()).collect();
             let planned: Vec<Segment> = (0..)
@@ -241,7 +244,8 @@ impl Batched for ImportStep {
             self.bounded(rejects::write(&mut connection, &self.bench, &looked)).await?;
         }
         let loaded = segments.iter().map(|segment| segment.tally.changed).sum();
-        let files = looked.files.len();
+        let parts: HashSet<Option<&str>> = segments.iter().map(|segment| segment.part.as_deref()).collect();
+        let files = parts.len();
         let mut outcome = format!(
             "{} from {}",
             human::rows(loaded),
@@ -302,10 +306,25 @@ pub async fn check(
         if let Some(stage) = &file.sql.stage {
             sqlx::raw_sql(AssertSqlSafe(stage.as_str())).execute(&mut *tx).await.map_err(failed)?;
         }
-        let asked = tx.prepare(AssertSqlSafe(insert.as_str().to_owned()).into_sql_str()).await.map(drop);
+        let mut asked = tx.prepare(AssertSqlSafe(insert.as_str().to_owned()).into_sql_str()).await.map(drop);
+        if asked.is_ok() {
+            // Whether there is a unique index for the key is looked for only when the statement is planned.
+            let planned = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {}", insert.as_str()))).execute(&mut *tx).await;
+            asked = planned.map(drop);
+        }
         tx.rollback().await.map_err(failed)?;
-        asked.map_err(|e| error::cause_in_plan(what, &e, insert, source))?;
+        asked.map_err(|e| {
+            let cause = error::cause_in_plan(what, &e, insert, source);
+            if error::code(&e) == Some(NO_UNIQUE_INDEX) {
+                return cause.hint("`key` names all columns of a unique index, and nothing else");
+            }
+            cause
+        })?;
     }
+    if let Some(file) = looked.files.first() {
+        dialect(connection, looking, import, &file.sql.options).await?;
+    }
+    found.advice.extend(looked.notes());
     if let Some(advice) = look::index_advice(connection, &looked.table).await.map_err(failed)? {
         found.advice.push(advice);
     }
@@ -313,6 +332,39 @@ pub async fn check(
         found.tables.push(looked.table);
     }
     Ok(())
+}
+
+/// `ON CONFLICT` names columns without a unique index.
+const NO_UNIQUE_INDEX: &str = "42P10";
+
+/// Asks the server whether it takes the dialect and the encoding, by a COPY of nothing into a table that is gone at once.
+async fn dialect(
+    connection: &mut PgConnection,
+    looking: &Looking<'_>,
+    import: &Import,
+    options: &str,
+) -> Result<(), Cause> {
+    let failed = |e: sqlx::Error| error::cause(looking.what, &e);
+    let mut tx = connection.begin().await.map_err(failed)?;
+    let made = tx.execute("CREATE TEMPORARY TABLE howdah_dialect (field text)").await;
+    if made.as_ref().is_err_and(|e| error::code(e) == Some(sqlstate::INSUFFICIENT_PRIVILEGE)) {
+        // A load right into the table needs no temporary one: what is wrong shows then.
+        return tx.rollback().await.map_err(failed);
+    }
+    made.map_err(failed)?;
+    let copied = match tx.copy_in_raw(&format!("COPY pg_temp.howdah_dialect FROM STDIN {options}")).await {
+        Ok(copy) => copy.finish().await.map(drop),
+        Err(e) => Err(e),
+    };
+    tx.rollback().await.map_err(failed)?;
+    copied.map_err(|e| {
+        let mut cause =
+            failed(e).hint("`delimiter`, `quote`, `escape`, `null` and `encoding` are given to COPY as they are");
+        if let Some(encoding) = &import.encoding {
+            cause.details.splice(0..0, looking.plan.source.excerpt_in_sql(encoding, 0));
+        }
+        cause
+    })
 }
 
 /// Whether the role may do what the step does, in one question.

@@ -44,6 +44,53 @@ impl Framing {
         }
     }
 
+    /// A record without its end. What is escaped is no end; where `\r` ends records, a `\n` before one belongs to the end of the
+    /// record before it.
+    #[must_use]
+    pub fn bare(self, record: &[u8]) -> &[u8] {
+        let record = match self.end() {
+            b'\r' => record.strip_prefix(b"\n").unwrap_or(record),
+            _ => record,
+        };
+        let bare = without_end(record);
+        let is_escaped = matches!(self, Self::Text { .. }) && bare.len() < record.len() && odd_backslashes(bare);
+        // A backslash took the first byte of the end.
+        if is_escaped && bare.len() + 1 < record.len() { &record[..=bare.len()] } else { bare }
+    }
+
+    /// Whether COPY, up to PostgreSQL 17, takes this record for the end of the data, and passes over all that comes behind it.
+    #[must_use]
+    pub fn ends_data(self, bare: &[u8]) -> bool {
+        match self {
+            Self::Csv { .. } | Self::Lines => bare == b"\\.",
+            Self::Text { .. } => bare.strip_suffix(b".").is_some_and(odd_backslashes),
+        }
+    }
+
+    /// Whether some record in `data`, which is whole records, may be one that [`Framing::ends_data`].
+    #[must_use]
+    pub fn may_end_data(self, data: &[u8]) -> bool {
+        memchr::memmem::find_iter(data, b"\\.").any(|at| {
+            let begins = match self {
+                Self::Text { .. } => odd_backslashes(&data[..=at]),
+                Self::Csv { .. } | Self::Lines => at == 0 || matches!(data[at - 1], b'\n' | b'\r'),
+            };
+            begins && data.get(at + 2).is_none_or(|next| matches!(next, b'\n' | b'\r'))
+        })
+    }
+
+    /// The lines that COPY counts for a record: those in which it reports errors. `newline` is what COPY has found to end a line
+    /// when it comes to the record; nothing yet at the first one. Only that is counted inside quotes, `\r` before it is known,
+    /// and nothing at all in text.
+    #[must_use]
+    pub fn copy_lines(self, bare: &[u8], newline: Option<u8>) -> u64 {
+        let inside = match self {
+            Self::Csv { .. } => memchr_iter(newline.unwrap_or(b'\r'), bare).count(),
+            Self::Text { .. } | Self::Lines => 0,
+        };
+        1 + u64::try_from(inside).unwrap_or(u64::MAX - 1)
+    }
+
     /// Whole records from the beginning of `bytes`, which is the beginning of a record: at most `most` of them. At the end of
     /// the file (`is_last`) the rest is a record as well, if there is any.
     #[must_use]
@@ -125,7 +172,12 @@ pub fn end_of_line(head: &[u8], quote: Option<u8>) -> u8 {
     b'\n'
 }
 
-/// A record without its end.
+/// Whether the last of the backslashes at the end is one that escapes what comes behind it.
+fn odd_backslashes(bytes: &[u8]) -> bool {
+    bytes.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// A record without its end, whatever the format.
 #[must_use]
 pub fn without_end(record: &[u8]) -> &[u8] {
     let record = record.strip_suffix(b"\n").unwrap_or(record);
@@ -197,6 +249,60 @@ mod tests {
             assert_eq!(cut, Cut { bytes, records, lines }, "{text:?}");
         }
         assert_eq!(CSV.cut(b"a\nb\nc\n", 2, true), Cut { bytes: 4, records: 2, lines: 2 });
+    }
+
+    #[test]
+    fn a_record_without_its_end_has_all_that_was_escaped() {
+        let lone = Framing::Csv { quote: b'"', escape: b'"', end: b'\r' };
+        let table = [
+            (CSV, "a\r\n", "a"),
+            (CSV, "a\\\r\n", "a\\"),
+            (CSV, "a", "a"),
+            (TEXT, "a\r\n", "a"),
+            (TEXT, "a\\\r\n", "a\\\r"),
+            (TEXT, "a\\\\\r\n", "a\\\\"),
+            (TEXT, "a\\\r", "a\\"),
+            (lone, "\na\r", "a"),
+        ];
+        for (framing, record, bare) in table {
+            assert_eq!(framing.bare(record.as_bytes()), bare.as_bytes(), "{framing:?} {record:?}");
+        }
+    }
+
+    #[test]
+    fn the_marker_of_an_end_is_found_wherever_copy_finds_it() {
+        let table = [
+            (CSV, "a\n\\.\nb", true),
+            (CSV, "\\.", true),
+            (CSV, "a\\.\n", false),
+            (CSV, "\\.a\n", false),
+            (CSV, "1\r\n\\.\r\n", true),
+            (Framing::Lines, "{}\n\\.\n", true),
+            (TEXT, "a\tb\\.\n", true),
+            (TEXT, "a\tb\\\\.\n", false),
+            (TEXT, "a\tb\\\\\\.\n", true),
+            (TEXT, "a\\.b\n", false),
+        ];
+        for (framing, data, found) in table {
+            assert_eq!(framing.may_end_data(data.as_bytes()), found, "{framing:?} {data:?}");
+            let any = data.split_inclusive('\n').any(|record| framing.ends_data(framing.bare(record.as_bytes())));
+            assert_eq!(any, found, "{framing:?} {data:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_as_copy_counts_them() {
+        let table = [
+            (CSV, "1,\"a\nb\"", None, 1),
+            (CSV, "1,\"a\nb\"", Some(b'\n'), 2),
+            (CSV, "1,\"a\nb\"", Some(b'\r'), 1),
+            (CSV, "1,\"a\r\nb\"", Some(b'\r'), 2),
+            (TEXT, "a\\\nb", Some(b'\n'), 1),
+            (Framing::Lines, "{}", Some(b'\n'), 1),
+        ];
+        for (framing, bare, newline, lines) in table {
+            assert_eq!(framing.copy_lines(bare.as_bytes(), newline), lines, "{bare:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `rejects = true`: the bad records of a file, in a file beside it.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sqlx::postgres::PgConnection;
 
+use super::files::Input;
 use super::look::Looked;
 use super::set_aside;
 use crate::engine::ports::StepError;
@@ -33,13 +34,18 @@ pub(super) async fn write(connection: &mut PgConnection, bench: &Workbench, look
             let page = page.map_err(|e| trouble::of_record(&e, &what))?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for record in page.iter().filter_map(|(_, row)| set_aside::kept(row.as_deref()?)) {
+            for row in page.iter().filter_map(|(_, row)| row.as_deref()) {
+                let record = match (set_aside::kept(row), set_aside::lies(row)) {
+                    (Some(record), _) => record,
+                    (None, Some(place)) => from_file(&file.input, place).await.map_err(failed)?,
+                    (None, None) => continue,
+                };
                 if out.is_none() {
                     let beside = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty());
                     out = Some(tempfile::NamedTempFile::new_in(beside.unwrap_or(Path::new("."))).map_err(failed)?);
                 }
                 if let Some(out) = &mut out {
-                    out.write_all(&record).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
+                    out.write_all(&record).and_then(|()| out.write_all(&[file.framing.end()])).map_err(failed)?;
                 }
             }
         }
@@ -49,4 +55,15 @@ pub(super) async fn write(connection: &mut PgConnection, bench: &Workbench, look
         }
     }
     Ok(())
+}
+
+/// A record that was too long for the quarantine, out of the file that it stands in.
+async fn from_file(input: &Input, (offset, bytes): (u64, u64)) -> io::Result<Vec<u8>> {
+    let input = input.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut record = Vec::new();
+        input.open(offset)?.bytes.take(bytes).read_to_end(&mut record)?;
+        Ok(record)
+    });
+    read.await.map_err(io::Error::other)?
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use memchr::memchr;
 use serde_json::{Value, json};
 
+use super::feed::Place;
 use super::look::Planned;
-use super::records::Framing;
 use crate::postgres::record::SetAside;
 
 /// The longest record that is kept whole, in bytes.
@@ -26,8 +26,8 @@ pub(super) fn at_sight(bytes: &[u8], file: &Planned, is_end: bool) -> Result<boo
     if bytes.is_empty() && file.sql.fields > 1 {
         return Ok(false);
     }
-    if bytes == b"\\." && file.framing != Framing::Lines {
-        if is_end {
+    if file.framing.ends_data(bytes) {
+        if is_end && bytes == b"\\." {
             return Ok(false);
         }
         return Err(bad("22P04", "a line that COPY takes for the end of the data".to_owned()));
@@ -45,21 +45,22 @@ pub(super) fn at_sight(bytes: &[u8], file: &Planned, is_end: bool) -> Result<boo
 }
 
 /// The record as the quarantine keeps it.
-pub(super) fn row(path: &str, line: u64, bytes: &[u8], bad: &BadRecord) -> SetAside {
+pub(super) fn row(path: &str, place: Place, bytes: &[u8], bad: &BadRecord) -> SetAside {
     SetAside {
         part: Some(path.to_owned()),
-        key: vec![line.to_string()],
-        row: Some(document(line, bytes).to_string()),
+        key: vec![place.line.to_string()],
+        row: Some(document(place, bytes).to_string()),
         sqlstate: bad.sqlstate.clone(),
         message: bad.message.clone(),
     }
 }
 
-fn document(line: u64, bytes: &[u8]) -> Value {
+fn document(place: Place, bytes: &[u8]) -> Value {
     let kept = &bytes[..bytes.len().min(LONGEST)];
-    let mut document = json!({ "line": line, "text": readable(kept) });
+    let mut document = json!({ "line": place.line, "text": readable(kept) });
     if kept.len() < bytes.len() {
         document["bytes"] = json!(bytes.len());
+        document["offset"] = json!(place.offset);
     } else if std::str::from_utf8(bytes).is_err() || memchr(0, bytes).is_some() {
         document["hex"] = json!(hex(bytes));
     }
@@ -76,6 +77,12 @@ pub(super) fn kept(document: &str) -> Option<Vec<u8>> {
         Some(hex) => (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect(),
         None => Some(document["text"].as_str()?.as_bytes().to_vec()),
     }
+}
+
+/// Where a record that was too long to be kept whole lies in its file: its first byte, after decompression, and its length.
+pub(super) fn lies(document: &str) -> Option<(u64, u64)> {
+    let document: Value = serde_json::from_str(document).ok()?;
+    Some((document["offset"].as_u64()?, document["bytes"].as_u64()?))
 }
 
 /// As text: what is none is shown as `\xNN`.
@@ -106,15 +113,15 @@ mod tests {
     #[test]
     fn what_is_no_text_can_be_read_and_a_long_record_is_cut() {
         assert_eq!(readable(b"a\x00\xffb"), "a\\x00\\xffb");
-        let long = document(7, &vec![b'x'; LONGEST + 1]);
+        let long = document(Place { offset: 70, line: 7 }, &vec![b'x'; LONGEST + 1]);
         assert_eq!((long["bytes"].as_u64(), long["text"].as_str().map(str::len)), (Some(65_537), Some(LONGEST)));
-        assert_eq!(kept(&long.to_string()), None);
+        assert_eq!((kept(&long.to_string()), lies(&long.to_string())), (None, Some((70, 65_537))));
     }
 
     proptest! {
         #[test]
         fn what_is_kept_comes_back_as_it_was(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(kept(&document(1, &bytes).to_string()), Some(bytes));
+            prop_assert_eq!(kept(&document(Place { offset: 0, line: 1 }, &bytes).to_string()), Some(bytes));
         }
     }
 }

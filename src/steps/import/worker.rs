@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use sqlx::Connection;
 
 use super::Shared;
-use super::batch::{Batch, Way, has_end_marker};
+use super::batch::{Batch, Way};
 use super::feed::{self, Block, Feed, FeedError, Place};
+use super::files;
 use super::look::Planned;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError};
@@ -158,11 +159,16 @@ impl Worker {
         let cause = match failure {
             FeedError::Endless { .. } => Cause::new(format!("{what}, {path}: {failure}"))
                 .hint("probably a quote that is never closed; `quote` and `escape` say what quotes are"),
+            FeedError::Changed(changed) => {
+                Cause::new(format!("{what}: file {path} has changed while it was loaded: {changed}"))
+                    .hint("what was read before is loaded; load files that nobody writes to any more")
+                    .hint("give the file back as it was and resume, or begin a new run: howdah run PLAN --new")
+            }
             FeedError::Read(e) => Cause::new(format!(
                 "{what}, {path}, behind line {} (byte {}): {}",
                 human::count(place.line.saturating_sub(1)),
                 human::count(place.offset),
-                error::io_words(e)
+                files::words(e)
             ))
             .hint(
                 "what comes before that is loaded; mend or complete the file and begin a run for the rest, or resume",
@@ -255,7 +261,8 @@ impl Worker {
         let blocks = &blocks[..taken];
         let advance = Self::advance(file, segment, from, blocks, upper);
         let can_set_aside = self.shared.bench.limits.max_quarantined > 0;
-        let careful_at_once = can_set_aside && blocks.iter().any(|block| has_end_marker(file.framing, &block.data));
+        // COPY would pass over what stands behind it, and not say so.
+        let careful_at_once = blocks.iter().any(|block| file.framing.may_end_data(&block.data));
         self.shared.backends.begin(pid);
         let way = if careful_at_once { Way::Careful } else { Way::Whole };
         let mut done = self.commit_one(&mut line, file, segment, (blocks, &advance), way).await;
