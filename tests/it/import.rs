@@ -220,11 +220,15 @@ async fn expect_each_record_once(lab: &Lab, rows: i64) {
 
 async fn killed_thirty_times(compressed: bool) {
     let lab = Lab::open().await;
-    lab.sql(BARE).await;
     let (files, rows) = many(&lab, compressed);
+    killed_thirty_times_on(&lab, &files, rows, "").await;
+}
+
+async fn killed_thirty_times_on(lab: &Lab, files: &str, rows: i64, more: &str) {
+    lab.sql(BARE).await;
     let text = format!(
         "[limits]\nworkers = 3\nbatch = {{ start = 500, min = 100, max = 1000 }}\n\
-         [[step]]\nname = \"people\"\nimport = {files}\ninto = \"people\"\npart = \"16KiB\"\n"
+         [[step]]\nname = \"people\"\nimport = {files}\ninto = \"people\"\npart = \"16KiB\"\n{more}\n"
     );
     let plan = lab.plan("import.toml", &text);
     let plan = plan.to_str().expect("a path");
@@ -248,7 +252,7 @@ async fn killed_thirty_times(compressed: bool) {
         }
         if fresh && lab.runs("state = 'done'").await > 0 {
             // It was quicker than the dice: the same again, from nothing.
-            expect_each_record_once(&lab, rows).await;
+            expect_each_record_once(lab, rows).await;
             lab.sql("TRUNCATE people; DROP SCHEMA howdah CASCADE").await;
         }
     }
@@ -257,7 +261,26 @@ async fn killed_thirty_times(compressed: bool) {
     } else {
         lab.howdah(&["resume", "--headless"]).run().expect_code(0);
     }
-    expect_each_record_once(&lab, rows).await;
+    expect_each_record_once(lab, rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_through_a_stage_killed_thirty_times_loads_each_record_once() {
+    let lab = Lab::open().await;
+    let (files, rows) = many(&lab, false);
+    killed_thirty_times_on(&lab, &files, rows, "columns = { name = \"name || ''\" }").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_of_documents_killed_thirty_times_loads_each_record_once() {
+    let lab = Lab::open().await;
+    let rows = 60_000;
+    let mut text = String::new();
+    for n in 1..=rows {
+        writeln!(text, "{{\"id\":{n},\"name\":\"name\\n{n}\"}}").expect("written");
+    }
+    let path = write(&lab, "people.jsonl", text.as_bytes());
+    killed_thirty_times_on(&lab, &format!("'{path}'"), rows, "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -358,8 +358,10 @@ mod tests {
         let input = || look(&path, &import("'x'")).expect("a file");
         std::fs::write(&path, "id\n1\n").expect("written");
         let then = input().identity();
-        assert_eq!(input().is_still(&then), Ok(()));
+        let looked = input();
+        assert_eq!((looked.is_still(&then), looked.is_untouched()), (Ok(()), Ok(())));
         std::fs::write(&path, "id\n1\n2\n").expect("written");
+        assert_eq!(looked.is_untouched(), Err("its size (5 bytes then, 7 now)".to_owned()));
         assert!(input().is_still(&then).is_err());
     }
 }

@@ -34,6 +34,7 @@ use crate::plan::model::BatchLimits;
 use crate::plan::movers::{Import, OnConflict};
 use crate::postgres::record::RecordError;
 use crate::postgres::{error, ident, session, sqlstate};
+use crate::run::cause::Fault;
 use crate::run::{Cause, Level, Segment, SegmentNo, human};
 use look::{Looked, Planned};
 pub use mend::mending;
@@ -358,8 +359,11 @@ async fn dialect(
     };
     tx.rollback().await.map_err(failed)?;
     copied.map_err(|e| {
-        let mut cause =
-            failed(e).hint("`delimiter`, `quote`, `escape`, `null` and `encoding` are given to COPY as they are");
+        let mut cause = error::cause(looking.what, &e)
+            .hint("`delimiter`, `quote`, `escape`, `null` and `encoding` are given to COPY as they are");
+        if crate::postgres::trouble::of(&e).is_none() {
+            cause.fault = Fault::Usage;
+        }
         if let Some(encoding) = &import.encoding {
             cause.details.splice(0..0, looking.plan.source.excerpt_in_sql(encoding, 0));
         }
