@@ -145,14 +145,13 @@ impl Batch<'_> {
                 quarantined += u64::from(self.put(tx, record, &BadRecord { sqlstate, message }, aside).await?);
                 continue;
             }
-            match line_of(&failure).and_then(|line| self.at_line(piece, line)) {
-                // COPY has come to that record: those before it are good, as far as it could see. It is set aside only once it
-                // has failed alone, so that no miscounted line sets a good one aside.
-                Some(at) => pieces.extend([&piece[at + 1..], &piece[at..=at], &piece[..at]]),
-                None => {
-                    let (first, second) = piece.split_at(piece.len() / 2);
-                    pieces.extend([second, first]);
-                }
+            // Where COPY tells the record that it has come to, those before it are good, as far as it could see. It is set aside
+            // only once it has failed alone, so that no miscounted line sets a good one aside.
+            if let Some(at) = line_of(&failure).and_then(|line| self.at_line(piece, line)) {
+                pieces.extend([&piece[at + 1..], &piece[at..=at], &piece[..at]]);
+            } else {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                pieces.extend([second, first]);
             }
         }
         Ok((loaded, quarantined))

@@ -201,8 +201,8 @@ fn head(what: &str, import: &Import, input: Input) -> Result<Head, Cause> {
     let quote = dialect.quote.unwrap_or(b'"');
     let (framing, header) = match input.format {
         FileFormat::Csv => {
-            let end = records::end_of_line(body, Some(quote));
             let escape = dialect.escape.unwrap_or(quote);
+            let end = records::end_of_line(body, Some((quote, escape)));
             (Framing::Csv { quote, escape, end }, dialect.header.unwrap_or(true))
         }
         FileFormat::Text => (Framing::Text { end: records::end_of_line(body, None) }, dialect.header.unwrap_or(false)),

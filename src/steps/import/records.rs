@@ -157,13 +157,20 @@ fn quoted(bytes: &[u8], from: usize, (quote, escape, end): (u8, u8, u8)) -> Opti
     Some((close + 1, u64::try_from(lines).unwrap_or(u64::MAX)))
 }
 
-/// What ends the first record: `\r` where no `\n` follows it, else `\n`. `quote`: ends of lines between quotes do not count.
+/// What ends the first record: `\r` where no `\n` follows it, else `\n`. `quoting`: the quote, and what escapes one inside
+/// quotes; ends of lines between quotes do not count.
 #[must_use]
-pub fn end_of_line(head: &[u8], quote: Option<u8>) -> u8 {
-    let mut inside = false;
+pub fn end_of_line(head: &[u8], quoting: Option<(u8, u8)>) -> u8 {
+    let (mut inside, mut escaped) = (false, false);
     for (at, byte) in head.iter().enumerate() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
         match *byte {
-            byte if Some(byte) == quote => inside = !inside,
+            byte if inside && quoting.is_some_and(|(quote, escape)| byte == escape && escape != quote) => {
+                escaped = true;
+            }
+            byte if quoting.is_some_and(|(quote, _)| byte == quote) => inside = !inside,
             b'\n' if !inside => return b'\n',
             b'\r' if !inside => return if head.get(at + 1).is_none_or(|next| *next == b'\n') { b'\n' } else { b'\r' },
             _ => {}
@@ -310,8 +317,9 @@ mod tests {
         let table =
             [("a\nb", b'\n'), ("a\r\nb", b'\n'), ("a\rb\n", b'\r'), ("\"a\r\"\n", b'\n'), ("a", b'\n'), ("a\r", b'\n')];
         for (head, end) in table {
-            assert_eq!(end_of_line(head.as_bytes(), Some(b'"')), end, "{head:?}");
+            assert_eq!(end_of_line(head.as_bytes(), Some((b'"', b'"'))), end, "{head:?}");
         }
+        assert_eq!(end_of_line(b"'a\\'\r'\n", Some((b'\'', b'\\'))), b'\n');
     }
 
     proptest! {
