@@ -176,6 +176,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         steps,
         ledger,
         keepers: vec![Box::pin(keeper)],
+        desk: None,
         notices,
         waited: taken.waited,
         pacing: Pacing {

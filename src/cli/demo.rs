@@ -15,6 +15,7 @@ use super::log::Log;
 use super::opening::{self, Opening};
 use super::run::this_process;
 use super::{DemoArgs, Exit, Global, Scenario, keys, say};
+use crate::console::Mode;
 use crate::plan::{PlanError, load};
 use crate::postgres::connect::{self, PoolShape};
 use crate::postgres::dsn::Target;
@@ -55,7 +56,7 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     }
     if environment::style(&args.show).is_none() {
         // What is wrong with keys or colours is better said before the server is made.
-        keys::console_options(args.show.theme.as_deref(), Vec::new())?;
+        keys::console_options(args.show.theme.as_deref(), Mode::Driver, Vec::new())?;
     }
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;

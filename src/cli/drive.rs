@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::headless::{self, Style};
 use super::opening::{AlertSlot, SourceSlot};
 use super::{Exit, ShowArgs, environment, keys, say};
-use crate::console::{self, Leave, Link};
+use crate::console::{self, Leave, Link, Mode};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::engine::{self, Handle};
 use crate::monitor;
 use crate::run::report::Report;
-use crate::run::{Asker, Cause, Command, RunState, Snapshot, Vitals};
+use crate::run::{Asker, Cause, Command, Interest, Request, RunState, Snapshot, Vitals};
 
 /// How long the engine may take to put itself away once the run is over.
 const PUT_AWAY: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub fn starting(run: String, plan: String) -> Snapshot {
 pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let style = environment::style(show);
     let options = match style {
-        None => Some(keys::console_options(show.theme.as_deref(), job.farewell.clone())?),
+        None => Some(keys::console_options(show.theme.as_deref(), Mode::Driver, job.farewell.clone())?),
         Some(_) => None,
     };
     let clock = Arc::new(SystemClock::start());
@@ -95,15 +95,17 @@ async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<V
 }
 
 async fn with_console(handle: Handle, options: console::Options) -> Driven {
-    let link = Link { snapshots: handle.snapshots.clone(), commands: handle.commands.clone() };
+    let (_details_in, details) = watch::channel(Arc::default());
+    let (interest, _) = watch::channel(Interest::default());
+    let link = Link { snapshots: handle.snapshots.clone(), details, interest, requests: handle.requests.clone() };
     // The console writes to the terminal on the thread that hears its signals: a line that stalls must not keep SIGTERM
     // from stopping the run.
     let mut listeners = JoinSet::new();
-    listeners.spawn(stop_on_sigterm(handle.commands.clone()));
+    listeners.spawn(stop_on_sigterm(handle.requests.clone()));
     let left = console::run(link, options).await;
     listeners.shutdown().await;
     match left {
-        Ok(Leave::KeepRunning) => {
+        Ok(Leave::KeepRunning | Leave::Resume | Leave::Undo | Leave::RetryQuarantine) => {
             say::err("going on without a console; Ctrl-C pauses at the batch's edge and quits");
             without_console(handle, Style::Bar).await
         }
@@ -126,7 +128,7 @@ async fn with_console(handle: Handle, options: console::Options) -> Driven {
 async fn without_console(handle: Handle, style: Style) -> Driven {
     let mut listeners = JoinSet::new();
     let (quit, mut quitting) = mpsc::channel(1);
-    listeners.spawn(obey_signals(handle.commands.clone(), quit));
+    listeners.spawn(obey_signals(handle.requests.clone(), quit));
     let events = handle.events.resubscribe();
     let following = headless::follow(handle.snapshots.clone(), events, style);
     let last = tokio::select! {
@@ -143,10 +145,10 @@ async fn without_console(handle: Handle, style: Style) -> Driven {
     conclude(last, style != Style::Json)
 }
 
-async fn stop_on_sigterm(commands: mpsc::Sender<Command>) {
+async fn stop_on_sigterm(requests: mpsc::Sender<Request>) {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     while terminate.recv().await.is_some() {
-        let _ = commands.try_send(Command::Stop(Asker::Signal));
+        let _ = requests.try_send(Request::new(Command::Stop, Asker::Signal));
     }
 }
 
@@ -160,7 +162,7 @@ fn quit_at_once(handle: &Handle) -> Driven {
 }
 
 /// The first SIGINT or SIGTERM stops at the batch's edge, the second at once. SIGHUP changes nothing: the run goes on.
-async fn obey_signals(commands: mpsc::Sender<Command>, quit: mpsc::Sender<()>) {
+async fn obey_signals(requests: mpsc::Sender<Request>, quit: mpsc::Sender<()>) {
     let suspend = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32));
     let streams =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()), suspend);
@@ -191,7 +193,7 @@ async fn obey_signals(commands: mpsc::Sender<Command>, quit: mpsc::Sender<()>) {
             return;
         }
         asked = true;
-        drop(commands.try_send(Command::Stop(Asker::Signal)));
+        drop(requests.try_send(Request::new(Command::Stop, Asker::Signal)));
     }
 }
 

@@ -74,6 +74,14 @@ pub fn host() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Who sits here, for the record of commands: `ann@ops2`.
+#[must_use]
+pub fn who() -> String {
+    let uid = nix::unistd::getuid();
+    let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name);
+    format!("{name}@{}", host())
+}
+
 /// An id for a new run.
 #[must_use]
 pub fn new_run() -> crate::run::RunId {

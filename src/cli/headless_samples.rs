@@ -62,6 +62,7 @@ pub(super) fn batches() -> Activity {
 pub(super) fn pace() -> Pace {
     let lost = |reason: &str, seconds| Waited { reason: reason.to_owned(), time: Duration::from_secs(seconds) };
     let signal = |name: &str, value: &str, effect| SignalView {
+        number: None,
         name: name.to_owned(),
         value: value.to_owned(),
         slow: Some("5s".to_owned()),

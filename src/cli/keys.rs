@@ -2,7 +2,7 @@
 
 use super::{Exit, environment, say};
 use crate::console::theme::Source;
-use crate::console::{Environment, Keymap, Options, Theme};
+use crate::console::{Environment, Keymap, Mode, Options, Theme};
 use crate::run::Cause;
 
 /// Prints the keymap in force.
@@ -18,8 +18,8 @@ pub fn run() -> Result<Exit, Cause> {
 ///
 /// # Errors
 /// The user's keys or colours are wrong.
-pub fn console_options(theme: Option<&str>, farewell: Vec<String>) -> Result<Options, Cause> {
-    Ok(Options { keymap: keymap()?, theme: self::theme(theme)?, farewell })
+pub fn console_options(theme: Option<&str>, mode: Mode, farewell: Vec<String>) -> Result<Options, Cause> {
+    Ok(Options { keymap: keymap()?, theme: self::theme(theme)?, mode, who: environment::who(), farewell })
 }
 
 fn read(path: &std::path::Path) -> Result<String, Cause> {

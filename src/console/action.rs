@@ -2,14 +2,35 @@
 
 use std::sync::Arc;
 
-use super::Leave;
-use crate::run::{Command, Snapshot};
+use crossterm::event::KeyEvent;
 
-/// Everything that can happen to the console. Keys, signals, the engine and tests all speak in these.
+use super::Leave;
+use super::ui::{PromptKind, View};
+use crate::run::{Asker, Command, Details, Interest, Snapshot};
+
+/// Everything that can happen to the console. Keys, the command line, signals, the engine and tests all speak in these.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Pause, or continue after a pause.
     TogglePause,
+    /// Ask for something as it stands: a command of the command line.
+    Ask(Command),
+    /// Ask once more, then stop the run: it can be resumed.
+    Stop,
+    /// Go on outside of the allowed hours.
+    SkipWindow,
+    /// Try the rows again that were set aside, once the run is over.
+    RetryQuarantine,
+    /// Ask once more, then take the run back, once it is over.
+    Undo,
+    /// Go on with a run that nobody drives.
+    Resume,
+    /// Take note of the selected alert, or of all.
+    Acknowledge,
+    /// Ask once more, then cancel the statement of the selected session.
+    CancelSession,
+    /// Ask once more, then end the selected session.
+    TerminateSession,
     /// Aim at longer batches.
     LongerBatches,
     /// Aim at shorter batches.
@@ -20,6 +41,30 @@ pub enum Action {
     FewerWorkers,
     /// Close the circuit breaker: try again now.
     CloseBreaker,
+    /// Open a view.
+    Goto(View),
+    /// The next view, around.
+    NextView,
+    /// The view before, around.
+    PreviousView,
+    /// The next pane of the view.
+    NextPane,
+    /// The pane before.
+    PreviousPane,
+    /// Charts in the overview, or its panes again.
+    Charts,
+    /// The next span of time for charts.
+    Zoom,
+    /// Sort the list by its next column, or in its own order again.
+    Sort,
+    /// Sort the other way round.
+    ReverseSort,
+    /// The next level of what the list shows: all, warnings, critical.
+    Level,
+    /// Begin to type a command, or a filter.
+    Prompt(PromptKind),
+    /// A key for the line that is being typed.
+    Typed(KeyEvent),
     /// Show or hide the keys.
     Help,
     /// Ask how to leave, or leave if the run is over.
@@ -38,12 +83,18 @@ pub enum Action {
     PageDown,
     /// A page back.
     PageUp,
-    /// Take the choice.
+    /// To the first line.
+    First,
+    /// To the last line.
+    Last,
+    /// Take the choice; all of the selected row.
     Confirm,
-    /// Close the box.
+    /// Close the box, drop the filter, or let the selection go.
     Dismiss,
     /// The engine has published a snapshot.
     Snapshot(Arc<Snapshot>),
+    /// What is looked up beside the snapshot has changed.
+    Details(Arc<Details>),
     /// Nobody will publish snapshots any more.
     FeedClosed,
     /// The engine's queue of commands is full or closed.
@@ -59,10 +110,14 @@ pub enum Action {
 }
 
 /// What the event loop must do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask the engine, without waiting.
+    /// Ask the engine in the operator's name, without waiting.
     Send(Command),
+    /// Ask the engine in another name: a signal's.
+    SendFor(Asker, Command),
+    /// Tell which details are looked at.
+    Look(Interest),
     /// Draw, soon.
     Redraw(Haste),
     /// Forget what is on the screen, and draw.

@@ -9,7 +9,8 @@ use super::Leave;
 use super::action::{Action, Effect, Haste};
 use super::keymap::{BINDABLE_COUNT, Context};
 use super::ui::{Choice, Overlay, Ui};
-use crate::run::{self, Asker, BreakerView, Command, Pace, RunState, Snapshot, why};
+use super::view::Scene;
+use crate::run::{self, Asker, BreakerView, Command, Details, Pace, RunState, Snapshot, why};
 
 /// How often a run that stands still is shown anew: it costs bytes on a slow line, and says little.
 const STILL: TimeDelta = TimeDelta::seconds(10);
@@ -39,6 +40,7 @@ pub struct App {
     pub ui: Ui,
     newest: Arc<Snapshot>,
     shown: Arc<Snapshot>,
+    details: Arc<Details>,
     leaving: Option<Leave>,
     suspension: Suspension,
 }
@@ -47,21 +49,30 @@ impl App {
     /// A console that shows `snapshot`.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, ui: Ui) -> Self {
-        Self { ui, shown: snapshot.clone(), newest: snapshot, leaving: None, suspension: Suspension::None }
+        Self {
+            ui,
+            shown: snapshot.clone(),
+            newest: snapshot,
+            details: Arc::default(),
+            leaving: None,
+            suspension: Suspension::None,
+        }
     }
 
-    /// The snapshot to draw. Older than the newest one while the run stands still.
+    /// What to draw. Its snapshot is older than the newest one while the run stands still.
     #[must_use]
-    pub fn shown(&self) -> &Snapshot {
-        &self.shown
+    pub fn scene(&self) -> Scene<'_> {
+        Scene { snapshot: &self.shown, details: &self.details, ui: &self.ui }
     }
 
     /// What a key does now.
     #[must_use]
     pub fn on_key(&self, key: KeyCombination) -> Option<Action> {
         let keymap = &self.ui.keymap;
-        let action = match self.ui.overlay {
-            Overlay::Help { .. } | Overlay::Quit { .. } => keymap.action(Context::Dialogue, key),
+        let action = match &self.ui.overlay {
+            Overlay::Help { .. } | Overlay::Quit { .. } | Overlay::Confirm(_) | Overlay::Detail { .. } => {
+                keymap.action(Context::Dialogue, key)
+            }
             // The outcome is a box, and the keys that leave the view leave it as well.
             Overlay::None if self.is_over() => {
                 keymap.action(Context::Dialogue, key).or_else(|| keymap.action(Context::View, key))
@@ -75,14 +86,16 @@ impl App {
     pub fn update(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::TogglePause => self.toggle_pause(),
-            Action::LongerBatches => self.ask(Command::LongerBatches(Asker::Console)),
-            Action::ShorterBatches => self.ask(Command::ShorterBatches(Asker::Console)),
-            Action::MoreWorkers => self.ask(Command::MoreWorkers(Asker::Console)),
-            Action::FewerWorkers => self.ask(Command::FewerWorkers(Asker::Console)),
+            Action::LongerBatches => self.ask(Command::LongerBatches),
+            Action::ShorterBatches => self.ask(Command::ShorterBatches),
+            Action::MoreWorkers => self.ask(Command::MoreWorkers),
+            Action::FewerWorkers => self.ask(Command::FewerWorkers),
             Action::CloseBreaker => self.close_breaker(),
             Action::Help => {
                 self.ui.overlay = match self.ui.overlay {
-                    Overlay::None | Overlay::Quit { .. } => Overlay::Help { scroll: 0 },
+                    Overlay::None | Overlay::Quit { .. } | Overlay::Confirm(_) | Overlay::Detail { .. } => {
+                        Overlay::Help { scroll: 0, filter: String::new(), typing: false }
+                    }
                     Overlay::Help { .. } => Overlay::None,
                 };
                 redraw()
@@ -96,26 +109,56 @@ impl App {
             Action::PageDown => self.page(PAGE.cast_signed()),
             Action::PageUp => self.page(-PAGE.cast_signed()),
             Action::Confirm => self.confirm(),
-            Action::Dismiss => match self.ui.overlay {
+            Action::Dismiss => match &self.ui.overlay {
                 Overlay::None if self.is_over() => vec![Effect::Leave(Leave::Over)],
                 Overlay::None => Vec::new(),
-                Overlay::Help { .. } | Overlay::Quit { .. } => self.close(),
+                Overlay::Help { .. } | Overlay::Quit { .. } | Overlay::Confirm(_) | Overlay::Detail { .. } => {
+                    self.close()
+                }
             },
+            Action::Details(details) => {
+                self.details = details;
+                vec![Effect::Redraw(Haste::Calm)]
+            }
+            Action::Ask(command) => self.ask(command),
+            // Built next: see the brief of the console.
+            Action::Stop
+            | Action::SkipWindow
+            | Action::RetryQuarantine
+            | Action::Undo
+            | Action::Resume
+            | Action::Acknowledge
+            | Action::CancelSession
+            | Action::TerminateSession
+            | Action::Goto(_)
+            | Action::NextView
+            | Action::PreviousView
+            | Action::NextPane
+            | Action::PreviousPane
+            | Action::Charts
+            | Action::Zoom
+            | Action::Sort
+            | Action::ReverseSort
+            | Action::Level
+            | Action::Prompt(_)
+            | Action::Typed(_)
+            | Action::First
+            | Action::Last => Vec::new(),
             Action::Snapshot(snapshot) => self.observe(snapshot),
             Action::FeedClosed => self.feed_closed(),
             Action::NotTaken => {
                 // What was waited for will not come about.
                 self.leaving = None;
                 self.suspension = Suspension::None;
-                self.ui.notice = Some("the engine is busy and did not take that: press the key again");
+                self.ui.notice = Some("the engine is busy and did not take that: press the key again".to_owned());
                 redraw()
             }
-            Action::Terminate => self.stop(Asker::Signal, Leave::Over),
+            Action::Terminate => self.stop(Some(Asker::Signal), Leave::Over),
             Action::HangUp => self.hang_up(),
             Action::Woken => self.woken(),
             Action::NoShell => {
                 let effects = self.woken();
-                self.ui.notice = Some("there is no shell here to go back to; q asks how to leave");
+                self.ui.notice = Some("there is no shell here to go back to; q asks how to leave".to_owned());
                 effects
             }
         }
@@ -129,10 +172,10 @@ impl App {
         // Somebody who takes the pause into their own hands no longer wants to be suspended after it.
         self.suspension = Suspension::None;
         match self.newest.state {
-            RunState::Running | RunState::Resuming { .. } => self.ask(Command::Pause(Asker::Console)),
-            RunState::Pausing { .. } | RunState::Paused { .. } => self.ask(Command::Continue(Asker::Console)),
+            RunState::Running | RunState::Resuming { .. } => self.ask(Command::Pause),
+            RunState::Pausing { .. } | RunState::Paused { .. } => self.ask(Command::Continue),
             RunState::Starting => {
-                self.ui.notice = Some("the run is still starting: there is nothing to pause yet");
+                self.ui.notice = Some("the run is still starting: there is nothing to pause yet".to_owned());
                 redraw()
             }
             RunState::Stopping { .. } | RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => {
@@ -151,9 +194,9 @@ impl App {
 
     fn close_breaker(&mut self) -> Vec<Effect> {
         if self.is_over() || !why::is_closed(&self.newest.pace.breaker) {
-            return self.ask(Command::CloseBreaker(Asker::Console));
+            return self.ask(Command::CloseBreaker);
         }
-        self.ui.notice = Some("the breaker is closed: there is nothing to close");
+        self.ui.notice = Some("the breaker is closed: there is nothing to close".to_owned());
         redraw()
     }
 
@@ -169,15 +212,15 @@ impl App {
     }
 
     fn interrupt(&mut self) -> Vec<Effect> {
-        match (self.leaving, self.ui.overlay) {
+        match (self.leaving, &self.ui.overlay) {
             (Some(leave), _) => vec![Effect::Leave(leave)],
-            (None, Overlay::Quit { .. }) => self.stop(Asker::Console, Leave::PauseAndQuit),
-            (None, Overlay::None | Overlay::Help { .. }) => self.quit(),
+            (None, Overlay::Quit { .. }) => self.stop(None, Leave::PauseAndQuit),
+            (None, _) => self.quit(),
         }
     }
 
     /// Asks for an end, and leaves when it has come.
-    fn stop(&mut self, by: Asker, leave: Leave) -> Vec<Effect> {
+    fn stop(&mut self, by: Option<Asker>, leave: Leave) -> Vec<Effect> {
         if self.is_over() {
             return vec![Effect::Leave(leave)];
         }
@@ -185,17 +228,21 @@ impl App {
         self.suspension = Suspension::None;
         let already_asked = self.leaving.is_some() || matches!(self.newest.state, RunState::Stopping { .. });
         self.leaving = self.leaving.or(Some(leave));
-        if already_asked { redraw() } else { self.ask(Command::Stop(by)) }
+        match by {
+            _ if already_asked => redraw(),
+            None => self.ask(Command::Stop),
+            Some(by) => vec![Effect::SendFor(by, Command::Stop), Effect::Redraw(Haste::Quick)],
+        }
     }
 
     fn suspend(&mut self) -> Vec<Effect> {
         let waits = |app: &mut Self, ours| {
             app.suspension = Suspension::Waiting { ours };
-            app.ui.notice = Some("back to the shell as soon as the open batch has committed");
+            app.ui.notice = Some("back to the shell as soon as the open batch has committed".to_owned());
         };
         match self.newest.state {
             RunState::Running | RunState::Resuming { .. } => {
-                let effects = self.ask(Command::Pause(Asker::Console));
+                let effects = self.ask(Command::Pause);
                 waits(self, true);
                 effects
             }
@@ -219,7 +266,7 @@ impl App {
         let mut effects = Vec::new();
         // A pause that was only for the shell must not outlive the terminal.
         if matches!(self.suspension, Suspension::Waiting { ours: true } | Suspension::Stopped { ours: true }) {
-            effects.push(Effect::Send(Command::Continue(Asker::Console)));
+            effects.push(Effect::Send(Command::Continue));
         }
         effects.push(Effect::Leave(Leave::HungUp));
         effects
@@ -230,15 +277,15 @@ impl App {
         self.suspension = Suspension::None;
         self.ui.notice = None;
         if ours && matches!(self.newest.state, RunState::Paused { .. }) {
-            self.ask(Command::Continue(Asker::Console))
+            self.ask(Command::Continue)
         } else {
             redraw()
         }
     }
 
     fn step(&mut self, by: isize) -> Vec<Effect> {
-        if let Overlay::Quit { selected } = self.ui.overlay {
-            self.ui.overlay = Overlay::Quit { selected: selected.step(by) };
+        if let Overlay::Quit { selected } = &mut self.ui.overlay {
+            *selected = selected.step(by);
             redraw()
         } else {
             self.page(by)
@@ -246,9 +293,8 @@ impl App {
     }
 
     fn page(&mut self, by: isize) -> Vec<Effect> {
-        if let Overlay::Help { scroll } = self.ui.overlay {
-            let scroll = scroll.saturating_add_signed(by).min(MAX_SCROLL);
-            self.ui.overlay = Overlay::Help { scroll };
+        if let Overlay::Help { scroll, .. } = &mut self.ui.overlay {
+            *scroll = scroll.saturating_add_signed(by).min(MAX_SCROLL);
             redraw()
         } else {
             Vec::new()
@@ -256,20 +302,23 @@ impl App {
     }
 
     fn confirm(&mut self) -> Vec<Effect> {
-        match self.ui.overlay {
-            Overlay::Help { .. } | Overlay::Quit { selected: Choice::Stay } => self.close(),
+        match &self.ui.overlay {
+            Overlay::Help { .. }
+            | Overlay::Quit { selected: Choice::Stay }
+            | Overlay::Confirm(_)
+            | Overlay::Detail { .. } => self.close(),
             Overlay::Quit { selected: Choice::KeepRunning } => {
                 let mut effects = Vec::new();
                 // Without a console nobody could end the pause; the governor ends its own.
                 if let RunState::Pausing { by, .. } | RunState::Paused { by, .. } = self.newest.state
                     && by != Asker::Governor
                 {
-                    effects.push(Effect::Send(Command::Continue(Asker::Console)));
+                    effects.push(Effect::Send(Command::Continue));
                 }
                 effects.push(Effect::Leave(Leave::KeepRunning));
                 effects
             }
-            Overlay::Quit { selected: Choice::PauseAndQuit } => self.stop(Asker::Console, Leave::PauseAndQuit),
+            Overlay::Quit { selected: Choice::PauseAndQuit } => self.stop(None, Leave::PauseAndQuit),
             Overlay::None if self.is_over() => vec![Effect::Leave(Leave::Over)],
             Overlay::None => Vec::new(),
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::console::keymap::Keymap;
 use crate::console::samples;
+use crate::console::ui::Mode;
 use crate::run::Cause;
 
 const QUICK: Effect = Effect::Redraw(Haste::Quick);
@@ -10,7 +11,7 @@ const BY: Asker = Asker::Console;
 
 fn app(state: RunState) -> App {
     let snapshot = Snapshot { state, ..samples::running() };
-    App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Vec::new()))
+    App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()))
 }
 
 fn press(app: &mut App, key: &str) -> Vec<Effect> {
@@ -18,7 +19,7 @@ fn press(app: &mut App, key: &str) -> Vec<Effect> {
 }
 
 fn becomes(app: &mut App, state: RunState) -> Vec<Effect> {
-    let snapshot = Snapshot { state, ..app.shown().clone() };
+    let snapshot = Snapshot { state, ..app.scene().snapshot.clone() };
     app.update(Action::Snapshot(Arc::new(snapshot)))
 }
 
@@ -39,9 +40,9 @@ fn states() -> [RunState; 9] {
 
 #[test]
 fn each_key_asks_for_what_the_state_allows() {
-    let pause = || vec![Effect::Send(Command::Pause(BY)), QUICK];
-    let go_on = || vec![Effect::Send(Command::Continue(BY)), QUICK];
-    let longer = || vec![Effect::Send(Command::LongerBatches(BY)), QUICK];
+    let pause = || vec![Effect::Send(Command::Pause), QUICK];
+    let go_on = || vec![Effect::Send(Command::Continue), QUICK];
+    let longer = || vec![Effect::Send(Command::LongerBatches), QUICK];
     let over = || vec![Effect::Leave(Leave::Over)];
     let suspend = || vec![Effect::Suspend];
     let quick = || vec![QUICK];
@@ -69,7 +70,7 @@ fn each_key_asks_for_what_the_state_allows() {
 fn workers_come_and_go_by_keys_while_the_run_is_not_over() {
     for state in states() {
         let over = state.is_over();
-        for (key, command) in [("]", Command::MoreWorkers(BY)), ("[", Command::FewerWorkers(BY))] {
+        for (key, command) in [("]", Command::MoreWorkers), ("[", Command::FewerWorkers)] {
             let expected = if over { vec![] } else { vec![Effect::Send(command), QUICK] };
             assert_eq!(press(&mut app(state.clone()), key), expected, "{key} while {}", state.word());
         }
@@ -82,8 +83,8 @@ fn the_breaker_is_closed_by_a_key_only_where_it_is_not_closed() {
     assert_eq!(press(&mut closed, "b"), [QUICK]);
     assert!(closed.ui.notice.is_some());
     for snapshot in [samples::breaker_open(), samples::breaker_half_open()] {
-        let mut app = App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Vec::new()));
-        assert_eq!(press(&mut app, "b"), [Effect::Send(Command::CloseBreaker(BY)), QUICK]);
+        let mut app = App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()));
+        assert_eq!(press(&mut app, "b"), [Effect::Send(Command::CloseBreaker), QUICK]);
     }
     assert_eq!(press(&mut app(states()[8].clone()), "b"), []);
 }
@@ -95,7 +96,7 @@ fn going_on_without_a_console_ends_a_pause_of_the_operators_and_not_one_of_the_g
         let mut app = app(RunState::Paused { since, by });
         press(&mut app, "q");
         let effects = press(&mut app, "enter");
-        let sent = effects.contains(&Effect::Send(Command::Continue(BY)));
+        let sent = effects.contains(&Effect::Send(Command::Continue));
         assert_eq!((sent, effects.last()), (continues, Some(&Effect::Leave(Leave::KeepRunning))), "{}", by.name());
     }
 }
@@ -103,7 +104,7 @@ fn going_on_without_a_console_ends_a_pause_of_the_operators_and_not_one_of_the_g
 #[test]
 fn a_paused_run_is_shown_anew_when_the_governor_changes_its_mind_and_not_for_a_new_value() {
     let governed = samples::paused_by_governor();
-    let mut app = App::new(Arc::new(governed.clone()), Ui::new(Keymap::defaults(), Vec::new()));
+    let mut app = App::new(Arc::new(governed.clone()), Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()));
     let mut newer = governed;
     newer.pace.signals[0].value = "64s".to_owned();
     assert!(app.update(Action::Snapshot(Arc::new(newer.clone()))).is_empty());
@@ -126,12 +127,12 @@ fn a_run_that_is_over_is_left_with_any_of_three_keys() {
 fn the_quit_dialogue_offers_three_ways() {
     let table = [
         ("q enter", vec![Effect::Leave(Leave::KeepRunning)]),
-        ("q down enter", vec![Effect::Send(Command::Stop(BY)), QUICK]),
+        ("q down enter", vec![Effect::Send(Command::Stop), QUICK]),
         ("q down down enter", vec![QUICK]),
         ("q down down down up up up enter", vec![Effect::Leave(Leave::KeepRunning)]),
         ("q esc", vec![QUICK]),
-        ("ctrl-c ctrl-c", vec![Effect::Send(Command::Stop(BY)), QUICK]),
-        ("q ctrl-c", vec![Effect::Send(Command::Stop(BY)), QUICK]),
+        ("ctrl-c ctrl-c", vec![Effect::Send(Command::Stop), QUICK]),
+        ("q ctrl-c", vec![Effect::Send(Command::Stop), QUICK]),
         ("ctrl-c ctrl-c ctrl-c", vec![Effect::Leave(Leave::PauseAndQuit)]),
     ];
     for (keys, expected) in table {
@@ -157,7 +158,7 @@ fn pause_and_quit_leaves_when_the_run_has_stopped() {
 #[test]
 fn a_signal_stops_the_run_once_and_leaves_when_it_is_over() {
     let mut app = app(RunState::Running);
-    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop(Asker::Signal)), QUICK]);
+    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop), QUICK]);
     assert_eq!(app.update(Action::Terminate), [QUICK]);
     let [.., stopped, _, _] = states();
     assert_eq!(becomes(&mut app, stopped), [Effect::Leave(Leave::Over)]);
@@ -167,10 +168,10 @@ fn a_signal_stops_the_run_once_and_leaves_when_it_is_over() {
 fn a_suspension_waits_for_the_pause_and_continues_only_what_it_paused() {
     let [_, running, pausing, paused, ..] = states();
     let mut ours = app(running);
-    assert_eq!(press(&mut ours, "ctrl-z"), [Effect::Send(Command::Pause(BY)), QUICK]);
+    assert_eq!(press(&mut ours, "ctrl-z"), [Effect::Send(Command::Pause), QUICK]);
     assert_eq!(becomes(&mut ours, pausing), [QUICK]);
     assert_eq!(becomes(&mut ours, paused.clone()), [Effect::Suspend, QUICK]);
-    assert_eq!(ours.update(Action::Woken), [Effect::Send(Command::Continue(BY)), QUICK]);
+    assert_eq!(ours.update(Action::Woken), [Effect::Send(Command::Continue), QUICK]);
 
     let mut theirs = app(paused);
     assert_eq!(press(&mut theirs, "ctrl-z"), [Effect::Suspend]);
@@ -197,8 +198,10 @@ fn an_engine_that_vanishes_ends_the_console_unless_the_outcome_is_shown() {
 fn a_paused_run_is_shown_anew_every_ten_seconds_or_when_something_happens() {
     let [_, _, _, paused, ..] = states();
     let mut app = app(paused);
-    let after =
-        |app: &App, seconds| Snapshot { now: app.shown().now + TimeDelta::seconds(seconds), ..app.shown().clone() };
+    let after = |app: &App, seconds| Snapshot {
+        now: app.scene().snapshot.now + TimeDelta::seconds(seconds),
+        ..app.scene().snapshot.clone()
+    };
     let soon = after(&app, 9);
     assert!(app.update(Action::Snapshot(Arc::new(soon))).is_empty());
     let later = after(&app, 10);
@@ -214,7 +217,7 @@ fn a_command_that_was_not_taken_is_said_and_not_waited_for() {
     app.update(Action::Terminate);
     assert_eq!(app.update(Action::NotTaken), [QUICK]);
     assert!(app.ui.notice.is_some());
-    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop(Asker::Signal)), QUICK]);
+    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop), QUICK]);
 }
 
 #[test]
@@ -224,7 +227,7 @@ fn help_opens_scrolls_and_closes() {
     for key in ["down", "pagedown", "up"] {
         assert_eq!(press(&mut app, key), [QUICK], "{key}");
     }
-    assert_eq!(app.ui.overlay, Overlay::Help { scroll: 10 });
+    assert!(matches!(app.ui.overlay, Overlay::Help { scroll: 10, .. }));
     assert_eq!(press(&mut app, "?"), [QUICK]);
     assert_eq!(app.ui.overlay, Overlay::None);
 }

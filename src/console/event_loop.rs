@@ -11,8 +11,9 @@ use super::app::App;
 use super::input::Input;
 use super::signals::{Signals, has_shell, stop_job};
 use super::terminal::Tty;
-use super::ui::Ui;
+use super::ui::{Mode, Ui};
 use super::{ConsoleError, Leave, Link, Options, view};
+use crate::run::{Asker, Request};
 
 /// Between two frames while nothing but numbers change.
 const CALM: Duration = Duration::from_secs(1);
@@ -27,17 +28,18 @@ const QUICK: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`ConsoleError`] when there is no terminal to draw on or to read from, or signals cannot be listened to.
 pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
-    let Link { mut snapshots, commands } = link;
-    let Options { keymap, theme, farewell } = options;
+    let Link { mut snapshots, mut details, interest, requests } = link;
+    let Options { keymap, theme, mode, who, farewell } = options;
+    let by = if mode == Mode::Driver { Asker::Console } else { Asker::Attached };
     let first = snapshots.borrow_and_update().clone();
-    let mut app = App::new(first.clone(), Ui::new(keymap, farewell));
+    let mut app = App::new(first.clone(), Ui::new(keymap, mode, farewell));
     if let Some(Effect::Leave(leave)) = app.update(Action::Snapshot(first)).first() {
         return Ok(*leave);
     }
     // Before the terminal changes: from here on a signal leaves by the door.
     let mut signals = Signals::listen().map_err(ConsoleError::Signals)?;
     let mut tty = Tty::open().map_err(ConsoleError::Terminal)?;
-    tty.draw(|frame| view::render(app.shown(), &app.ui, &theme, frame)).map_err(ConsoleError::Terminal)?;
+    tty.draw(|frame| view::render(&app.scene(), &theme, frame)).map_err(ConsoleError::Terminal)?;
     let mut input = Input::open().map_err(ConsoleError::Keys)?;
     let mut pace = Pace::begin();
     let mut feed_open = true;
@@ -57,8 +59,9 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     Some(Action::FeedClosed)
                 }
             },
+            Ok(()) = details.changed() => Some(Action::Details(details.borrow_and_update().clone())),
             () = pace.due() => {
-                if let Err(error) = tty.draw(|frame| view::render(app.shown(), &app.ui, &theme, frame)) {
+                if let Err(error) = tty.draw(|frame| view::render(&app.scene(), &theme, frame)) {
                     tracing::warn!(%error, "the terminal does not take what is written");
                     return Ok(Leave::HungUp);
                 }
@@ -77,12 +80,18 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     }
                     pace.want(Haste::Quick);
                 }
-                Effect::Send(command) => {
-                    if let Err(error) = commands.try_send(command) {
+                Effect::Send(_) | Effect::SendFor(..) => {
+                    let request = match effect {
+                        Effect::SendFor(by, command) => Request::new(command, by),
+                        Effect::Send(command) => Request { who: who.clone(), ..Request::new(command, by) },
+                        _ => continue,
+                    };
+                    if let Err(error) = requests.try_send(request) {
                         tracing::warn!(%error, "the engine did not take a command");
                         effects.extend(app.update(Action::NotTaken));
                     }
                 }
+                Effect::Look(wanted) => drop(interest.send_replace(wanted)),
                 Effect::Suspend if !has_shell() => effects.extend(app.update(Action::NoShell)),
                 Effect::Suspend => {
                     Tty::leave();

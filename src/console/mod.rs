@@ -28,6 +28,7 @@ mod input;
 mod key_parser;
 pub mod keymap;
 mod layout;
+pub(crate) mod listing;
 pub(crate) mod measure;
 mod paint;
 mod panes;
@@ -44,22 +45,26 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::run::{Command, Snapshot};
+use crate::run::{Details, Interest, Request, Snapshot};
 
 pub use colour::Environment;
 pub use event_loop::run;
 pub use keymap::Keymap;
 pub use signals::has_shell;
 pub use theme::Theme;
-pub use ui::Ui;
+pub use ui::{Mode, Ui};
 
 /// The console's only ties to whoever drives the run.
 #[derive(Debug)]
 pub struct Link {
     /// The newest snapshot wins.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What is looked up beside the snapshot, while it is looked at.
+    pub details: watch::Receiver<Arc<Details>>,
+    /// Which details are looked at.
+    pub interest: watch::Sender<Interest>,
     /// What the operator asks for.
-    pub commands: mpsc::Sender<Command>,
+    pub requests: mpsc::Sender<Request>,
 }
 
 /// How the console looks and feels.
@@ -69,6 +74,10 @@ pub struct Options {
     pub keymap: Keymap,
     /// Colours and glyphs.
     pub theme: Theme,
+    /// What this console may do.
+    pub mode: Mode,
+    /// Who sits at it, and where: `ann@ops2`.
+    pub who: String,
     /// Lines shown below the outcome when the run is over, such as what to try next.
     pub farewell: Vec<String>,
 }
@@ -86,6 +95,12 @@ pub enum Leave {
     HungUp,
     /// The run failed before it began: there was nothing to show.
     EndedEarly,
+    /// The operator wants to go on with a run that nobody drives.
+    Resume,
+    /// The operator wants the run to be taken back, and has confirmed it.
+    Undo,
+    /// The operator wants the rows that were set aside to be tried again.
+    RetryQuarantine,
 }
 
 /// The console cannot be opened.

@@ -10,10 +10,22 @@ use super::panes::{
 };
 use super::theme::Theme;
 use super::ui::{Overlay, Ui};
-use crate::run::Snapshot;
+use crate::run::{Details, Snapshot};
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The run.
+    pub snapshot: &'a Snapshot,
+    /// What was looked up beside it.
+    pub details: &'a Details,
+    /// What the operator has opened.
+    pub ui: &'a Ui,
+}
 
 /// Draws the overview, and the box over it where one is open. Any size will do, down to no cell at all.
-pub fn render(snapshot: &Snapshot, ui: &Ui, theme: &Theme, frame: &mut Frame<'_>) {
+pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
+    let Scene { snapshot, details: _, ui } = *scene;
     let area = frame.area();
     if area.is_empty() {
         return;
@@ -48,9 +60,10 @@ pub fn render(snapshot: &Snapshot, ui: &Ui, theme: &Theme, frame: &mut Frame<'_>
     // What lies over the view leaves the header and the hints free.
     let top = panes.header.bottom();
     let over = panes.hints.map_or(area, |hints| Rect { y: top, height: hints.y.saturating_sub(top), ..area });
-    match ui.overlay {
-        Overlay::Help { scroll } => help::render(&mut canvas, over, ui, scroll),
-        Overlay::Quit { selected } => dialogue::render(&mut canvas, over, selected),
+    match &ui.overlay {
+        Overlay::Help { scroll, .. } => help::render(&mut canvas, over, ui, *scroll),
+        Overlay::Quit { selected } => dialogue::render(&mut canvas, over, *selected),
+        Overlay::Confirm(_) | Overlay::Detail { .. } => {}
         Overlay::None if snapshot.state.is_over() => outcome::render(&mut canvas, over, snapshot, ui),
         Overlay::None => {}
     }
@@ -64,7 +77,7 @@ mod tests {
     use crate::console::keymap::Keymap;
     use crate::console::samples;
     use crate::console::theme::Source;
-    use crate::console::ui::Choice;
+    use crate::console::ui::{Choice, Mode};
     use proptest::prelude::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -77,12 +90,14 @@ mod tests {
 
     fn ui(overlay: Overlay) -> Ui {
         let farewell = ["Try it on a database of your own:", "  howdah run plan.toml --database postgres://..."];
-        Ui { overlay, ..Ui::new(Keymap::defaults(), farewell.map(str::to_owned).to_vec()) }
+        Ui { overlay, ..Ui::new(Keymap::defaults(), Mode::Driver, farewell.map(str::to_owned).to_vec()) }
     }
 
     fn terminal(snapshot: &Snapshot, ui: &Ui, theme: &Theme, (width, height): (u16, u16)) -> Terminal<TestBackend> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| render(snapshot, ui, theme, frame)).unwrap();
+        let details = Details::default();
+        let scene = Scene { snapshot, details: &details, ui };
+        terminal.draw(|frame| render(&scene, theme, frame)).unwrap();
         terminal
     }
 
@@ -90,6 +105,7 @@ mod tests {
         terminal(snapshot, &ui(overlay), &theme("C.UTF-8"), size).backend().to_string()
     }
 
+    const HELP: Overlay = Overlay::Help { scroll: 0, filter: String::new(), typing: false };
     const SIZES: [(u16, u16); 3] = [(140, 40), (80, 24), (40, 12)];
 
     /// Every sample at every size that the blueprint names: `src/console/snapshots/*.snap`.
@@ -105,10 +121,10 @@ mod tests {
 
     #[test]
     fn the_boxes_are_as_they_were_reviewed() {
-        let boxes = [("help", Overlay::Help { scroll: 0 }), ("quit", Overlay::Quit { selected: Choice::PauseAndQuit })];
+        let boxes = [("help", HELP), ("quit", Overlay::Quit { selected: Choice::PauseAndQuit })];
         for (name, overlay) in boxes {
             for (width, height) in SIZES {
-                let drawn = draw(&samples::running(), overlay, (width, height));
+                let drawn = draw(&samples::running(), overlay.clone(), (width, height));
                 insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn);
             }
         }
@@ -164,7 +180,7 @@ mod tests {
     #[test]
     fn a_breaker_that_no_key_closes_offers_none() {
         let keymap = Keymap::merged("mine", "[view]\nclose-breaker = []\n").unwrap();
-        let ui = Ui::new(keymap, Vec::new());
+        let ui = Ui::new(keymap, Mode::Driver, Vec::new());
         let drawn = terminal(&samples::breaker_open(), &ui, &theme("C.UTF-8"), (80, 24)).backend().to_string();
         assert!(drawn.contains("trial in 42s") && !drawn.contains("closes it"), "{drawn}");
     }
@@ -172,7 +188,7 @@ mod tests {
     #[test]
     fn states_are_said_in_words() {
         for (name, snapshot) in samples::all() {
-            let drawn = draw(&snapshot, Overlay::Help { scroll: 0 }, (80, 24));
+            let drawn = draw(&snapshot, HELP, (80, 24));
             let word = match name {
                 "waiting" | "breaker_open" | "hostile" => "WAITING".to_owned(),
                 "paused_by_governor" | "outside_window" => "PAUSED by the governor".to_owned(),
@@ -186,7 +202,7 @@ mod tests {
     #[test]
     fn a_terminal_without_utf_8_gets_ascii_only() {
         for (name, snapshot) in samples::all() {
-            for overlay in [Overlay::None, Overlay::Help { scroll: 0 }, Overlay::Quit { selected: Choice::Stay }] {
+            for overlay in [Overlay::None, HELP, Overlay::Quit { selected: Choice::Stay }] {
                 let terminal = terminal(&snapshot, &ui(overlay), &theme("C"), (140, 40));
                 let drawn = terminal.backend().to_string();
                 assert!(drawn.is_ascii(), "{name}:\n{drawn}");
@@ -251,7 +267,7 @@ mod tests {
             let (_, snapshot) = &samples[which % samples.len()];
             let overlay = match opened {
                 0 | 1 => Overlay::None,
-                2 => Overlay::Help { scroll: which },
+                2 => Overlay::Help { scroll: which, filter: String::new(), typing: false },
                 _ => Overlay::Quit { selected: Choice::Stay },
             };
             terminal(snapshot, &ui(overlay), &theme(if ascii { "C" } else { "C.UTF-8" }), (width, height));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::board::Board;
+use super::board::{Board, HOURS};
 use super::governor::{self, Governor};
 use super::ports::Pacing;
 use super::turnstile::Held;
@@ -40,7 +40,8 @@ async fn forever(board: &Board, pacing: &Pacing) {
         governor.set_most(board.most_workers(), now);
         governor.observe(gauges, now);
         let verdict = governor.verdict(now);
-        let pause = outside(pacing, board).or_else(|| verdict.pause.map(|by| held(by, false)));
+        let hours = outside(pacing, board).filter(|_| !board.skips_window());
+        let pause = hours.or_else(|| verdict.pause.map(|by| held(by, false)));
         let pauses = pause.is_some();
         let held = pause.or_else(|| verdict.hold.map(|by| held(by, verdict.is_unread)));
         board.govern(verdict.wanted, held, governor.views(now));
@@ -59,7 +60,7 @@ fn outside(pacing: &Pacing, board: &Board) -> Option<Held> {
         Place::Outside { opens } => {
             let windows: Vec<&str> = pacing.allowed.iter().map(|window| window.text.as_str()).collect();
             let reason = format!("outside the allowed hours: {}", windows.join("; "));
-            Some(Held { key: "hours".to_owned(), reason, until: opens, is_unread: false })
+            Some(Held { key: HOURS.to_owned(), reason, until: opens, is_unread: false })
         }
     }
 }

@@ -317,6 +317,7 @@ impl Signal {
         let gauge = &self.gauge;
         let words = |value: f64| gauge.unit.words(value);
         SignalView {
+            number: self.gauge.reading(),
             name: gauge.key.clone(),
             value: gauge.words(),
             slow: gauge.limit.map(|limit| words(limit.slow)),

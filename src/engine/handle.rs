@@ -9,12 +9,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::board::{Board, Page};
 use super::clock::Clock;
 use super::news::failure;
+use super::orders;
 use super::ports::{Ledger, Opened};
 use super::runner;
-use crate::run::{Cause, Command, Event, Signal, Snapshot, Vitals};
+use crate::run::{Cause, Event, Request, Snapshot, Vitals};
 
 /// How long the last events may take to reach the ledger.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -26,7 +27,7 @@ type Adopted = (Arc<dyn Ledger>, Vec<BoxFuture<'static, ()>>);
 /// A running engine.
 pub struct Handle {
     /// Takes requests. Bounded: use `try_send`.
-    pub commands: mpsc::Sender<Command>,
+    pub requests: mpsc::Sender<Request>,
     /// The newest state.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Everything that happens.
@@ -44,29 +45,34 @@ pub fn spawn(
     clock: Arc<dyn Clock>,
 ) -> Handle {
     let (board, pages) = Board::new(clock, start);
-    let (commands, orders) = mpsc::channel(64);
+    let (requests, orders) = mpsc::channel(64);
     let (snapshots, events) = (board.snapshots(), board.events());
     let mut join = JoinSet::new();
-    join.spawn(supervise(board, opener, orders, pages, vitals));
-    Handle { commands, snapshots, events, join }
+    join.spawn(supervise(board, opener, requests.clone(), orders, pages, vitals));
+    Handle { requests, snapshots, events, join }
 }
 
 /// Owns the engine's tasks; outlives them all.
 async fn supervise(
     board: Arc<Board>,
     opener: BoxFuture<'static, Result<Opened, Cause>>,
-    orders: mpsc::Receiver<Command>,
-    pages: mpsc::Receiver<Event>,
+    requests: mpsc::Sender<Request>,
+    orders: mpsc::Receiver<Request>,
+    pages: mpsc::Receiver<Page>,
     vitals: watch::Receiver<Arc<Vitals>>,
 ) {
     let over = CancellationToken::new();
     let stop = CancellationToken::new();
     let (adopted, adoptions) = oneshot::channel::<Adopted>();
-    let adopt = move |ledger, keepers| drop(adopted.send((ledger, keepers)));
+    let (ledger_in, errands) = watch::channel(None);
+    let adopt = move |ledger: Arc<dyn Ledger>, keepers| {
+        ledger_in.send_replace(Some(Arc::clone(&ledger)));
+        drop(adopted.send((ledger, keepers)));
+    };
     let mut runner = JoinSet::new();
-    runner.spawn(runner::run(Arc::clone(&board), opener, stop.clone(), adopt));
+    runner.spawn(runner::run(Arc::clone(&board), opener, stop.clone(), requests, adopt));
     let mut helpers = JoinSet::new();
-    helpers.spawn(obey(Arc::clone(&board), orders, stop, over.clone()));
+    helpers.spawn(orders::obey(Arc::clone(&board), orders, errands, stop, over.clone()));
     let mut ticking = JoinSet::new();
     ticking.spawn(keep(Arc::clone(&board), adoptions, pages, vitals, over.clone()));
     while let Some(ended) = runner.join_next().await {
@@ -75,7 +81,7 @@ async fn supervise(
         }
     }
     over.cancel();
-    helpers.shutdown().await;
+    while helpers.join_next().await.is_some() {}
     // The keeper ends by itself, once the last events are in the ledger.
     while let Some(ended) = ticking.join_next().await {
         if let Err(panic) = ended {
@@ -98,50 +104,11 @@ pub(super) fn from_panic(error: JoinError) -> Cause {
     Cause::bug(format!("howdah itself failed: {said}")).hint("what was committed is safe: the run can be resumed")
 }
 
-/// Turns commands into signals. What the state does not allow is told in the log and changes nothing.
-async fn obey(
-    board: Arc<Board>,
-    mut orders: mpsc::Receiver<Command>,
-    stop: CancellationToken,
-    over: CancellationToken,
-) {
-    loop {
-        let order = tokio::select! {
-            biased;
-            () = over.cancelled() => return,
-            order = orders.recv() => order,
-        };
-        let Some(order) = order else { return };
-        let signal = match order {
-            Command::Pause(by) => Signal::AskPause { by },
-            Command::Continue(_) => Signal::AskContinue,
-            Command::Stop(by) => Signal::AskStop { by },
-            Command::MoreWorkers(_) | Command::FewerWorkers(_) => {
-                board.set_workers(matches!(order, Command::MoreWorkers(_)));
-                continue;
-            }
-            Command::CloseBreaker(_) => {
-                board.close_breaker();
-                continue;
-            }
-            Command::LongerBatches(_) | Command::ShorterBatches(_) => {
-                board.aim(matches!(order, Command::LongerBatches(_)));
-                continue;
-            }
-        };
-        match board.signal(&signal) {
-            Ok(_) if matches!(signal, Signal::AskStop { .. }) => stop.cancel(),
-            Ok(_) => {}
-            Err(illegal) => tracing::debug!("a command came too late or too early: {illegal}"),
-        }
-    }
-}
-
 /// Once a second: time, vitals, heartbeat. What the run needs beside it, until it is over, is owned here.
 async fn keep(
     board: Arc<Board>,
     mut adoptions: oneshot::Receiver<Adopted>,
-    pages: mpsc::Receiver<Event>,
+    pages: mpsc::Receiver<Page>,
     vitals: watch::Receiver<Arc<Vitals>>,
     over: CancellationToken,
 ) {
@@ -185,30 +152,34 @@ async fn keep(
 }
 
 /// Brings events into the ledger, off every batch's path, to the last one.
-async fn write_events(ledger: Arc<dyn Ledger>, mut pages: mpsc::Receiver<Event>, over: CancellationToken) {
+async fn write_events(ledger: Arc<dyn Ledger>, mut pages: mpsc::Receiver<Page>, over: CancellationToken) {
     loop {
-        let event = tokio::select! {
+        let page = tokio::select! {
             biased;
-            event = pages.recv() => event,
+            page = pages.recv() => page,
             () = over.cancelled() => None,
         };
-        match event {
-            Some(event) => drop(note(ledger.as_ref(), &event).await),
+        match page {
+            Some(page) => drop(note(ledger.as_ref(), &page).await),
             None => break,
         }
     }
-    while let Ok(event) = pages.try_recv() {
-        if !note(ledger.as_ref(), &event).await {
+    while let Ok(page) = pages.try_recv() {
+        if !note(ledger.as_ref(), &page).await {
             return;
         }
     }
 }
 
-async fn note(ledger: &dyn Ledger, event: &Event) -> bool {
-    match ledger.event(event).await {
+async fn note(ledger: &dyn Ledger, page: &Page) -> bool {
+    let written = match page {
+        Page::Event(event) => ledger.event(event).await,
+        Page::Command(answered) => ledger.command(answered).await,
+    };
+    match written {
         Ok(()) => true,
         Err(cause) => {
-            tracing::warn!("an event did not reach the ledger: {}", cause.headline());
+            tracing::warn!("a line of the record did not reach the ledger: {}", cause.headline());
             false
         }
     }

@@ -1,20 +1,20 @@
 //! What changes of state tell, in words. Pure.
 
-use crate::run::{Cause, EventKind, Level, RunState, Signal};
+use crate::run::{Asker, Cause, EventKind, Level, RunState, Signal};
 
 /// What a new state tells, as an event. States on the way to another tell nothing of their own.
 #[must_use]
 pub fn describe(state: &RunState) -> (Level, EventKind, Option<String>) {
     match state {
         RunState::Starting | RunState::Running => (Level::Info, EventKind::StateChanged, None),
-        RunState::Pausing { by, .. } => {
+        // Whoever else asked is told of with the request.
+        RunState::Pausing { by: by @ (Asker::Governor | Asker::Engine), .. } => {
             (Level::Info, EventKind::StateChanged, Some(format!("pause asked for by {}", by.name())))
         }
-        RunState::Paused { .. } => (Level::Info, EventKind::StateChanged, Some("paused; nothing is open".to_owned())),
-        RunState::Resuming { .. } => (Level::Info, EventKind::StateChanged, Some("going on".to_owned())),
-        RunState::Stopping { by, .. } => {
-            (Level::Info, EventKind::StateChanged, Some(format!("stop asked for by {}", by.name())))
+        RunState::Pausing { .. } | RunState::Resuming { .. } | RunState::Stopping { .. } => {
+            (Level::Info, EventKind::StateChanged, None)
         }
+        RunState::Paused { .. } => (Level::Info, EventKind::StateChanged, Some("paused; nothing is open".to_owned())),
         RunState::Stopped { .. } => {
             (Level::Warning, EventKind::RunFinished, Some("stopped before the end; it can be resumed".to_owned()))
         }

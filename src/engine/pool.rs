@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::BatchSize;
-use super::board::Board;
+use super::board::{Board, Survey};
 use super::gate::Gate;
 use super::handle::from_panic;
 use super::ports::{Batched, Pacing, StepContext, StepError, Sweep};
@@ -74,6 +74,13 @@ impl Crew {
     /// Tells those who wait for a segment to look again.
     pub fn wake(&self) {
         self.news.send_replace(());
+    }
+
+    /// Where the sweep is seen from near.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let yard = Arc::clone(&self.yard);
+        Arc::new(move |now| yard.lock().unwrap_or_else(PoisonError::into_inner).survey(now))
     }
 
     /// Segments done, and in all.
@@ -176,7 +183,7 @@ async fn segments(crew: &Crew, hand: &mut Hand, number: u32) -> Result<(), StepE
             return Ok(());
         }
         let least = crew.size().rows();
-        let taken = crew.yard().take(least);
+        let taken = crew.yard().take(number, least);
         match taken {
             Take::Done => return Ok(()),
             Take::Wait => {

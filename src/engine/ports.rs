@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::Bounds;
@@ -15,7 +15,10 @@ use crate::plan::model::{Breaker, Retry};
 use crate::plan::window::Window;
 pub use crate::run::Trouble;
 use crate::run::timer::Spent;
-use crate::run::{Cause, Event, Level, RunState, Segment, SegmentNo, StepIndex, StepView, Tally, Waited};
+use crate::run::{
+    Answered, Cause, Command, Event, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex, StepView,
+    Tally, Waited,
+};
 
 /// Everything that a run needs, once the database has answered and the run is ours.
 pub struct Opened {
@@ -41,11 +44,16 @@ pub struct Opened {
     pub ledger: Arc<dyn Ledger>,
     /// Work that goes on beside the run until it is over, such as the heartbeat.
     pub keepers: Vec<BoxFuture<'static, ()>>,
+    /// What goes on beside it and publishes the run: it is given the run's snapshots, and takes requests from elsewhere.
+    pub desk: Option<Desk>,
     /// Notices to show at the start.
     pub notices: Vec<(Level, String)>,
     /// How fast it may go.
     pub pacing: Pacing,
 }
+
+/// Work beside a run that shows it to others and brings their requests.
+pub type Desk = Box<dyn FnOnce(watch::Receiver<Arc<Snapshot>>, mpsc::Sender<Request>) -> BoxFuture<'static, ()> + Send>;
 
 /// How fast a run may go, and what it does about errors: from the plan.
 #[derive(Clone)]
@@ -101,6 +109,10 @@ pub trait Ledger: Send + Sync {
     fn pulse(&self, pulse: Pulse);
     /// A fact for the record.
     async fn event(&self, event: &Event) -> Result<(), Cause>;
+    /// What an operator asked for, and what came of it, for the record.
+    async fn command(&self, answered: &Answered) -> Result<(), Cause>;
+    /// Asks the server for something that an operator wants of it: to cancel or end a session. Returns what came of it.
+    async fn errand(&self, command: &Command) -> Result<String, Cause>;
     /// Holds the reason once the lock on the run is lost.
     fn lost(&self) -> watch::Receiver<Option<Cause>>;
     /// Gives the lock back.
@@ -172,6 +184,8 @@ pub struct StepContext {
 pub trait Reporter: Send + Sync {
     /// What the step is doing now, and the share done, 0 to 1.
     fn doing(&self, what: &str, fraction: Option<f64>);
+    /// The plan of the statement of the batch that `segment` has just committed.
+    fn explained(&self, segment: SegmentNo, plan: String);
     /// A line for the operator.
     fn notice(&self, level: Level, text: String);
 }

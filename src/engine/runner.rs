@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::BatchSize;
@@ -15,7 +16,7 @@ use super::news::failure;
 use super::patience::Patience;
 use super::pool::Crew;
 use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, Pacing, StepBody, StepContext, StepError};
-use crate::run::{Cause, EventKind, Level, Signal, StepIndex, StepState, human};
+use crate::run::{Cause, EventKind, Level, Request, Signal, StepIndex, StepState, human};
 
 /// How long the last word of a run may take to reach the ledger.
 const SETTLE: Duration = Duration::from_secs(15);
@@ -24,6 +25,7 @@ pub async fn run(
     board: Arc<Board>,
     opener: BoxFuture<'static, Result<Opened, Cause>>,
     stop: CancellationToken,
+    requests: mpsc::Sender<Request>,
     adopt: impl FnOnce(Arc<dyn Ledger>, Vec<BoxFuture<'static, ()>>) + Send,
 ) {
     let opened = match opener.await {
@@ -34,7 +36,8 @@ pub async fn run(
         }
     };
     board.opened(&opened);
-    let Opened { steps, ledger, mut keepers, resumed, notices, pacing, .. } = opened;
+    let Opened { steps, ledger, mut keepers, desk, resumed, notices, pacing, .. } = opened;
+    keepers.extend(desk.map(|desk| desk(board.snapshots(), requests)));
     keepers.push(Box::pin(governing::govern(Arc::clone(&board), pacing.clone())));
     adopt(Arc::clone(&ledger), keepers);
     failpoint::hit("run.created");
@@ -179,7 +182,7 @@ impl Runner {
             let (board, pacing) = (Arc::clone(&self.board), self.pacing.clone());
             let crew = Crew::new(board, Arc::clone(step), index, Arc::clone(&size), pacing, sweep.clone());
             let now = size.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            self.board.sweep_started(&sweep, &now, step.target(), crew.parts());
+            self.board.sweep_started(&sweep, &now, step.target(), crew.parts(), crew.survey());
             crew.walk(&mut self.gate, &self.context).await?;
             self.board.sweep_ended(crew.parts());
             self.gate.pass().await?;

@@ -6,7 +6,7 @@ use super::batch_size::BatchSize;
 use super::ports::Sweep;
 use crate::run::progress::{Total, correct_total};
 use crate::run::snapshot::{BatchActivity, BatchView, Bytes, Parts, Unit};
-use crate::run::{Estimate, Eta, Progress, Tally};
+use crate::run::{Estimate, Eta, KeyText, Progress, Segment, Tally, human};
 
 /// Times that a batch may be asked to aim at, in milliseconds.
 const TARGETS: [u64; 12] = [25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000];
@@ -32,6 +32,10 @@ pub struct Walk {
 
 /// What a committed batch changes in the walk.
 pub struct Step<'a> {
+    /// The segment, with its cursor behind the batch.
+    pub segment: &'a Segment,
+    /// Where the cursor stood before it.
+    pub from: Option<&'a KeyText>,
     /// What it did.
     pub tally: &'a Tally,
     /// How long it took. `None`: nobody knows, its answer was lost.
@@ -114,6 +118,19 @@ impl Walk {
         let target = Duration::from_millis(*next?);
         self.target = target;
         Some(target)
+    }
+
+    /// Sets the time that batches aim at.
+    ///
+    /// # Errors
+    /// It is not between 25 ms and four times the plan's own target: the statement's time limit is made for that.
+    pub fn set_target(&mut self, target: Duration) -> Result<(), String> {
+        let (least, most) = (Duration::from_millis(TARGETS[0]), self.plan_target * 4);
+        if !(least..=most).contains(&target) {
+            return Err(format!("batches may aim at {} to {}", human::duration(least), human::duration(most)));
+        }
+        self.target = target;
+        Ok(())
     }
 
     /// The table that is walked, as the statistics name it.

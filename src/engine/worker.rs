@@ -10,7 +10,7 @@ use super::ports::{BatchWorker, Recovered, Reporter, StepError, Trouble};
 use super::retry::Delays;
 use super::turnstile::{Answer, Ended, NICE, Rest, Ticket};
 use super::walk::Step;
-use crate::run::{Cause, Level, Segment, Tally, human};
+use crate::run::{Cause, KeyText, Level, Segment, Tally, human};
 
 /// How long a worker whose batch gave way lets others go first: as long as a batch aims to take, within these bounds.
 const AFTER_YOU: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -145,7 +145,7 @@ impl Hand {
                 format!("batches are at the plan's minimum of {rows} rows and still take longer than their target"),
             );
         }
-        self.tell(segment, &done.tally, Some(took), done.position);
+        self.tell(segment, &done.tally, Some(took), done.position, from.as_ref());
         self.too_much_set_aside()?;
         self.share(segment).await?;
         Ok(took)
@@ -161,14 +161,22 @@ impl Hand {
         size.rows()
     }
 
-    fn tell(&self, segment: &Segment, tally: &Tally, took: Option<Duration>, within: Option<f64>) {
+    fn tell(
+        &self,
+        segment: &Segment,
+        tally: &Tally,
+        took: Option<Duration>,
+        within: Option<f64>,
+        from: Option<&KeyText>,
+    ) {
+        let now = self.crew.board.elapsed();
         let (position, parts) = {
             let mut yard = self.crew.yard();
-            yard.advanced(segment, within);
+            yard.advanced(segment, within, now);
             (yard.position(), yard.parts())
         };
         let size = self.crew.size();
-        self.crew.board.batch(&Step { tally, took, size: &size, position, parts });
+        self.crew.board.batch(&Step { segment, from, tally, took, size: &size, position, parts });
     }
 
     /// Halves the segment, where a worker without one has asked for it.
@@ -196,7 +204,7 @@ impl Hand {
             self.crew.wake();
         }
         if let Some(tally) = recovered.tally {
-            self.tell(segment, &tally, None, None);
+            self.tell(segment, &tally, None, None, None);
         }
     }
 
@@ -216,6 +224,9 @@ impl Hand {
             StepError::Passing(trouble, cause) => (trouble, cause),
             other => {
                 board.close(ticket, &Ended::Neither);
+                if matches!(other, StepError::Failed(_)) {
+                    self.crew.yard().failed(segment.no, true);
+                }
                 return Err(other);
             }
         };
@@ -226,10 +237,12 @@ impl Hand {
             Trouble::TooLong | Trouble::Blocked | Trouble::GaveWay => Ended::Neither,
         };
         board.close(ticket, &ended);
+        self.crew.yard().failed(segment.no, false);
         let delay = match trouble {
             Trouble::Transient => self.delays.next_delay().ok_or_else(|| {
                 let attempts = self.crew.pacing.retry.attempts;
                 let cause = cause.clone().detail(format!("tried {attempts} times; `retry.attempts` says how often"));
+                self.crew.yard().failed(segment.no, true);
                 StepError::Failed(cause)
             })?,
             Trouble::TooLong => Duration::from_millis(50),

@@ -4,8 +4,11 @@
 //! worker that walks it does so at its next edge, so that nobody else ever touches a segment under its batches.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use super::survey::{self, Course, Known};
 use crate::run::snapshot::Parts;
+use crate::run::work::{Cell, Work};
 use crate::run::{Segment, SegmentNo, Tally};
 
 /// Rows that a split looks ahead at most: it reads that many entries of an index.
@@ -27,9 +30,13 @@ pub enum Take {
 pub struct Yard {
     waiting: VecDeque<(Segment, Share)>,
     walking: BTreeMap<SegmentNo, Walking>,
+    /// Those whose last batch failed for good.
+    broken: Vec<(Segment, Walking)>,
     /// Share of the input that is done.
     done: f64,
-    done_count: u32,
+    ended: BTreeMap<SegmentNo, (Segment, Share)>,
+    /// All of them, in the order of their keys.
+    order: Vec<SegmentNo>,
     next: u32,
     /// Segments that may still be made.
     room: u32,
@@ -47,6 +54,12 @@ struct Share {
 
 #[derive(Debug)]
 struct Walking {
+    /// As it was last told.
+    segment: Segment,
+    worker: u32,
+    state: Cell,
+    retries: u64,
+    course: Course,
     share: Share,
     walked: u64,
     position: Option<f64>,
@@ -67,24 +80,38 @@ impl Yard {
         let all: f64 = weights.iter().map(|weight| *weight as f64).sum();
         let weighed = weights.len() == segments.len() && all > 0.0;
         let share = |at: usize| if weighed { weights[at] as f64 / all } else { even };
+        let order = survey::order(&segments);
         let shared = segments.into_iter().enumerate().map(|(at, segment)| (segment, share(at)));
         let (done, waiting): (Vec<_>, Vec<_>) = shared.partition(|(segment, _)| segment.done);
         Self {
             done: done.iter().map(|(_, share)| share).sum(),
-            done_count: u32::try_from(done.len()).unwrap_or(u32::MAX),
+            ended: done.into_iter().map(|(one, whole)| (one.no, (one, Share { whole, before: 0 }))).collect(),
+            order,
             waiting: waiting.into_iter().map(|(segment, whole)| (segment, Share { whole, before: 0 })).collect(),
             walking: BTreeMap::new(),
+            broken: Vec::new(),
             next,
             room,
             foretold,
         }
     }
 
-    /// A segment for a worker; `least` is the size of a batch: less than two of them are not shared.
-    pub fn take(&mut self, least: u64) -> Take {
+    /// A segment for `worker`; `least` is the size of a batch: less than two of them are not shared.
+    pub fn take(&mut self, worker: u32, least: u64) -> Take {
         if let Some((segment, share)) = self.waiting.pop_front() {
             let walked = segment.tally.walked;
-            let walking = Walking { share, walked, position: None, asked: false, whole: false };
+            let walking = Walking {
+                segment: segment.clone(),
+                worker,
+                state: Cell::Running,
+                retries: 0,
+                course: Course::default(),
+                share,
+                walked,
+                position: None,
+                asked: false,
+                whole: false,
+            };
             self.walking.insert(segment.no, walking);
             return Take::Segment(Box::new(segment));
         }
@@ -127,11 +154,22 @@ impl Yard {
         self.foretold.map(|rows| ((rows as f64 * walking.share.whole) as u64).saturating_sub(here))
     }
 
-    /// A batch of a segment has committed.
-    pub fn advanced(&mut self, segment: &Segment, position: Option<f64>) {
+    /// A batch of a segment has committed, at `now` by a monotonic clock.
+    pub fn advanced(&mut self, segment: &Segment, position: Option<f64>, now: Duration) {
         if let Some(walking) = self.walking.get_mut(&segment.no) {
+            walking.segment.clone_from(segment);
+            walking.state = Cell::Running;
+            walking.course.push(now, segment.tally.walked);
             walking.walked = segment.tally.walked;
             walking.position = position;
+        }
+    }
+
+    /// A batch of a segment has failed: it is tried again, or it was the last.
+    pub fn failed(&mut self, no: SegmentNo, for_good: bool) {
+        if let Some(walking) = self.walking.get_mut(&no) {
+            walking.state = if for_good { Cell::Failed } else { Cell::Retrying };
+            walking.retries += u64::from(!for_good);
         }
     }
 
@@ -156,7 +194,10 @@ impl Yard {
         self.done += walking.share.whole - left;
         walking.share = Share { whole: left / 2.0, before: walking.walked };
         walking.position = None;
+        walking.segment.upper.clone_from(&rest.lower);
         self.next = self.next.max(rest.no.0 + 1);
+        let place = self.order.iter().position(|other| *other == no).map_or(self.order.len(), |at| at + 1);
+        self.order.insert(place, rest.no);
         self.room = self.room.saturating_sub(1);
         self.waiting.push_back((rest, Share { whole: left / 2.0, before: 0 }));
     }
@@ -166,7 +207,10 @@ impl Yard {
         let Some(walking) = self.walking.remove(&segment.no) else { return };
         if segment.done {
             self.done += walking.share.whole;
-            self.done_count += 1;
+            self.ended.insert(segment.no, (segment, walking.share));
+        } else if walking.state == Cell::Failed {
+            // Nobody takes it again: the run is about to end, and shows where.
+            self.broken.push((segment, walking));
         } else {
             self.waiting.push_front((segment, walking.share));
         }
@@ -174,16 +218,11 @@ impl Yard {
 
     /// Share of the input that is done, 0 to 1, where anything can be told of it.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share of a row count")]
     pub fn position(&self) -> Option<f64> {
         let mut all = self.done;
         let mut known = self.done > 0.0;
         for walking in self.walking.values() {
-            let here = walking.walked.saturating_sub(walking.share.before) as f64;
-            let expected = self.foretold.map(|rows| rows as f64 * walking.share.whole);
-            // Without distances between keys, the statistics are all there is; they never say that it is done.
-            let by_rows = || expected.filter(|rows| *rows > 0.0).map(|rows| (here / rows).min(0.95));
-            if let Some(position) = walking.position.or_else(by_rows) {
+            if let Some(position) = self.within(walking) {
                 all += walking.share.whole * position;
                 known = true;
             }
@@ -194,14 +233,60 @@ impl Yard {
     /// Segments done, and in all.
     #[must_use]
     pub fn parts(&self) -> Parts {
-        let open = self.waiting.len() + self.walking.len();
-        Parts { done: self.done_count, all: self.done_count + u32::try_from(open).unwrap_or(u32::MAX) }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let open = self.waiting.len() + self.walking.len() + self.broken.len();
+        Parts { done: count(self.ended.len()), all: count(self.ended.len() + open) }
+    }
+
+    /// The sweep from near, at `now` by a monotonic clock: its map and its segments.
+    #[must_use]
+    pub fn survey(&self, now: Duration) -> Work {
+        let waiting: BTreeMap<SegmentNo, (&Segment, Share)> =
+            self.waiting.iter().map(|(segment, share)| (segment.no, (segment, *share))).collect();
+        let broken = self.broken.iter().map(|(segment, walking)| (segment.no, walking));
+        let at_work: BTreeMap<SegmentNo, &Walking> =
+            self.walking.iter().map(|(no, walking)| (*no, walking)).chain(broken).collect();
+        let known: Vec<Known<'_>> = self
+            .order
+            .iter()
+            .filter_map(|no| {
+                if let Some(walking) = at_work.get(no) {
+                    return Some(Known {
+                        segment: &walking.segment,
+                        state: walking.state,
+                        worker: Some(walking.worker),
+                        share: walking.share.whole,
+                        position: self.within(walking),
+                        retries: walking.retries,
+                        rate: walking.course.rate(now),
+                    });
+                }
+                let (segment, share, state) = match (waiting.get(no), self.ended.get(no)) {
+                    (Some((segment, share)), _) => (*segment, *share, Cell::Waiting),
+                    (None, Some((segment, share))) => (segment, *share, Cell::Done),
+                    (None, None) => return None,
+                };
+                let (worker, position, retries, rate) = (None, None, 0, None);
+                Some(Known { segment, state, worker, share: share.whole, position, retries, rate })
+            })
+            .collect();
+        let (segments, more) = survey::list(&known);
+        Work { map: survey::map(&known), segments, more, slowest: Vec::new(), latency: None }
+    }
+
+    /// Share of a segment that is done, by its keys, else by its share of the rows.
+    #[expect(clippy::cast_precision_loss, reason = "a share of a row count")]
+    fn within(&self, walking: &Walking) -> Option<f64> {
+        let here = walking.walked.saturating_sub(walking.share.before) as f64;
+        let expected = self.foretold.map(|rows| rows as f64 * walking.share.whole);
+        // Without distances between keys, the statistics are all there is; they never say that it is done.
+        walking.position.or_else(|| expected.filter(|rows| *rows > 0.0).map(|rows| (here / rows).min(0.95)))
     }
 
     /// Whether every segment is done.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.walking.is_empty()
+        self.waiting.is_empty() && self.walking.is_empty() && self.broken.is_empty()
     }
 }
 
@@ -222,7 +307,7 @@ mod tests {
     }
 
     fn taken(yard: &mut Yard) -> Segment {
-        match yard.take(10) {
+        match yard.take(0, 10) {
             Take::Segment(segment) => *segment,
             other => panic!("{other:?}"),
         }
@@ -235,8 +320,8 @@ mod tests {
         let second = taken(&mut yard);
         assert_ne!(first.no, second.no);
         first.tally.walked = 900;
-        yard.advanced(&first, Some(0.9));
-        assert_eq!(yard.take(10), Take::Wait);
+        yard.advanced(&first, Some(0.9), Duration::ZERO);
+        assert_eq!(yard.take(0, 10), Take::Wait);
         assert_eq!(yard.wants_split(first.no, 10), None);
         let (no, ahead) = yard.wants_split(second.no, 10).expect("the second has the most left");
         assert_eq!((no, ahead), (SegmentNo(2), 500));
@@ -250,17 +335,17 @@ mod tests {
     fn what_cannot_be_shared_is_not_asked_for_twice_and_a_handed_back_segment_comes_first() {
         let mut yard = Yard::new(segments(1), &[], None, 10);
         let only = taken(&mut yard);
-        assert_eq!(yard.take(10), Take::Wait);
+        assert_eq!(yard.take(0, 10), Take::Wait);
         assert!(yard.wants_split(only.no, 10).is_some());
         yard.split(only.no, None);
-        assert_eq!(yard.take(10), Take::Wait);
+        assert_eq!(yard.take(0, 10), Take::Wait);
         assert_eq!(yard.wants_split(only.no, 10), None);
         yard.hand_back(only.clone());
         let mut again = taken(&mut yard);
         assert_eq!(again, only);
         again.done = true;
         yard.hand_back(again);
-        assert_eq!(yard.take(10), Take::Done);
+        assert_eq!(yard.take(0, 10), Take::Done);
         assert!(yard.is_done());
         assert_eq!(yard.position(), Some(1.0));
     }
@@ -269,7 +354,7 @@ mod tests {
     fn no_more_segments_are_made_than_there_is_room_for() {
         let mut yard = Yard::new(segments(1), &[], Some(1_000_000), 0);
         let only = taken(&mut yard);
-        assert_eq!(yard.take(10), Take::Wait);
+        assert_eq!(yard.take(0, 10), Take::Wait);
         assert_eq!(yard.wants_split(only.no, 10), None);
     }
 
@@ -283,14 +368,14 @@ mod tests {
             let mut shares = Vec::new();
             for (kind, which, position) in moves {
                 match kind {
-                    0 => if let Take::Segment(segment) = yard.take(10) {
+                    0 => if let Take::Segment(segment) = yard.take(0, 10) {
                         prop_assert!(held.iter().all(|other| other.no != segment.no));
                         held.push(*segment);
                     },
                     1 if !held.is_empty() => {
                         let index = which % held.len();
                         held[index].tally.walked += 10;
-                        yard.advanced(&held[index], Some(position));
+                        yard.advanced(&held[index], Some(position), Duration::ZERO);
                     }
                     2 if !held.is_empty() => {
                         let index = which % held.len();

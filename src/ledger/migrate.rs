@@ -7,7 +7,12 @@ use crate::postgres::{error, ident, sqlstate};
 use crate::run::Cause;
 
 /// Each version's SQL, from version 1 on.
-const VERSIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const VERSIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII, as a number.
 const MIGRATION_LOCK: i64 = 0x0000_686f_7764_6168;

@@ -4,6 +4,7 @@
 //! heartbeat and the events, by the [`Ledger`](crate::engine::ports::Ledger) trait ([`postgres`]). Everything carries the
 //! epoch of the driver that writes it, so that one which was replaced is refused.
 
+pub mod commands;
 pub mod lock;
 pub mod migrate;
 pub mod mirror;

@@ -9,11 +9,12 @@ use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::commands;
 use super::lock::{Keeper, Reopen};
 use crate::engine::ports::{Ledger, Pulse, StepError, StepPulse};
 use crate::postgres::deadline::on_pool;
 use crate::postgres::{error, session, trouble};
-use crate::run::{Cause, Event, RunId, RunState, StepIndex, StepView};
+use crate::run::{Answered, Cause, Command, Event, RunId, RunState, StepIndex, StepView};
 
 /// How long any write may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -202,6 +203,18 @@ impl Ledger for PostgresLedger {
         })
         .await
         .map_err(|e| error::cause("writing an event", &e))
+    }
+
+    async fn command(&self, answered: &Answered) -> Result<(), Cause> {
+        on_pool(&self.pool, LIMIT, async |connection| commands::answer(connection, self.run, answered).await)
+            .await
+            .map_err(|e| error::cause("writing a command", &e))
+    }
+
+    async fn errand(&self, command: &Command) -> Result<String, Cause> {
+        on_pool(&self.pool, LIMIT, async |connection| commands::errand(connection, command).await)
+            .await
+            .map_err(|e| error::cause("asking the server", &e))
     }
 
     fn lost(&self) -> watch::Receiver<Option<Cause>> {

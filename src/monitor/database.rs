@@ -104,6 +104,10 @@ impl Rates {
             deletes_per_second: rates.map(|[_, _, deletes]| deletes),
             last_vacuum: table.last_vacuum,
             last_vacuum_was_auto: table.last_vacuum_was_auto,
+            heap_bytes: None,
+            index_bytes: None,
+            vacuum: None,
+            dead_series: VecDeque::new(),
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum EventKind {
     RunResumed,
     /// The run's state changed: pause, continue, stop.
     StateChanged,
+    /// Somebody asked for something, and this came of it.
+    Commanded,
     /// A step began.
     StepStarted,
     /// A step ended.
@@ -82,6 +84,7 @@ impl EventKind {
             Self::RunStarted => "run_started",
             Self::RunResumed => "run_resumed",
             Self::StateChanged => "state_changed",
+            Self::Commanded => "commanded",
             Self::StepStarted => "step_started",
             Self::StepFinished => "step_finished",
             Self::SweepStarted => "sweep_started",

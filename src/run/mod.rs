@@ -5,10 +5,13 @@
 
 pub mod cause;
 pub mod command;
+pub mod details;
 pub mod event;
+pub mod history;
 pub mod human;
 pub mod id;
 pub mod pace;
+pub mod presence;
 pub mod progress;
 pub mod report;
 pub mod segment;
@@ -19,16 +22,21 @@ pub mod timer;
 pub mod trouble;
 pub mod vitals;
 pub mod why;
+pub mod work;
 
 pub use cause::Cause;
-pub use command::{Asker, Command};
+pub use command::{Answered, Asker, Command, Request};
+pub use details::{Details, Interest};
 pub use event::{Event, EventKind, Level};
+pub use history::History;
 pub use human::ByteSize;
 pub use id::{RunId, SegmentNo, StepIndex};
 pub use pace::{BreakerView, Churn, Effect, Hold, Pace, SignalView, Waited};
+pub use presence::Presence;
 pub use progress::{Estimate, Eta, Progress};
 pub use segment::{Advance, KeyText, Segment, Tally};
 pub use snapshot::{Snapshot, StepView};
 pub use state::{RunState, Signal, StepState};
 pub use trouble::Trouble;
 pub use vitals::Vitals;
+pub use work::Work;

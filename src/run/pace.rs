@@ -61,6 +61,9 @@ pub struct SignalView {
     pub name: String,
     /// The newest value in words, such as `3.2s`; or why there is none. Not cleaned.
     pub value: String,
+    /// The same as a number, in seconds, bytes, or whatever it counts.
+    #[serde(default)]
+    pub number: Option<f64>,
     /// Where it begins to wait, in words.
     pub slow: Option<String>,
     /// Where it pauses, in words.

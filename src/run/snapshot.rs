@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
-use super::{Churn, Event, Pace, RunState, StepState, Vitals};
+use super::{Answered, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
 
 /// How many points the series in a snapshot hold at most.
 pub const SERIES: usize = 100;
 /// How many events a snapshot holds at most, newest last.
 pub const EVENTS: usize = 100;
+/// How many commands a snapshot holds at most, newest last.
+pub const COMMANDS: usize = 30;
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,34 @@ pub struct Snapshot {
     pub vitals: Arc<Vitals>,
     /// The command that goes on with this run, for a person to copy.
     pub resume_command: String,
+    /// Who drives it, and whether that driver lives.
+    #[serde(default)]
+    pub presence: Presence,
+    /// What operators asked for, and what came of it; newest last, at most [`COMMANDS`].
+    #[serde(default)]
+    pub commands: VecDeque<Answered>,
+    /// Alerts that somebody has taken note of.
+    #[serde(default)]
+    pub acknowledged: Vec<Acknowledged>,
+    /// The running sweep from near.
+    #[serde(default)]
+    pub work: Arc<Work>,
+    /// The course of the run over time. Not part of what is sent once a second.
+    #[serde(skip)]
+    pub history: Arc<History>,
+}
+
+/// An alert that somebody has taken note of: it counts until it is raised again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// [`Alert::key`](super::vitals::Alert::key).
+    pub key: String,
+    /// How often it had been raised then.
+    pub count: u32,
+    /// Who. Not cleaned.
+    pub who: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 impl Snapshot {
@@ -71,6 +101,11 @@ impl Snapshot {
             pace: Pace::default(),
             vitals: Arc::new(Vitals::default()),
             resume_command: String::new(),
+            presence: Presence::Here,
+            commands: VecDeque::new(),
+            acknowledged: Vec::new(),
+            work: Arc::default(),
+            history: Arc::default(),
         }
     }
 
@@ -84,6 +119,12 @@ impl Snapshot {
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.steps.iter().map(|step| step.quarantined).sum()
+    }
+
+    /// Whether somebody has taken note of `alert` since it was raised last.
+    #[must_use]
+    pub fn is_acknowledged(&self, alert: &super::vitals::Alert) -> bool {
+        self.acknowledged.iter().any(|noted| noted.key == alert.key && noted.count == alert.count)
     }
 
     /// Rows changed, over all steps.

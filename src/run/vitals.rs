@@ -113,6 +113,27 @@ pub struct TableVitals {
     pub last_vacuum: Option<DateTime<Utc>>,
     /// Whether `last_vacuum` was autovacuum.
     pub last_vacuum_was_auto: bool,
+    /// The table with its TOAST on disk, without indexes. `None`: not measured.
+    #[serde(default)]
+    pub heap_bytes: Option<ByteSize>,
+    /// Its indexes on disk.
+    #[serde(default)]
+    pub index_bytes: Option<ByteSize>,
+    /// The vacuum that works on it now.
+    #[serde(default)]
+    pub vacuum: Option<VacuumView>,
+    /// Dead rows over the last samples, oldest first.
+    #[serde(default)]
+    pub dead_series: VecDeque<u64>,
+}
+
+/// A vacuum at work, by `pg_stat_progress_vacuum`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct VacuumView {
+    /// Its phase, in the server's words.
+    pub phase: String,
+    /// Share of the heap that it has scanned or cleaned, 0 to 1.
+    pub fraction: Option<f64>,
 }
 
 impl TableVitals {

@@ -60,7 +60,10 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
         | RunState::Stopping { .. } => format!("waiting {}", human::rough_duration(since(hold, snapshot.now))),
         // A paused screen stands still, and the state says since when.
         RunState::Paused { by: Asker::Governor, .. } => "paused".to_owned(),
-        RunState::Paused { by: Asker::Console | Asker::Signal | Asker::Engine, .. } => "would wait".to_owned(),
+        RunState::Paused {
+            by: Asker::Console | Asker::Attached | Asker::Script | Asker::Signal | Asker::Engine | Asker::HangUp,
+            ..
+        } => "would wait".to_owned(),
         RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => return None,
     };
     let until = hold.until.filter(|until| *until > snapshot.now).map(|until| moment(until, snapshot.now));
@@ -292,6 +295,7 @@ mod tests {
 
     fn a_signal(name: &str, effect: Effect, load: Option<f64>) -> SignalView {
         SignalView {
+            number: None,
             name: name.to_owned(),
             value: "3.9s".to_owned(),
             slow: Some("5s".to_owned()),

@@ -172,6 +172,7 @@ mod tests {
     #[test]
     fn where_room_is_short_the_signals_that_do_most_stay_in_their_order() {
         let signal = |name: &str, effect, load| SignalView {
+            number: None,
             name: name.to_owned(),
             value: String::new(),
             slow: None,

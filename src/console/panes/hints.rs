@@ -7,6 +7,7 @@ use super::super::action::Action;
 use super::super::canvas::Canvas;
 use super::super::theme::Role;
 use super::super::ui::{Overlay, Ui};
+use crate::run::text::clean;
 use crate::run::{RunState, Snapshot, why};
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, ui: &Ui) {
@@ -28,8 +29,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
 
 /// What was asked for and has not come about yet.
 fn feedback(snapshot: &Snapshot, ui: &Ui) -> Option<String> {
-    if let Some(notice) = ui.notice {
-        return Some(notice.to_owned());
+    if let Some(notice) = &ui.notice {
+        return Some(clean(notice).into_owned());
     }
     match &snapshot.state {
         RunState::Pausing { by, .. } => Some(format!("pause asked for by {}, finishing the open batch", by.name())),
@@ -48,7 +49,8 @@ type Offer = (Vec<Action>, &'static str);
 
 fn offered(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     let help = || (vec![Action::Help], "help");
-    match ui.overlay {
+    match &ui.overlay {
+        Overlay::Confirm(_) | Overlay::Detail { .. } => vec![(vec![Action::Dismiss], "close")],
         Overlay::Help { .. } => {
             vec![(vec![Action::Next, Action::Previous], "scroll"), (vec![Action::Dismiss], "close")]
         }

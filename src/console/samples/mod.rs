@@ -393,6 +393,7 @@ fn vitals() -> Vitals {
         deletes_per_second: Some(rates[2]),
         last_vacuum: Some(ago(260)),
         last_vacuum_was_auto: true,
+        ..TableVitals::default()
     };
     let mut new = table("app.audit_of_everything_that_ever_happened", false, 0, 0, [0.0; 3]);
     (new.inserts_per_second, new.updates_per_second, new.deletes_per_second) = (None, None, None);

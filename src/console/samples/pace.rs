@@ -128,6 +128,7 @@ fn lost(snapshot: &mut Snapshot, waited: &[(&str, u64)]) {
 /// Four workers, and signals far below their limits.
 pub(super) fn fast() -> Pace {
     let signal = |name: &str, value: &str, limits: [Option<&str>; 2], load| SignalView {
+        number: None,
         name: name.to_owned(),
         value: value.to_owned(),
         slow: limits[0].map(str::to_owned),

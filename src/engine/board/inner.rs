@@ -1,14 +1,19 @@
 //! What the board holds, and what is derived from it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::Survey;
 use crate::engine::churn::Baseline;
+use crate::engine::course::Course;
 use crate::engine::turnstile::Turnstile;
 use crate::engine::walk::Walk;
+use crate::run::history::Point;
 use crate::run::snapshot::Activity;
 use crate::run::timer::Stopwatch;
+use crate::run::vitals::Alert;
 use crate::run::{Pace, RunState, SignalView, Snapshot, StepView, Tally, Vitals};
 
 /// What the board holds.
@@ -28,6 +33,12 @@ pub(super) struct Inner {
     pub(super) baseline: Option<Baseline>,
     /// The time that batches aim at, where an operator has changed it.
     pub(super) target: Option<Duration>,
+    /// Until when the allowed hours are not looked at, by an operator's word.
+    pub(super) skipping: Option<DateTime<Utc>>,
+    /// Where the running sweep is seen from near.
+    pub(super) survey: Option<Survey>,
+    /// The course of the run.
+    pub(super) course: Course,
     pub(super) published: Duration,
 }
 
@@ -64,6 +75,33 @@ impl Inner {
         let churn = now.since(earlier);
         if let Some(view) = self.view() {
             view.churn = Some(churn);
+        }
+    }
+
+    /// Remembers the second that has passed.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a point of a chart")]
+    pub(super) fn remember(&mut self, now: DateTime<Utc>, vitals: &Vitals) {
+        let (rows, mean, worst) = self.course.second();
+        let ms = |time: Duration| (time.as_secs_f64() * 1e3) as f32;
+        let last = self.snapshot.history.seconds.back().map_or(0, |point| point.at);
+        let passed = (now.timestamp() - last).clamp(1, 10);
+        let lag = self.signals.iter().find(|signal| signal.name == "replay lag").and_then(|signal| signal.number);
+        let dead = vitals.database.value().map(|database| {
+            database.tables.iter().filter(|table| table.in_plan).map(|table| table.dead).sum::<u64>() as f32
+        });
+        let raised = |alert: &Alert| (now - alert.raised_at).num_seconds() <= passed;
+        let point = Point {
+            at: now.timestamp(),
+            rate: rows as f32 / passed as f32,
+            batch_ms: ms(mean),
+            worst_ms: ms(worst),
+            lag: lag.map(|lag| lag as f32),
+            dead,
+            paused: matches!(self.snapshot.state, RunState::Paused { .. }),
+            alert: vitals.alerts.iter().any(raised),
+        };
+        if !self.snapshot.state.is_over() && self.snapshot.started_at.is_some() {
+            Arc::make_mut(&mut self.snapshot.history).push(point);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A plain mutex guards it, and no await happens under it. Readers get immutable snapshots by `watch`.
 
+mod asked;
 mod inner;
 mod pace;
 
@@ -14,8 +15,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::engine::batch_size::BatchSize;
 use crate::engine::breaker::Breaker;
 use crate::engine::clock::Clock;
+use crate::engine::course::Course;
 use crate::engine::news::describe;
 use crate::engine::ports::{Opened, Pulse, Reporter, StepPulse, Sweep};
+use crate::engine::survey::words;
 use crate::engine::turnstile::{Held, Turnstile};
 use crate::engine::walk::{Step, Walk};
 use crate::engine::yard;
@@ -23,11 +26,27 @@ use crate::run::snapshot::{Activity, EVENTS, Parts, Unit};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
 use crate::run::vitals::alert_changes;
-use crate::run::{Event, EventKind, Level, RunState, Signal, Snapshot, StepIndex, StepState, Vitals, human};
+use crate::run::work::{SlowBatch, Work};
+use crate::run::{
+    Answered, Event, EventKind, Level, RunState, SegmentNo, Signal, Snapshot, StepIndex, StepState, Vitals, human,
+};
+pub use asked::HOURS;
 use inner::Inner;
 
 /// A batch publishes at most this often; state changes always do.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// Sees the running sweep from near, at a time of the monotonic clock.
+pub type Survey = Arc<dyn Fn(Duration) -> Work + Send + Sync>;
+
+/// A line of the record, on its way to the ledger.
+#[derive(Debug, Clone)]
+pub enum Page {
+    /// Something happened.
+    Event(Event),
+    /// Somebody asked for something.
+    Command(Answered),
+}
 
 /// The state of the run, and where it is published.
 pub struct Board {
@@ -35,13 +54,13 @@ pub struct Board {
     inner: Mutex<Inner>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     events: broadcast::Sender<Event>,
-    scribe: mpsc::Sender<Event>,
+    scribe: mpsc::Sender<Page>,
 }
 
 impl Board {
     /// A board that shows `start`. Events for the ledger go to the returned receiver.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, start: Snapshot) -> (Arc<Self>, mpsc::Receiver<Event>) {
+    pub fn new(clock: Arc<dyn Clock>, start: Snapshot) -> (Arc<Self>, mpsc::Receiver<Page>) {
         let (snapshots, _) = watch::channel(Arc::new(start.clone()));
         let (events, _) = broadcast::channel(1024);
         let (scribe, pages) = mpsc::channel(4096);
@@ -57,6 +76,9 @@ impl Board {
             most_workers: (1, 1),
             baseline: None,
             target: None,
+            skipping: None,
+            survey: None,
+            course: Course::default(),
             published: Duration::ZERO,
         };
         (Arc::new(Self { clock, inner: Mutex::new(inner), snapshots, events, scribe }), pages)
@@ -176,6 +198,9 @@ impl Board {
         inner.baseline = None;
         inner.step_watch.work(now);
         inner.step = Some(index);
+        inner.course.begin();
+        inner.survey = None;
+        inner.snapshot.work = Arc::default();
         inner.walk = None;
         inner.statement = None;
         drop(inner);
@@ -215,12 +240,13 @@ impl Board {
     }
 
     /// A sweep begins, or goes on.
-    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration, parts: Parts) {
+    pub fn sweep_started(&self, sweep: &Sweep, size: &BatchSize, plan_target: Duration, parts: Parts, survey: Survey) {
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(self.clock.elapsed()).worked;
         let unit = inner.view().map_or(Unit::Rows, |view| Unit::of_kind(&view.kind));
         inner.walk = Some(Walk::new(sweep, unit, size, plan_target, worked, parts));
         inner.statement = None;
+        inner.survey = Some(survey);
         let mut all = sweep.before;
         all += yard::total(&sweep.segments);
         inner.set_tally(all);
@@ -241,6 +267,17 @@ impl Board {
         }
         if let Some(walk) = &mut inner.walk {
             walk.advance(step, worked);
+        }
+        if let Some(took) = step.took {
+            inner.course.push(SlowBatch {
+                at: self.clock.utc(),
+                segment: step.segment.no.0,
+                from: step.from.map(words),
+                to: step.segment.cursor.as_ref().map(words),
+                rows: step.tally.walked,
+                took,
+                plan: None,
+            });
         }
         let due = now.saturating_sub(inner.published) >= PUBLISH_EVERY;
         drop(inner);
@@ -281,22 +318,6 @@ impl Board {
         self.lock().target
     }
 
-    /// Moves the time that batches aim at by one notch, within four times the plan's own target.
-    pub fn aim(&self, longer: bool) {
-        let mut inner = self.lock();
-        let Some(walk) = &mut inner.walk else { return };
-        let text = match walk.aim(longer) {
-            Some(target) => {
-                inner.target = Some(target);
-                format!("batches aim at {} now", human::duration(target))
-            }
-            None => "batches cannot aim further that way".to_owned(),
-        };
-        drop(inner);
-        self.event(Level::Info, EventKind::StateChanged, text);
-        self.publish();
-    }
-
     /// The newest times, for the ledger.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
@@ -313,8 +334,19 @@ impl Board {
         }
     }
 
+    /// The running sweep from near. The yard is asked without the board's own lock.
+    fn survey(&self) {
+        let survey = self.lock().survey.clone();
+        let Some(mut work) = survey.map(|survey| survey(self.clock.elapsed())) else { return };
+        let mut inner = self.lock();
+        work.slowest = inner.course.slowest().to_vec();
+        work.latency = inner.course.latency();
+        inner.snapshot.work = Arc::new(work);
+    }
+
     /// A second has passed, and the monitor may have news.
     pub fn tick(&self, vitals: &Arc<Vitals>) {
+        self.survey();
         let mut inner = self.lock();
         let worked = inner.step_watch.spent(self.clock.elapsed()).worked;
         if inner.snapshot.state.is_working()
@@ -324,6 +356,7 @@ impl Board {
             walk.tick(worked);
         }
         inner.churn(vitals);
+        inner.remember(self.clock.utc(), vitals);
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
         drop(inner);
         for news in alert_changes(&before.alerts, &vitals.alerts) {
@@ -353,8 +386,13 @@ impl Board {
         drop(inner);
         // Nobody may listen, and a ledger that is slow must not hold the run up: the log has it all.
         drop(self.events.send(event.clone()));
-        if self.scribe.try_send(event).is_err() {
-            tracing::warn!("the ledger is too slow for an event: it stands only in this log");
+        self.record(Page::Event(event));
+    }
+
+    /// For the ledger: one that is slow must not hold the run up.
+    fn record(&self, page: Page) {
+        if self.scribe.try_send(page).is_err() {
+            tracing::warn!("the ledger is too slow for its record: a line of it stands only in this log");
         }
     }
 
@@ -385,6 +423,10 @@ impl Reporter for Board {
         inner.statement = Some(Activity::Statement { what: what.to_owned(), fraction, since });
         drop(inner);
         self.publish();
+    }
+
+    fn explained(&self, segment: SegmentNo, plan: String) {
+        self.lock().course.explain(segment.0, plan);
     }
 
     fn notice(&self, level: Level, text: String) {

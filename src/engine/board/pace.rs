@@ -47,7 +47,7 @@ impl Board {
         }
     }
 
-    fn breaker_changed(&self, change: Option<&Change>) {
+    pub(super) fn breaker_changed(&self, change: Option<&Change>) {
         if let Some(change) = change {
             let (level, text) = change.describe();
             self.event(level, EventKind::Breaker, text);
@@ -134,39 +134,6 @@ impl Board {
     #[must_use]
     pub fn most_workers(&self) -> u32 {
         self.lock().most_workers.0
-    }
-
-    /// One worker more, or less, as the operator wants.
-    pub fn set_workers(&self, more: bool) {
-        let mut inner = self.lock();
-        let (most, limit) = inner.most_workers;
-        let next = if more { most + 1 } else { most.saturating_sub(1) };
-        let text = if (1..=limit).contains(&next) {
-            inner.most_workers.0 = next;
-            let (wanted, _) = inner.turnstile.workers();
-            let held = inner.turnstile.held().cloned();
-            // What the governor has taken away stays away; else the change is seen at once.
-            let wanted = if more && wanted == most { next } else { wanted.min(next) };
-            inner.turnstile.govern(wanted, next, held);
-            format!("at most {next} workers now")
-        } else if more {
-            format!("no more than {limit} workers: `database.pool.max` allows no more connections")
-        } else {
-            "one worker is the least; pause to hold still".to_owned()
-        };
-        drop(inner);
-        self.event(Level::Info, EventKind::StateChanged, text);
-        self.publish();
-    }
-
-    /// Closes the breaker by hand.
-    pub fn close_breaker(&self) {
-        let change = self.lock().turnstile.force_close();
-        if change.is_none() {
-            self.event(Level::Info, EventKind::Breaker, "the breaker is closed already".to_owned());
-        }
-        self.breaker_changed(change.as_ref());
-        self.publish();
     }
 
     /// Rows set aside in percent of rows walked in the running step, and both counts.

@@ -166,6 +166,7 @@ impl Worker {
         let plan: Vec<String> = plan.iter().map(|line| without_strings(line)).collect();
         tracing::warn!(step = %self.shared.bench.name, %took, %slow, "slow statement:\n{}", plan.join("\n"));
         let text = format!("a batch's statement took {took} (`database.slow` is {slow}): its plan is in the log");
+        self.shared.reporter.explained(segment.no, plan.join("\n"));
         self.shared.reporter.notice(Level::Warning, text);
     }
 }

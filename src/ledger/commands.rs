@@ -1,0 +1,172 @@
+//! The record of what operators asked for, and the way by which they ask from elsewhere.
+//!
+//! A console or a command line elsewhere writes a row and tells the driver by `NOTIFY`; the driver answers in the same row, and
+//! tells back. What was asked for in the driver's own process is written when it is answered.
+
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use crate::run::{Answered, Asker, Command, Request, RunId};
+
+/// The channel on which a run's driver hears of commands.
+#[must_use]
+pub fn channel(run: RunId) -> String {
+    format!("howdah_command_{}", run.0.simple())
+}
+
+/// A command as the record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its number.
+    pub id: i64,
+    /// Whether it is answered, and how: whether it was taken, and what came of it.
+    pub outcome: Option<(bool, String)>,
+}
+
+/// Writes down what was asked for, and wakes the driver. Returns the number of the row.
+///
+/// # Errors
+/// The driver's error.
+pub async fn ask(connection: &mut PgConnection, run: RunId, request: &Request) -> Result<i64, sqlx::Error> {
+    let json = serde_json::to_value(&request.command).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    sqlx::query_scalar(
+        "WITH asked AS (INSERT INTO howdah.command (run, command, words, via, who, client) \
+                        VALUES ($1, $2, $3, $4, $5, coalesce(host(inet_client_addr()), 'local')) RETURNING id) \
+         SELECT id FROM asked, pg_notify($6, '')",
+    )
+    .bind(run.0)
+    .bind(json)
+    .bind(request.command.words())
+    .bind(request.by.word())
+    .bind(request.who.replace('\0', ""))
+    .bind(channel(run))
+    .fetch_one(connection)
+    .await
+}
+
+/// What came of a command.
+///
+/// # Errors
+/// The driver's error.
+pub async fn look(connection: &mut PgConnection, id: i64) -> Result<Asked, sqlx::Error> {
+    let row = sqlx::query("SELECT state, coalesce(outcome, '') AS outcome FROM howdah.command WHERE id = $1")
+        .bind(id)
+        .fetch_one(connection)
+        .await?;
+    let state: String = row.try_get("state")?;
+    let outcome = match state.as_str() {
+        "asked" => None,
+        state => Some((state == "taken", row.try_get("outcome")?)),
+    };
+    Ok(Asked { id, outcome })
+}
+
+/// Takes a command back that no driver has taken. `false`: one has, meanwhile.
+///
+/// # Errors
+/// The driver's error.
+pub async fn withdraw(connection: &mut PgConnection, id: i64, why: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE howdah.command SET state = 'refused', outcome = $2, applied_at = now() WHERE id = $1 AND state = 'asked'",
+    )
+    .bind(id)
+    .bind(why)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What was asked for and is not answered, oldest first, after the row `after`.
+///
+/// # Errors
+/// The driver's error.
+pub async fn waiting(
+    connection: &mut PgConnection,
+    run: RunId,
+    after: i64,
+) -> Result<Vec<(i64, Request)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, command, via, who FROM howdah.command WHERE run = $1 AND id > $2 AND state = 'asked' \
+         ORDER BY id LIMIT 50",
+    )
+    .bind(run.0)
+    .bind(after)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.iter().filter_map(read).collect())
+}
+
+/// A row that this version cannot read is left alone: whoever asked hears nothing, and withdraws it.
+fn read(row: &PgRow) -> Option<(i64, Request)> {
+    let id: i64 = row.try_get("id").ok()?;
+    let command: Command = serde_json::from_value(row.try_get("command").ok()?)
+        .map_err(|e| tracing::warn!(id, "a command that cannot be read: {e}"))
+        .ok()?;
+    let via: String = row.try_get("via").ok()?;
+    let by = if via == Asker::Attached.word() { Asker::Attached } else { Asker::Script };
+    Some((id, Request { id: Some(id), command, by, who: row.try_get("who").ok()? }))
+}
+
+/// Refuses what was asked of a driver that is gone: who resumes a run does not want its last driver's orders.
+///
+/// # Errors
+/// The driver's error.
+pub async fn refuse_old(connection: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE howdah.command SET state = 'refused', outcome = 'its driver was gone', applied_at = now() \
+         WHERE run = $1 AND state = 'asked'",
+    )
+    .bind(run.0)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Writes down what came of a request, and tells whoever waits for it.
+///
+/// # Errors
+/// The driver's error.
+pub async fn answer(connection: &mut PgConnection, run: RunId, answered: &Answered) -> Result<(), sqlx::Error> {
+    let state = if answered.taken { "taken" } else { "refused" };
+    let outcome = answered.outcome.replace('\0', "");
+    if let Some(id) = answered.id {
+        return sqlx::query("UPDATE howdah.command SET state = $2, outcome = $3, applied_at = $4 WHERE id = $1")
+            .bind(id)
+            .bind(state)
+            .bind(outcome)
+            .bind(answered.at)
+            .execute(connection)
+            .await
+            .map(drop);
+    }
+    let json = serde_json::to_value(&answered.command).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    sqlx::query(
+        "INSERT INTO howdah.command (run, command, words, via, who, asked_at, state, outcome, applied_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $6)",
+    )
+    .bind(run.0)
+    .bind(json)
+    .bind(answered.command.words())
+    .bind(answered.by.word())
+    .bind(answered.who.replace('\0', ""))
+    .bind(answered.at)
+    .bind(state)
+    .bind(outcome)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Asks the server to cancel or end a session.
+///
+/// # Errors
+/// The driver's error: it may not, as a rule.
+pub async fn errand(connection: &mut PgConnection, command: &Command) -> Result<String, sqlx::Error> {
+    let (sql, pid, done) = match command {
+        Command::CancelSession(pid) => ("SELECT pg_cancel_backend($1)", *pid, "asked to cancel its statement"),
+        Command::TerminateSession(pid) => ("SELECT pg_terminate_backend($1)", *pid, "asked to end"),
+        _ => return Ok("nothing to do".to_owned()),
+    };
+    let there: bool = sqlx::query_scalar(sql).bind(pid).fetch_one(connection).await?;
+    Ok(if there { format!("session {pid} was {done}") } else { format!("there is no session {pid} any more") })
+}
