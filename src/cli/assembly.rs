@@ -14,11 +14,12 @@ use crate::ledger::mirror::PostgresMirror;
 use crate::ledger::open::Taken;
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
+use crate::ledger::relay::Relay;
 use crate::monitor::{AlertLimits, free_percent};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
-use crate::postgres::session::Session;
+use crate::postgres::session::{Session, application_name};
 use crate::run::vitals::Reading;
 use crate::run::{Level, StepIndex, StepState, Vitals};
 use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
@@ -114,7 +115,9 @@ fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
 pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let Materials { plan, name, planned, taken, lock, found, mut notices } = materials;
     let run = taken.run;
-    opening.alerts.send_replace(Some(AlertLimits {
+    opening.slots.on_hangup.send_replace(plan.on_hangup);
+    opening.slots.run.send_replace(Some(run));
+    opening.slots.alerts.send_replace(Some(AlertLimits {
         duration: plan.alerts.duration,
         memory: plan.alerts.memory,
         free_memory_percent: plan.alerts.free_memory_percent,
@@ -134,13 +137,19 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let pool = connect::pool(&opening.target, &shape);
     let connector =
         Connector { target: opening.target.clone(), limit: plan.database.pool_connect, session: shape.session.clone() };
+    let relay = Relay {
+        run,
+        epoch: taken.epoch,
+        connector: Connector { session: session("relay", &run.short(), Some(&plan.limits)), ..connector.clone() },
+        name: application_name(&run.short(), "relay"),
+    };
     let reopen = reopener(&connector, session("ledger", &run.short(), Some(&plan.limits)));
     notices.extend(told(&found));
     let oids = |table: &Table| table.parts.iter().map(|part| part.oid).collect::<Vec<_>>();
     let tables = found.tables.iter().flat_map(oids).collect();
-    opening.slot.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
+    opening.slots.source.send_replace(Some(Arc::new(PoolSource::new(pool.clone(), tables))));
     let current_table = CurrentTable::default();
-    let host = host_readings(opening.vitals.clone());
+    let host = host_readings(opening.slots.vitals.subscribe());
     let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
     let bench = Workbench {
         pool: pool.clone(),
@@ -176,7 +185,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         steps,
         ledger,
         keepers: vec![Box::pin(keeper)],
-        desk: None,
+        relay: Some(Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)))),
         notices,
         waited: taken.waited,
         pacing: Pacing {

@@ -2,18 +2,15 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use super::drive::{self, Job};
 use super::environment::{self, variable};
 use super::log::Log;
-use super::opening::{self, Opening};
-use super::run::this_process;
+use super::opening::{self, Slots};
 use super::{DemoArgs, Exit, Global, Scenario, keys, say};
 use crate::console::Mode;
 use crate::plan::{PlanError, load};
@@ -74,25 +71,15 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     let env = |name: &str| if name == FILES { Some(directory.clone()) } else { variable(name) };
     let plan = load::from_text(label, None, text, &env).map_err(PlanError::into_cause)?;
     let target = Target::resolve(Some(&url), None, &variable)?;
-    let (slot, _) = watch::channel(None);
-    let (alerts, _) = watch::channel(None);
-    let (vitals, measured) = watch::channel(Arc::default());
+    let slots = Slots::default();
     let resume_flags = args.keep.then(|| format!(" --database '{url}'"));
-    let opening = Opening {
-        target,
-        driver: this_process(),
-        slot: slot.clone(),
-        alerts: alerts.clone(),
-        vitals: measured,
-        resume_flags,
-    };
+    let opening = slots.opening(target.clone(), resume_flags);
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
-        alerts,
-        vitals,
         farewell: farewell(label),
         opener: Box::pin(opening::begin(opening, plan, run, false)),
-        slot,
+        slots,
+        target,
     };
     let driven = drive::drive(job, &args.show).await;
     if args.keep {

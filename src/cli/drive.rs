@@ -10,13 +10,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::headless::{self, Style};
-use super::opening::{AlertSlot, SourceSlot};
+use super::next::Next;
+use super::opening::Slots;
 use super::{Exit, ShowArgs, environment, keys, say};
 use crate::console::{self, Leave, Link, Mode};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::engine::{self, Handle};
 use crate::monitor;
+use crate::plan::model::OnHangup;
+use crate::postgres::dsn::Target;
 use crate::run::report::Report;
 use crate::run::{Asker, Cause, Command, Interest, Request, RunState, Snapshot, Vitals};
 
@@ -29,12 +32,10 @@ pub struct Job {
     pub start: Snapshot,
     /// Connects, checks, takes the run.
     pub opener: BoxFuture<'static, Result<Opened, Cause>>,
-    /// Where the opener puts the monitor's view of the database.
-    pub slot: SourceSlot,
-    /// The plan's thresholds, once the plan is known.
-    pub alerts: AlertSlot,
-    /// Where what the monitor measures is put.
-    pub vitals: watch::Sender<Arc<Vitals>>,
+    /// Where the opener puts what is needed of the run.
+    pub slots: Slots,
+    /// The database.
+    pub target: Target,
     /// Lines that the console shows at the end.
     pub farewell: Vec<String>,
 }
@@ -45,6 +46,8 @@ pub struct Driven {
     pub last: Arc<Snapshot>,
     /// For the shell.
     pub exit: Exit,
+    /// What the operator left the console for.
+    pub next: Option<Next>,
 }
 
 /// The first snapshot of a run.
@@ -64,17 +67,18 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
         Some(_) => None,
     };
     let clock = Arc::new(SystemClock::start());
-    let (vitals_in, vitals) = (job.vitals.clone(), job.vitals.subscribe());
+    let slots = job.slots;
+    let (vitals_in, vitals) = (slots.vitals.clone(), slots.vitals.subscribe());
     let handle = engine::spawn(job.start, job.opener, vitals, clock.clone());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let slot = job.slot.subscribe();
+    let source = slots.source.subscribe();
     let snapshots = handle.snapshots.clone();
-    let measured = monitor::start(&mut tasks, stop.clone(), slot, job.alerts.subscribe(), clock, snapshots);
+    let measured = monitor::start(&mut tasks, stop.clone(), source, slots.alerts.subscribe(), clock, snapshots);
     tasks.spawn(forward(measured, vitals_in, stop.clone()));
     let driven = match options {
-        Some(options) => with_console(handle, options).await,
-        None => without_console(handle, style.unwrap_or(Style::Lines)).await,
+        Some(options) => with_console(handle, options, &slots).await,
+        None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
     };
     stop.cancel();
     drop(tokio::time::timeout(Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} }).await);
@@ -94,7 +98,7 @@ async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<V
     }
 }
 
-async fn with_console(handle: Handle, options: console::Options) -> Driven {
+async fn with_console(handle: Handle, options: console::Options, slots: &Slots) -> Driven {
     let (_details_in, details) = watch::channel(Arc::default());
     let (interest, _) = watch::channel(Interest::default());
     let link = Link { snapshots: handle.snapshots.clone(), details, interest, requests: handle.requests.clone() };
@@ -104,31 +108,56 @@ async fn with_console(handle: Handle, options: console::Options) -> Driven {
     listeners.spawn(stop_on_sigterm(handle.requests.clone()));
     let left = console::run(link, options).await;
     listeners.shutdown().await;
-    match left {
-        Ok(Leave::KeepRunning | Leave::Resume | Leave::Undo | Leave::RetryQuarantine) => {
-            say::err("going on without a console; Ctrl-C pauses at the batch's edge and quits");
-            without_console(handle, Style::Bar).await
+    let (leave, next) = match left {
+        Ok(Leave::KeepRunning) => {
+            let run = handle.snapshots.borrow().run.clone();
+            say::err(&format!(
+                "going on without a console (howdah attach {run} opens one again); Ctrl-C pauses at the batch's edge and quits"
+            ));
+            return without_console(handle, Style::Bar, slots).await;
         }
-        // The terminal is gone: whoever looks later finds the log and the ledger.
-        Ok(Leave::HungUp) => without_console(handle, Style::Lines).await,
-        // Asked once more while the open batch was being finished: the server rolls it back when the connection ends.
-        Ok(Leave::Over | Leave::PauseAndQuit) if !handle.snapshots.borrow().state.is_over() => quit_at_once(&handle),
-        Ok(Leave::Over | Leave::PauseAndQuit | Leave::EndedEarly) => {
-            let last = put_away(handle).await;
-            conclude(last, true)
+        // The terminal is gone: whoever looks later finds the log and the ledger, or attaches.
+        Ok(Leave::HungUp) => {
+            hung_up(&handle.requests, slots);
+            return without_console(handle, Style::Lines, slots).await;
         }
+        Ok(leave) => (leave, Next::of(leave)),
         Err(error) => {
             tracing::error!("the console failed: {error}");
-            say::err(&format!("the console failed ({error}); going on without it, Ctrl-C pauses and quits"));
-            without_console(handle, Style::Lines).await
+            let run = handle.snapshots.borrow().run.clone();
+            say::err(&format!(
+                "the console failed ({error}); the run goes on without it: howdah attach {run} opens one again, Ctrl-C pauses \
+                 and quits"
+            ));
+            return without_console(handle, Style::Lines, slots).await;
+        }
+    };
+    match leave {
+        // Asked once more while the open batch was being finished: the server rolls it back when the connection ends.
+        Leave::Over | Leave::PauseAndQuit if !handle.snapshots.borrow().state.is_over() => quit_at_once(&handle),
+        _ => {
+            let last = put_away(handle).await;
+            Driven { next, ..conclude(last, next.is_none()) }
         }
     }
 }
 
-async fn without_console(handle: Handle, style: Style) -> Driven {
+/// What the plan wants done when the terminal is lost.
+fn hung_up(requests: &mpsc::Sender<Request>, slots: &Slots) {
+    let wanted = *slots.on_hangup.borrow();
+    tracing::warn!("the terminal is gone (SIGHUP); on_hangup: {wanted:?}");
+    let command = match wanted {
+        OnHangup::Continue => return,
+        OnHangup::Pause => Command::Pause,
+        OnHangup::Stop => Command::Stop,
+    };
+    drop(requests.try_send(Request::new(command, Asker::HangUp)));
+}
+
+async fn without_console(handle: Handle, style: Style, slots: &Slots) -> Driven {
     let mut listeners = JoinSet::new();
     let (quit, mut quitting) = mpsc::channel(1);
-    listeners.spawn(obey_signals(handle.requests.clone(), quit));
+    listeners.spawn(obey_signals(handle.requests.clone(), quit, slots.clone()));
     let events = handle.events.resubscribe();
     let following = headless::follow(handle.snapshots.clone(), events, style);
     let last = tokio::select! {
@@ -158,11 +187,11 @@ fn quit_at_once(handle: &Handle) -> Driven {
         "" => "quitting at once".to_owned(),
         command => format!("quitting at once; go on with: {command}"),
     });
-    Driven { last, exit: Exit::Resumable }
+    Driven { last, exit: Exit::Resumable, next: None }
 }
 
-/// The first SIGINT or SIGTERM stops at the batch's edge, the second at once. SIGHUP changes nothing: the run goes on.
-async fn obey_signals(requests: mpsc::Sender<Request>, quit: mpsc::Sender<()>) {
+/// The first SIGINT or SIGTERM stops at the batch's edge, the second at once. SIGHUP does what the plan says.
+async fn obey_signals(requests: mpsc::Sender<Request>, quit: mpsc::Sender<()>, slots: Slots) {
     let suspend = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32));
     let streams =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()), suspend);
@@ -177,7 +206,7 @@ async fn obey_signals(requests: mpsc::Sender<Request>, quit: mpsc::Sender<()>) {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {
-                tracing::warn!("the terminal is gone (SIGHUP): going on without it");
+                hung_up(&requests, &slots);
                 continue;
             }
             // A console that was open before has taken this signal over, for good.
@@ -207,7 +236,7 @@ async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
 }
 
 /// Says how it ended.
-fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
+pub(super) fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
     let exit = match &last.state {
         RunState::Done { .. } if last.quarantined() > 0 => Exit::Quarantined,
         RunState::Done { .. } => Exit::Done,
@@ -229,5 +258,5 @@ fn conclude(last: Arc<Snapshot>, in_words: bool) -> Driven {
     } else if in_words {
         say::err(Report::of(&last).to_text().trim_end());
     }
-    Driven { last, exit }
+    Driven { last, exit, next: None }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_appender::rolling;
@@ -22,14 +22,21 @@ const DAYS: usize = 14;
 /// The log of this process. Keep it until the end of `main`: dropping it writes out what is still on its way.
 pub struct Log {
     shared: Arc<Shared>,
-    guard: OnceLock<WorkerGuard>,
+    guards: Mutex<Vec<WorkerGuard>>,
     directory: PathBuf,
 }
 
+/// Where the process logs to, also when it drives one run after another.
+static SHARED: OnceLock<Arc<Shared>> = OnceLock::new();
+
 #[derive(Default)]
 struct Shared {
-    file: OnceLock<NonBlocking>,
+    file: Mutex<Option<NonBlocking>>,
     held: Mutex<Vec<u8>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Log {
@@ -45,16 +52,16 @@ impl Log {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&directory).map_err(|e| unwritable(&directory, &e))?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::clone(SHARED.get_or_init(Arc::default));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)
             .with_target(true)
             .with_writer(Sink(Arc::clone(&shared)))
             .finish();
-        // Set once a process; a second time only in tests, where the first one serves as well.
+        // Set once a process: a second log of it goes on with the first one's.
         drop(tracing::subscriber::set_global_default(subscriber));
-        Ok(Self { shared, guard: OnceLock::new(), directory })
+        Ok(Self { shared, guards: Mutex::default(), directory })
     }
 
     /// Names the file after the run, and writes what was held back.
@@ -70,10 +77,10 @@ impl Log {
             .build(&self.directory)
             .map_err(|e| unwritable(&self.directory, &io::Error::other(e.to_string())))?;
         let (mut file, guard) = tracing_appender::non_blocking(file);
-        let mut held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.shared.held);
         drop(file.write_all(&std::mem::take(&mut *held)));
-        drop(self.shared.file.set(file));
-        drop(self.guard.set(guard));
+        *lock(&self.shared.file) = Some(file);
+        lock(&self.guards).push(guard);
         drop(held);
         restrict(&self.directory);
         Ok(())
@@ -114,10 +121,10 @@ struct Sink(Arc<Shared>);
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(file) = self.0.file.get() {
-            return file.clone().write(bytes);
+        if let Some(file) = lock(&self.0.file).as_mut() {
+            return file.write(bytes);
         }
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.0.held);
         if held.len() + bytes.len() <= HELD {
             held.extend_from_slice(bytes);
         }

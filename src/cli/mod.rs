@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and which parts of the house answer. Wires everything; computes nothing.
 
 pub mod assembly;
+pub mod attach;
 pub mod check;
 pub mod demo;
 pub mod drive;
@@ -11,6 +12,7 @@ pub mod headless;
 mod headless_samples;
 pub mod keys;
 pub mod log;
+pub mod next;
 pub mod opening;
 pub mod probe;
 mod progress_json;
@@ -21,6 +23,7 @@ pub mod resume;
 pub mod run;
 pub mod say;
 pub mod status;
+pub mod steer;
 pub mod undo;
 pub mod undoing;
 
@@ -29,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::run::Command as Asked;
 use crate::run::id::RunRef;
 
 /// Exact, gentle, honest PostgreSQL data migrations, driven from a terminal console.
@@ -68,6 +72,16 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with a run that was stopped, has failed, or was killed
     Resume(ResumeArgs),
+    /// Watch and steer a run that another process drives, on this host or another
+    Attach(AttachArgs),
+    /// Pause a run at its batch's edge
+    Pause(SteerArgs),
+    /// Go on with a run that is paused
+    Continue(SteerArgs),
+    /// Stop a run at its batch's edge: it can be resumed
+    Stop(SteerArgs),
+    /// Change a run that is under way: howdah set [RUN] workers=2 target=250ms
+    Set(SetArgs),
     /// Take a run back: old values from its undo log, statements by their `down`
     Undo(UndoArgs),
     /// Show the runs in a database, or one of them
@@ -165,6 +179,46 @@ pub struct ResumeArgs {
     pub show: ShowArgs,
 }
 
+/// `howdah attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The run; without it, the newest that is unfinished, else the newest
+    pub run: Option<RunRef>,
+    /// Only watch: nothing can be asked for, and the session can write nothing
+    #[arg(long)]
+    pub read_only: bool,
+    /// The plan file, where it holds the database's address
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// The console's colours: dark, light, mono, or a file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub theme: Option<String>,
+}
+
+/// `howdah pause`, `continue`, `stop`.
+#[derive(Debug, Args)]
+pub struct SteerArgs {
+    /// The run; without it, the newest that is unfinished
+    pub run: Option<RunRef>,
+    /// Wait until it has come about, and not only for the driver's answer
+    #[arg(long)]
+    pub wait: bool,
+    /// The plan file, where it holds the database's address
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+}
+
+/// `howdah set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The run, where it is not the newest that is unfinished; then what is to be set: workers=N, target=TIME
+    #[arg(required = true, value_name = "[RUN] KEY=VALUE")]
+    pub words: Vec<String>,
+    /// The plan file, where it holds the database's address
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+}
+
 /// `howdah undo`.
 #[derive(Debug, Args)]
 pub struct UndoArgs {
@@ -250,6 +304,11 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&cli.global, &args).await,
         Command::Run(args) => run::run(&cli.global, args).await,
         Command::Resume(args) => resume::run(&cli.global, args).await,
+        Command::Attach(args) => attach::run(&cli.global, args).await,
+        Command::Pause(args) => steer::run(&cli.global, &args, Asked::Pause).await,
+        Command::Continue(args) => steer::run(&cli.global, &args, Asked::Continue).await,
+        Command::Stop(args) => steer::run(&cli.global, &args, Asked::Stop).await,
+        Command::Set(args) => steer::set(&cli.global, &args).await,
         Command::Undo(args) => undo::run(&cli.global, args).await,
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,

@@ -9,14 +9,14 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::assembly::{Materials, assemble};
-use super::environment::of_plan;
+use super::environment::{self, of_plan};
 use super::undoing::{self, Undoing, WayBack};
 use crate::engine::ports::Opened;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Draft, Driver, StepRecord};
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
-use crate::plan::model::{Limits, Plan, Step};
+use crate::plan::model::{Limits, OnHangup, Plan, Step};
 use crate::postgres::connect::{self};
 use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
@@ -34,18 +34,55 @@ pub type AlertSlot = watch::Sender<Option<AlertLimits>>;
 /// How long the connection that resumes a run may take, before the plan is known.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
+/// Where the opening of a run puts what the rest of the process needs of it, and finds what is measured.
+#[derive(Clone)]
+pub struct Slots {
+    /// Where the monitor's view of the database goes.
+    pub source: SourceSlot,
+    /// Where the plan's thresholds go.
+    pub alerts: AlertSlot,
+    /// Where what the monitor measures is put: the governor reads it.
+    pub vitals: watch::Sender<Arc<Vitals>>,
+    /// What the plan wants done when the terminal is lost.
+    pub on_hangup: watch::Sender<OnHangup>,
+    /// Which run it is, once that is known.
+    pub run: watch::Sender<Option<RunId>>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            source: watch::Sender::new(None),
+            alerts: watch::Sender::new(None),
+            vitals: watch::Sender::new(Arc::default()),
+            on_hangup: watch::Sender::new(OnHangup::default()),
+            run: watch::Sender::new(None),
+        }
+    }
+}
+
+impl Slots {
+    /// What the opening of a run on `target` needs.
+    #[must_use]
+    pub fn opening(&self, target: Target, resume_flags: Option<String>) -> Opening {
+        Opening { target, driver: this_process(), slots: self.clone(), resume_flags }
+    }
+}
+
+/// This process, as a driver.
+#[must_use]
+pub fn this_process() -> Driver {
+    Driver { host: environment::host(), pid: std::process::id() }
+}
+
 /// What the opening of any run needs.
 pub struct Opening {
     /// The database.
     pub target: Target,
     /// This process.
     pub driver: Driver,
-    /// Where the monitor's view of the database goes.
-    pub slot: SourceSlot,
-    /// Where the plan's thresholds go.
-    pub alerts: AlertSlot,
-    /// What the monitor measures, for the governor.
-    pub vitals: watch::Receiver<Arc<Vitals>>,
+    /// What the rest of the process needs of the run.
+    pub slots: Slots,
     /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
     /// `None`: nobody can resume it, the server goes with the run.
     pub resume_flags: Option<String>,

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
 use super::log::Log;
-use super::opening::{self, Opening, Wanted};
-use super::run::{resume_flags, this_process};
+use super::next::{self, Subject};
+use super::opening::{self, Slots, Wanted};
+use super::run::resume_flags;
 use super::{Exit, Global, ResumeArgs};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -26,17 +25,8 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let url = plan.as_ref().and_then(|plan| plan.database.url.as_ref());
     let target = Target::resolve(global.database.as_deref(), url, &variable)?;
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
-    let (slot, _) = watch::channel(None);
-    let (alerts, _) = watch::channel(None);
-    let (vitals, measured) = watch::channel(Arc::default());
-    let opening = Opening {
-        target,
-        driver: this_process(),
-        slot: slot.clone(),
-        alerts: alerts.clone(),
-        vitals: measured,
-        resume_flags: Some(resume_flags(global, plan.as_ref())),
-    };
+    let slots = Slots::default();
+    let opening = slots.opening(target.clone(), Some(resume_flags(global, plan.as_ref())));
     let name = match &args.run {
         Some(crate::run::id::RunRef::Full(id)) => id.short(),
         Some(crate::run::id::RunRef::Suffix(text)) => text.clone(),
@@ -54,10 +44,15 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let job = Job {
         start: drive::starting(name, title),
         opener: Box::pin(opening::take_over(opening, wanted, learn)),
-        slot,
-        alerts,
-        vitals,
+        slots,
+        target,
         farewell: Vec::new(),
     };
-    Ok(drive::drive(job, &args.show).await?.exit)
+    let taken = job.slots.run.subscribe();
+    let driven = drive::drive(job, &args.show).await?;
+    let run = *taken.borrow();
+    match driven.next.zip(run) {
+        Some((next, run)) => next::follow(global, Subject { run, plan: args.plan, show: args.show }, next).await,
+        None => Ok(driven.exit),
+    }
 }

@@ -1,15 +1,11 @@
 //! `howdah run`: a plan from its file, on one's own database.
 
-use std::sync::Arc;
-
-use tokio::sync::watch;
-
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
-use super::opening::{self, Opening};
+use super::next::{self, Subject};
+use super::opening::{self, Slots};
 use super::{Exit, Global, RunArgs, dry_run};
-use crate::ledger::open::Driver;
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -32,32 +28,20 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
-    let (slot, _) = watch::channel(None);
-    let (alerts, _) = watch::channel(None);
-    let (vitals, measured) = watch::channel(Arc::default());
-    let opening = Opening {
-        target,
-        driver: this_process(),
-        slot: slot.clone(),
-        alerts: alerts.clone(),
-        vitals: measured,
-        resume_flags: Some(resume_flags(global, Some(&plan))),
-    };
+    let slots = Slots::default();
+    let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
-        alerts,
-        vitals,
         farewell: Vec::new(),
         opener: Box::pin(opening::begin(opening, plan, run, args.new)),
-        slot,
+        slots,
+        target,
     };
-    Ok(drive::drive(job, &args.show).await?.exit)
-}
-
-/// This process, as a driver.
-#[must_use]
-pub fn this_process() -> Driver {
-    Driver { host: environment::host(), pid: std::process::id() }
+    let driven = drive::drive(job, &args.show).await?;
+    match driven.next {
+        Some(next) => next::follow(global, Subject { run, plan: Some(args.plan), show: args.show }, next).await,
+        None => Ok(driven.exit),
+    }
 }
 
 /// What has to stand behind `howdah resume RUN` so that it finds the same database again. Never a password.

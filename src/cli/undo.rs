@@ -2,17 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal};
-use std::sync::Arc;
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use tokio::sync::watch;
 
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
-use super::opening::{self, Opening};
-use super::run::{resume_flags, this_process};
+use super::next::{self, Subject};
+use super::opening::{self, Slots};
+use super::run::resume_flags;
 use super::undoing::{self, Undoing};
 use super::{Exit, Global, UndoArgs, say};
 use crate::ledger::{migrate, open};
@@ -66,26 +65,20 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
-    let (slot, _) = watch::channel(None);
-    let (alerts, _) = watch::channel(None);
-    let (vitals, measured) = watch::channel(Arc::default());
-    let opening = Opening {
-        target,
-        driver: this_process(),
-        slot: slot.clone(),
-        alerts: alerts.clone(),
-        vitals: measured,
-        resume_flags: Some(resume_flags(global, Some(&plan))),
-    };
+    let slots = Slots::default();
+    let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let job = Job {
         start: drive::starting(run.short(), undoing::name(&plan.name)),
-        alerts,
-        vitals,
         farewell: Vec::new(),
         opener: Box::pin(opening::begin_undo(opening, plan, run, undo)),
-        slot,
+        slots,
+        target,
     };
-    Ok(drive::drive(job, &args.show).await?.exit)
+    let driven = drive::drive(job, &args.show).await?;
+    match driven.next {
+        Some(next) => next::follow(global, Subject { run, plan: args.plan, show: args.show }, next).await,
+        None => Ok(driven.exit),
+    }
 }
 
 /// Asks, unless `--yes` has answered.

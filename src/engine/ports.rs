@@ -45,7 +45,7 @@ pub struct Opened {
     /// Work that goes on beside the run until it is over, such as the heartbeat.
     pub keepers: Vec<BoxFuture<'static, ()>>,
     /// What goes on beside it and publishes the run: it is given the run's snapshots, and takes requests from elsewhere.
-    pub desk: Option<Desk>,
+    pub relay: Option<Relay>,
     /// Notices to show at the start.
     pub notices: Vec<(Level, String)>,
     /// How fast it may go.
@@ -53,7 +53,8 @@ pub struct Opened {
 }
 
 /// Work beside a run that shows it to others and brings their requests.
-pub type Desk = Box<dyn FnOnce(watch::Receiver<Arc<Snapshot>>, mpsc::Sender<Request>) -> BoxFuture<'static, ()> + Send>;
+pub type Relay =
+    Box<dyn FnOnce(watch::Receiver<Arc<Snapshot>>, mpsc::Sender<Request>) -> BoxFuture<'static, ()> + Send>;
 
 /// How fast a run may go, and what it does about errors: from the plan.
 #[derive(Clone)]

@@ -36,8 +36,8 @@ pub async fn run(
         }
     };
     board.opened(&opened);
-    let Opened { steps, ledger, mut keepers, desk, resumed, notices, pacing, .. } = opened;
-    keepers.extend(desk.map(|desk| desk(board.snapshots(), requests)));
+    let Opened { steps, ledger, mut keepers, relay, resumed, notices, pacing, .. } = opened;
+    keepers.extend(relay.map(|relay| relay(board.snapshots(), requests)));
     keepers.push(Box::pin(governing::govern(Arc::clone(&board), pacing.clone())));
     adopt(Arc::clone(&ledger), keepers);
     failpoint::hit("run.created");

@@ -13,3 +13,6 @@ pub mod postgres;
 pub mod quarantine;
 pub mod read;
 pub mod record;
+pub mod relay;
+pub mod viewing;
+pub mod wire;

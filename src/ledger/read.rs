@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::open;
 use crate::postgres::error;
@@ -60,7 +60,8 @@ pub async fn one(connection: &mut PgConnection, run: RunId) -> Result<RunRecord,
     read(connection, run).await.map_err(|e| error::cause("reading the ledger", &e))
 }
 
-async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sqlx::Error> {
+/// As [`one`], with the driver's error.
+pub(super) async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sqlx::Error> {
     let row = sqlx::query(
         "SELECT plan_name, state, detail, created_at, finished_at, worked_ms, paused_ms, waited, driver_host, driver_pid, \
                 now() AS now, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run WHERE id = $1",
@@ -77,7 +78,7 @@ async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sq
     snapshot.spent = Spent { worked: ms("worked_ms")?, paused: ms("paused_ms")? };
     snapshot.pace.waited = open::waited(&row.try_get("waited")?);
     snapshot.steps = open::steps(connection, run).await?.into_iter().map(|step| step.view).collect();
-    snapshot.events = events(connection, run).await?;
+    snapshot.events = events_after(connection, run, 0).await?.1;
     snapshot.resume_command = format!("howdah resume {}", run.short());
     snapshot.server = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&mut *connection).await?;
     let age: f64 = row.try_get("age_seconds")?;
@@ -92,28 +93,35 @@ async fn read(connection: &mut PgConnection, run: RunId) -> Result<RunRecord, sq
     })
 }
 
-async fn events(connection: &mut PgConnection, run: RunId) -> Result<VecDeque<Event>, sqlx::Error> {
+/// The newest events after the row `after`, at most a hundred, oldest first; and the number of the last row.
+pub(super) async fn events_after(
+    connection: &mut PgConnection,
+    run: RunId,
+    after: i64,
+) -> Result<(i64, VecDeque<Event>), sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT at, level, kind, text FROM (SELECT * FROM howdah.event WHERE run = $1 ORDER BY id DESC LIMIT 100) e \
-         ORDER BY id",
+        "SELECT id, at, level, kind, text FROM (SELECT * FROM howdah.event WHERE run = $1 AND id > $2 \
+             ORDER BY id DESC LIMIT 100) e ORDER BY id",
     )
     .bind(run.0)
+    .bind(after)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let level: String = row.try_get("level")?;
-            let kind: String = row.try_get("kind")?;
-            Ok(Event {
-                at: row.try_get("at")?,
-                level: match level.as_str() {
-                    "warn" => Level::Warning,
-                    "crit" => Level::Critical,
-                    _ => Level::Info,
-                },
-                kind: serde_json::from_value(serde_json::Value::String(kind)).unwrap_or(EventKind::Notice),
-                text: row.try_get("text")?,
-            })
-        })
-        .collect()
+    let newest = rows.last().map(|row| row.try_get("id")).transpose()?.unwrap_or(after);
+    Ok((newest, rows.iter().map(event).collect::<Result<_, _>>()?))
+}
+
+fn event(row: &PgRow) -> Result<Event, sqlx::Error> {
+    let level: String = row.try_get("level")?;
+    let kind: String = row.try_get("kind")?;
+    Ok(Event {
+        at: row.try_get("at")?,
+        level: match level.as_str() {
+            "warn" => Level::Warning,
+            "crit" => Level::Critical,
+            _ => Level::Info,
+        },
+        kind: serde_json::from_value(serde_json::Value::String(kind)).unwrap_or(EventKind::Notice),
+        text: row.try_get("text")?,
+    })
 }

@@ -201,7 +201,7 @@ pub(super) static TOP: Table = Table {
         key("breaker", Shape::Table(&BREAKER), "[breaker]"),
         key("alerts", Shape::Table(&ALERTS), "[alerts]"),
         key("step", Shape::Steps(&STEP), "[[step]]"),
-        later("on_hangup", "`attach`", "remove it: a run without a console goes on headless"),
+        key("on_hangup", Shape::Text, "on_hangup = \"pause\""),
         later("ledger", "the ledger on Redis", "remove it: the ledger lies in the target database"),
         later("cache", "cached look-ups", "remove it"),
         later("notify", "notifications", "remove it: alerts are shown and logged"),

@@ -59,10 +59,11 @@ pub fn from_text(
     let retry = options::retry(&mut reader, raw.retry.unwrap_or_default());
     let breaker = options::breaker(&mut reader, raw.breaker.unwrap_or_default());
     let alerts = options::alerts(&mut reader, raw.alerts.unwrap_or_default());
+    let on_hangup = raw.on_hangup.map(|word| options::on_hangup(&mut reader, &word)).unwrap_or_default();
     let steps = steps::steps(&mut reader, raw.step.unwrap_or_default());
     let problems = reader.into_problems();
     if problems.is_empty() {
-        Ok(Plan { name, source, database, limits, retry, breaker, alerts, steps })
+        Ok(Plan { name, source, database, limits, retry, breaker, alerts, on_hangup, steps })
     } else {
         Err(PlanError::wrong(source, problems))
     }

@@ -27,8 +27,22 @@ pub struct Plan {
     pub breaker: Breaker,
     /// `[alerts]`.
     pub alerts: AlertLimits,
+    /// What the loss of the terminal does. Default: the run goes on.
+    pub on_hangup: OnHangup,
     /// The steps, in order; at least one.
     pub steps: Vec<Step>,
+}
+
+/// What the loss of the terminal (SIGHUP) does to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnHangup {
+    /// `"continue"`: it goes on without a console.
+    #[default]
+    Continue,
+    /// `"pause"`: it pauses at the batch's edge, and waits for somebody to attach.
+    Pause,
+    /// `"stop"`: it ends at the batch's edge, resumable.
+    Stop,
 }
 
 /// The text of a plan, before `${ENV}` was filled in, and where it lay.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::mistake::Mistake;
-use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, Retry, Vacuum};
+use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, OnHangup, Retry, Vacuum};
 use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawRetry, Text};
 use super::raw_value::RawTexts;
 use super::signals;
@@ -137,6 +137,15 @@ fn vacuum(reader: &mut Reader<'_>, field: &Text) -> Vacuum {
         Some(1) => Vacuum::Wait,
         Some(2) => Vacuum::Run,
         _ => Vacuum::Off,
+    }
+}
+
+/// What the loss of the terminal does.
+pub(super) fn on_hangup(reader: &mut Reader<'_>, field: &Text) -> OnHangup {
+    match reader.word("on_hangup", field, &["continue", "pause", "stop"]) {
+        Some(1) => OnHangup::Pause,
+        Some(2) => OnHangup::Stop,
+        _ => OnHangup::Continue,
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct RawPlan {
     pub(super) database: Option<RawDatabase>,
     /// How large a batch is, how many workers there are, how long anything may take, and what slows a run down.
     pub(super) limits: Option<RawLimits>,
+    /// What the loss of the terminal does: "continue", "pause" or "stop". Default: "continue".
+    pub(super) on_hangup: Option<Text>,
     /// The same as `allowed` in `[limits]`.
     pub(super) allowed: Option<Located<RawTexts>>,
     /// How often a transient error is tried again.

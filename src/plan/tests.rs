@@ -65,9 +65,9 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
         "set `limits.workers` to a value from 1 to 64",
     ),
     (
-        "«on_hangup» = \"pause\"",
-        "`on_hangup` is not built yet: it comes with `attach`",
-        "remove it: a run without a console goes on headless",
+        "on_hangup = «\"die\"»",
+        "`on_hangup` must be one of `continue`, `pause`, `stop`",
+        "write `on_hangup = \"continue\"` or `on_hangup = \"pause\"` or `on_hangup = \"stop\"`, or remove it",
     ),
     (
         "[«ledger»]\nkind = \"redis\"",

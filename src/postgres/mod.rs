@@ -13,6 +13,7 @@ pub mod ident;
 pub mod inline;
 pub mod key;
 pub mod lag;
+pub mod listen;
 pub mod pooler;
 pub mod record;
 pub mod session;

@@ -79,6 +79,14 @@ pub struct RetryArgs {
     pub accept_changed_plan: bool,
 }
 
+impl RetryArgs {
+    /// All rows of a run.
+    #[must_use]
+    pub fn of(run: RunId, plan: Option<PathBuf>) -> Self {
+        Self { which: Which { run: Some(RunRef::Full(run)), step: None }, plan, accept_changed_plan: false }
+    }
+}
+
 /// `howdah quarantine export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {

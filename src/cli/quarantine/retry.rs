@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::RetryArgs;
 use crate::cli::environment::{of_plan, variable};
 use crate::cli::log::Log;
-use crate::cli::run::{resume_flags, this_process};
+use crate::cli::run::resume_flags;
 use crate::cli::{Exit, Global, opening, say};
 use crate::ledger::migrate;
 use crate::ledger::open::{self, StepRecord};
@@ -49,7 +49,7 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     log.of_run(run)?;
     migrate::migrate(&mut connection).await?;
     let step = super::step(&mut connection, run, args.which.step.as_deref()).await?;
-    let epoch = quarantine::take(&mut connection, run, step, &this_process()).await?;
+    let epoch = quarantine::take(&mut connection, run, step, &opening::this_process()).await?;
     let plan = if let Some(plan) = plan {
         plan
     } else {

@@ -1,0 +1,118 @@
+//! `howdah attach`: the console of a run that another process drives, from any host that reaches the database.
+
+mod commander;
+mod feed;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::environment::{of_plan, variable};
+use super::log::Log;
+use super::next::{self, Next, Subject};
+use super::run::resume_flags;
+use super::{AttachArgs, Exit, Global, ShowArgs, drive, keys, opening, say};
+use crate::console::{self, Leave, Link, Mode};
+use crate::ledger::open;
+use crate::plan::{PlanError, load};
+use crate::postgres::dsn::Target;
+use crate::run::id::RunRef;
+use crate::run::{Cause, Interest, RunId, Snapshot};
+use feed::Feed;
+
+/// Shows a run that another process drives.
+///
+/// # Errors
+/// There is no such run, no terminal, or the database cannot be reached.
+pub async fn run(global: &Global, args: AttachArgs) -> Result<Exit, Cause> {
+    let target = target(global, args.plan.as_ref())?;
+    let mut connection = opening::look(&target).await?;
+    let run = newest_fit(&mut connection, args.run.as_ref()).await?;
+    drop(connection);
+    // Into memory: whoever resumes the run from here names the file.
+    let _log = Log::begin(global.log_level.as_deref())?;
+    attach(global, &args, &target, run).await
+}
+
+/// The database, by the flag, the plan, or the environment.
+pub(super) fn target(global: &Global, plan: Option<&std::path::PathBuf>) -> Result<Target, Cause> {
+    let plan = match plan {
+        Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
+        None => None,
+    };
+    let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
+    Target::resolve(global.database.as_deref(), address, &variable)
+}
+
+/// The run that was named; without a name, the newest that is unfinished, else the newest.
+pub(super) async fn newest_fit(
+    connection: &mut sqlx::postgres::PgConnection,
+    named: Option<&RunRef>,
+) -> Result<RunId, Cause> {
+    match open::find(connection, named, named.is_none()).await {
+        Err(_) if named.is_none() => open::find(connection, None, false).await,
+        found => found,
+    }
+}
+
+/// Attaches, and does what the operator leaves the console for.
+pub(super) async fn attach(global: &Global, args: &AttachArgs, target: &Target, run: RunId) -> Result<Exit, Cause> {
+    let mode = if args.read_only { Mode::ReadOnly } else { Mode::Attached };
+    let (leave, last) = watched(global, args, target, run, mode).await?;
+    if let Some(next) = Next::of(leave) {
+        let show = ShowArgs { theme: args.theme.clone(), ..ShowArgs::default() };
+        return next::follow(global, Subject { run, plan: args.plan.clone(), show }, next).await;
+    }
+    if last.state.is_over() {
+        return Ok(drive::conclude(last, true).exit);
+    }
+    let (name, word, flags) = (&last.run, last.state.word(), resume_flags(global, None));
+    say::err(&format!("left run {name}, which is {word}; back with: howdah attach {name}{flags}"));
+    Ok(Exit::Done)
+}
+
+/// Shows the run until the operator leaves. Returns why, and what was seen last.
+async fn watched(
+    global: &Global,
+    args: &AttachArgs,
+    target: &Target,
+    run: RunId,
+    mode: Mode,
+) -> Result<(Leave, Arc<Snapshot>), Cause> {
+    let options = keys::console_options(args.theme.as_deref(), mode, Vec::new())?;
+    let feed = Feed {
+        target: target.clone(),
+        run,
+        read_only: mode == Mode::ReadOnly,
+        resume_flags: global.database.is_some().then(|| resume_flags(global, None)),
+    };
+    // The first snapshot is read before the terminal changes: an error is an error of the command line.
+    let first = Arc::new(feed.first().await?);
+    let (snapshots_in, snapshots) = watch::channel(first);
+    let (details_in, details) = watch::channel(Arc::default());
+    let (interest, looked_at) = watch::channel(Interest::default());
+    let (requests, asked) = mpsc::channel(64);
+    let (answers_in, answers) = mpsc::channel(64);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    if mode == Mode::Attached {
+        let commander = commander::Commander::new(target.clone(), run, snapshots.clone(), answers_in);
+        tasks.spawn(commander.keep(asked, stop.clone()));
+    }
+    tasks.spawn(feed.keep(snapshots_in, answers, stop.clone()));
+    drop((details_in, looked_at));
+    let link = Link { snapshots: snapshots.clone(), details, interest, requests };
+    let left = console::run(link, options).await;
+    stop.cancel();
+    drop(
+        tokio::time::timeout(std::time::Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} })
+            .await,
+    );
+    tasks.shutdown().await;
+    let last = Arc::clone(&snapshots.borrow());
+    let leave =
+        left.map_err(|e| Cause::usage(e.to_string()).hint("`howdah status` shows the run without a console"))?;
+    Ok((leave, last))
+}
