@@ -85,5 +85,5 @@ pub fn who() -> String {
 /// An id for a new run.
 #[must_use]
 pub fn new_run() -> crate::run::RunId {
-    crate::run::RunId(uuid::Uuid::now_v7())
+    super::detach::run_id().unwrap_or_else(|| crate::run::RunId(uuid::Uuid::now_v7()))
 }

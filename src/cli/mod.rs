@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod attach;
 pub mod check;
 pub mod demo;
+pub mod detach;
 pub mod drive;
 mod dry_run;
 pub mod environment;
@@ -53,7 +54,8 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// The database: postgres://user@host/name, or libpq's key=value words. Else the plan's, DATABASE_URL, PG*
+    /// The database: postgres://user@host/name, or libpq's key=value words [env: HOWDAH_DATABASE].
+    /// Else the plan's, DATABASE_URL, PG*
     #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
     /// How much goes to the log file: error, warn, info, debug, trace, or a tracing filter [env: HOWDAH_LOG]
@@ -155,8 +157,11 @@ pub struct RunArgs {
     /// Begin a new run although an earlier one of this plan is unfinished
     #[arg(long)]
     pub new: bool,
+    /// Drive it in the background, in a session that no terminal takes with it, and attach to it
+    #[arg(long, conflicts_with_all = ["headless", "json"])]
+    pub detach: bool,
     /// Make no run: check the plan, show what would become of the first files of a step with `files`, change nothing
-    #[arg(long, conflicts_with_all = ["new", "headless", "json", "theme"])]
+    #[arg(long, conflicts_with_all = ["new", "detach", "headless", "json", "theme"])]
     pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
@@ -174,6 +179,9 @@ pub struct ResumeArgs {
     /// Go on although the plan's steps are not what they were when the run began
     #[arg(long)]
     pub accept_changed_plan: bool,
+    /// Drive it in the background, in a session that no terminal takes with it, and attach to it
+    #[arg(long, conflicts_with_all = ["headless", "json"])]
+    pub detach: bool,
     /// How it is shown.
     #[command(flatten)]
     pub show: ShowArgs,
@@ -298,7 +306,11 @@ impl From<Exit> for ExitCode {
 }
 
 /// Does what was asked for.
-pub async fn run(cli: Cli) -> Exit {
+pub async fn run(mut cli: Cli) -> Exit {
+    detach::settle();
+    if cli.global.database.is_none() && !matches!(cli.command, Command::Demo(_)) {
+        cli.global.database = environment::variable(detach::DATABASE);
+    }
     let ended = match cli.command {
         Command::Demo(args) => demo::run(&cli.global, &args).await,
         Command::Check(args) => check::run(&cli.global, &args).await,

@@ -52,7 +52,7 @@ pub async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exi
     let named = Some(RunRef::Full(run));
     match next {
         Next::Resume => {
-            let args = ResumeArgs { run: named, plan, accept_changed_plan: false, show };
+            let args = ResumeArgs { run: named, plan, accept_changed_plan: false, detach: false, show };
             Box::pin(resume::run(global, args)).await
         }
         Next::Undo => {

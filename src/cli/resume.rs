@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
 use super::log::Log;
@@ -9,8 +10,10 @@ use super::next::{self, Subject};
 use super::opening::{self, Slots, Wanted};
 use super::run::resume_flags;
 use super::{Exit, Global, ResumeArgs};
+use crate::ledger::open;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
+use crate::postgres::error;
 use crate::run::Cause;
 
 /// Goes on with a run.
@@ -24,6 +27,9 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     };
     let url = plan.as_ref().and_then(|plan| plan.database.url.as_ref());
     let target = Target::resolve(global.database.as_deref(), url, &variable)?;
+    if args.detach {
+        return detached(global, args, &target).await;
+    }
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
     let slots = Slots::default();
     let opening = slots.opening(target.clone(), Some(resume_flags(global, plan.as_ref())));
@@ -55,4 +61,20 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         Some((next, run)) => next::follow(global, Subject { run, plan: args.plan, show: args.show }, next).await,
         None => Ok(driven.exit),
     }
+}
+
+/// Goes on with a run in a process of its own.
+async fn detached(global: &Global, args: ResumeArgs, target: &Target) -> Result<Exit, Cause> {
+    let mut connection = opening::look(target).await?;
+    let run = open::find(&mut connection, args.run.as_ref(), true).await?;
+    let before =
+        sqlx::query_scalar("SELECT epoch FROM howdah.run WHERE id = $1").bind(run.0).fetch_one(&mut connection);
+    let before: i64 = before.await.map_err(|e| error::cause("reading the run", &e))?;
+    let mut arguments = vec!["resume".into(), run.to_string().into()];
+    if let Some(plan) = &args.plan {
+        arguments.extend(["--plan".into(), plan.clone().into()]);
+    }
+    arguments.extend(args.accept_changed_plan.then(|| "--accept-changed-plan".into()));
+    let (plan, theme) = (args.plan, args.show.theme);
+    detach::run(global, Detached { target, run, arguments, before: Some(before), plan, theme }).await
 }

@@ -1,5 +1,6 @@
 //! `howdah run`: a plan from its file, on one's own database.
 
+use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
@@ -26,6 +27,13 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         return dry_run::run(&target, &plan).await;
     }
     let run = environment::new_run();
+    if args.detach {
+        let mut arguments = vec!["run".into(), args.plan.clone().into()];
+        arguments.extend(args.new.then(|| "--new".into()));
+        let (plan, theme) = (Some(args.plan), args.show.theme);
+        let detached = Detached { target: &target, run, arguments, before: None, plan, theme };
+        return detach::run(global, detached).await;
+    }
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
     let slots = Slots::default();

@@ -245,7 +245,7 @@ fn the_views_say_what_each_signal_does() {
     assert_eq!(
         views[3],
         SignalView {
-            number: None,
+            number: Some(6.0),
             name: "replay lag".into(),
             value: "6s".into(),
             slow: Some("5s".into()),

@@ -66,7 +66,7 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "on_hangup = «\"die\"»",
-        "`on_hangup` must be one of `continue`, `pause`, `stop`",
+        "`on_hangup` must be \"continue\", \"pause\" or \"stop\"",
         "write `on_hangup = \"continue\"` or `on_hangup = \"pause\"` or `on_hangup = \"stop\"`, or remove it",
     ),
     (

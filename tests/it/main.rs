@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 mod architecture;
+mod attach;
 mod bouncer;
 mod commands;
 mod console;
@@ -24,9 +25,11 @@ mod plans;
 mod proxy;
 mod quarantine;
 mod quarantine_retry;
+mod screen;
 mod signals;
 mod slow;
 mod statements;
+mod steer;
 mod support;
 mod sweeps;
 mod transform;
