@@ -1,127 +1,173 @@
 //! What the console costs, on a real run in a real pseudo-terminal of 140x40: `cargo bench --bench console`.
 //!
-//! Prints the time to the first frame, the bytes a second while the run is at work and while it is paused, howdah's own
-//! CPU, and its peak memory. The budget stands beside each figure.
+//! Prints each figure beside its budget: the time to the first frame, the bytes a second of the overview while the run is at
+//! work and while it is paused, howdah's CPU and peak memory with the engine in it, the time from a key to its paint, the
+//! writes a frame (counted by `strace`, where that is installed), how soon a command from elsewhere takes effect, and what
+//! a console elsewhere costs the database.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 #![allow(clippy::expect_used, reason = "a benchmark that fails stops")]
 
-use std::io::{Read, Write};
-use std::sync::{Arc, Mutex};
+#[path = "lab/pty.rs"]
+mod pty;
+
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use howdah::sandbox::{Options, Server, users};
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use pty::{Pty, peak_mib, used};
+use sqlx::PgPool;
 
 const PLAN: &str = include_str!("../assets/plans/normalise-emails.toml");
-const WATCHED: Duration = Duration::from_secs(15);
-const PAUSED: Duration = Duration::from_secs(30);
+const HOWDAH: &str = env!("CARGO_BIN_EXE_howdah");
+const SIZE: (u16, u16) = (140, 40);
+const WATCHED: Duration = Duration::from_secs(20);
+const KEYS: u32 = 60;
 
-#[derive(Default)]
-struct Seen {
-    first: Option<Instant>,
-    text: Vec<u8>,
-    writes: usize,
-}
-
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
     let server = Server::start(Options::default(), &|_| {}).await.expect("a PostgreSQL server");
     let url = server.url("postgres");
-    let pool = sqlx::PgPool::connect(&url).await.expect("a connection");
-    users::fill(&pool, 3_000_000, |_| {}).await.expect("users");
-    pool.close().await;
+    let pool = PgPool::connect(&url).await.expect("a connection");
+    users::fill(&pool, 4_000_000, |_| {}).await.expect("users");
     let home = tempfile::tempdir().expect("a directory");
     let plan = home.path().join("plan.toml");
     std::fs::write(&plan, PLAN).expect("a plan");
+    let run = ["run", plan.to_str().expect("a path"), "--database", &url];
+    let mut console = Pty::start(HOWDAH, &run, SIZE, home.path());
+    let pid = console.child.process_id().expect("a pid");
 
-    let size = PtySize { rows: 40, cols: 140, pixel_width: 0, pixel_height: 0 };
-    let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
-    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_howdah"));
-    command.args(["run", plan.to_str().expect("a path"), "--database", &url]);
-    for (name, value) in
-        [("HOME", home.path().to_str().expect("a path")), ("TERM", "xterm-256color"), ("LANG", "C.UTF-8")]
-    {
-        command.env(name, value);
-    }
-    let mut reader = pair.master.try_clone_reader().expect("a reader");
-    let mut writer = pair.master.take_writer().expect("a writer");
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let sink = Arc::clone(&seen);
-    let began = Instant::now();
-    let mut child = pair.slave.spawn_command(command).expect("howdah starts");
-    std::thread::spawn(move || {
-        let mut chunk = vec![0_u8; 65536];
-        while let Ok(n) = reader.read(&mut chunk) {
-            if n == 0 {
-                return;
-            }
-            let mut seen = sink.lock().expect("seen");
-            seen.text.extend_from_slice(&chunk[..n]);
-            seen.writes += 1;
-            // The first frame is there when its last line is.
-            if seen.first.is_none() && seen.text.windows(4).any(|window| window == b"quit") {
-                seen.first = Some(Instant::now());
-            }
-        }
-    });
-    let until = |words: &str| {
-        let end = Instant::now() + Duration::from_mins(1);
-        while !seen.lock().expect("seen").text.windows(words.len()).any(|window| window == words.as_bytes()) {
-            assert!(Instant::now() < end, "never seen: {words}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
-    let bytes = || seen.lock().expect("seen").text.len();
-    let pid = child.process_id().expect("a pid");
-
-    until("quit");
-    let first = seen.lock().expect("seen").first.expect("a first frame") - began;
-    println!("first frame              {:>8.1} ms      (budget 15 ms)", first.as_secs_f64() * 1e3);
-    until("rows/s");
+    let first = console.until("quit") - console.began;
+    figure("first frame", first.as_secs_f64() * 1e3, "ms", 15.0);
+    console.until("rows/s");
     std::thread::sleep(Duration::from_secs(3));
-    let (from, cpu) = (bytes(), used(pid));
+    let (from, cpu) = (console.bytes(), used(pid));
     std::thread::sleep(WATCHED);
-    let (to, cpu_after) = (bytes(), used(pid));
-    per_second("running", to - from, WATCHED, 1000);
-    println!(
-        "CPU of howdah            {:>8.2} % of a core (budget 5 %)",
-        cpu_after.saturating_sub(cpu).as_secs_f64() * 100.0 / WATCHED.as_secs_f64()
-    );
-    writer.write_all(b" ").and_then(|()| writer.flush()).expect("a key");
-    until("PAUSED");
+    let (bytes, cpu) = (console.bytes() - from, used(pid) - cpu);
+    figure("overview, running", per_second(bytes, WATCHED), "bytes/s", 700.0);
+    figure("CPU with the engine", cpu.as_secs_f64() * 100.0 / WATCHED.as_secs_f64(), "% of a core", 0.6);
+    writes_a_frame(&console, pid);
+    elsewhere(&pool, &url, home.path()).await;
+    keys(&mut console);
+
+    console.press(" ");
+    console.until("PAUSED");
     std::thread::sleep(Duration::from_secs(2));
-    let (from, cpu) = (bytes(), used(pid));
-    std::thread::sleep(PAUSED);
-    let (to, cpu_after) = (bytes(), used(pid));
-    per_second("paused", to - from, PAUSED, 30);
-    println!(
-        "CPU of howdah, paused    {:>8.2} % of a core",
-        cpu_after.saturating_sub(cpu).as_secs_f64() * 100.0 / PAUSED.as_secs_f64()
-    );
-    println!("peak RSS                 {:>8.1} MiB     (budget 25 MiB)", peak_mib(pid));
-    writer.write_all(b"\x03").and_then(|()| writer.flush()).expect("a key");
-    std::thread::sleep(Duration::from_millis(300));
-    writer.write_all(b"\x03").and_then(|()| writer.flush()).expect("a key");
-    let status = child.wait().expect("a status");
-    assert_eq!(status.exit_code(), 3, "paused and quit");
+    let (from, cpu) = (console.bytes(), used(pid));
+    std::thread::sleep(WATCHED);
+    let (bytes, cpu) = (console.bytes() - from, used(pid) - cpu);
+    figure("overview, paused", per_second(bytes, WATCHED), "bytes/s", 30.0);
+    println!("CPU, paused              {:>8.2} % of a core", cpu.as_secs_f64() * 100.0 / WATCHED.as_secs_f64());
+    figure("peak RSS with the engine", peak_mib(pid), "MiB", 25.0);
+    for _ in 0..2 {
+        console.press("\x03");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(console.child.wait().expect("a status").exit_code(), 3, "stopped, and resumable");
+    pool.close().await;
 }
 
-fn per_second(what: &str, bytes: usize, span: Duration, budget: u32) {
-    let rate = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / span.as_secs_f64();
-    println!("to the terminal, {what:<8}{rate:>8.0} bytes/s (budget {budget})");
+fn figure(what: &str, value: f64, unit: &str, budget: f64) {
+    let verdict = if value <= budget { "" } else { "   MISS" };
+    println!("{what:<25}{value:>8.2} {unit} (budget {budget}){verdict}");
 }
 
-/// CPU time of a process, by Linux's /proc, in ticks of a hundredth of a second.
-fn used(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
-    Duration::from_millis(ticks * 10)
+fn per_second(bytes: usize, span: Duration) -> f64 {
+    f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
-fn peak_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
-    line.split_whitespace().nth(1).expect("a number").parse::<f64>().expect("a number") / 1024.0
+/// From a key to the first byte of what it changes: the selection in the list of tables moves.
+fn keys(console: &mut Pty) {
+    console.press("2");
+    console.until("index");
+    let mut times = Vec::new();
+    for round in 0..KEYS {
+        // At an odd time in the second, so that the frame that is due anyway is seldom the one that is counted.
+        std::thread::sleep(Duration::from_millis(u64::from(130 + 37 * (round % 7))));
+        let (before, pressed) = (console.bytes(), Instant::now());
+        console.press(if round % 2 == 0 { "j" } else { "k" });
+        let painted = loop {
+            if let Some(at) = console.after(before) {
+                break at;
+            }
+            std::thread::yield_now();
+        };
+        times.push(painted.saturating_duration_since(pressed));
+    }
+    times.sort_unstable();
+    let ms = |at: usize| times[at].as_secs_f64() * 1e3;
+    figure("key to paint, median", ms(times.len() / 2), "ms", 20.0);
+    println!("key to paint, p90        {:>8.2} ms", ms(times.len() * 9 / 10));
+    console.press("1");
+}
+
+/// Writes to the terminal against frames, counted over five seconds.
+fn writes_a_frame(console: &Pty, pid: u32) {
+    let trace = Command::new("strace")
+        .args(["-f", "-e", "trace=write", "-e", "signal=none", "-s", "16", "-p", &pid.to_string()])
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut trace) = trace else {
+        println!("writes a frame: not counted, strace is not installed");
+        return;
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let from = console.bytes();
+    std::thread::sleep(Duration::from_secs(5));
+    let to = console.bytes();
+    let target = nix::unistd::Pid::from_raw(i32::try_from(trace.id()).expect("a pid"));
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGINT).expect("strace is there");
+    let mut calls = String::new();
+    std::io::Read::read_to_string(trace.stderr.as_mut().expect("a pipe"), &mut calls).expect("its words");
+    drop(trace.wait());
+    let writes = calls.lines().filter(|line| line.contains(r#""\33["#)).count();
+    let all: Vec<u8> = console.written().into_iter().flat_map(|(_, bytes)| bytes).collect();
+    let frames = all[from..to].windows(8).filter(|window| *window == b"\x1b[?2026h").count();
+    println!("writes to the terminal   {writes:>8} for {frames} frames, by strace");
+}
+
+/// A command from elsewhere, and a console elsewhere.
+async fn elsewhere(pool: &PgPool, url: &str, home: &std::path::Path) {
+    let backends = |name: &'static str| async move {
+        sqlx::query_scalar::<_, i32>("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'howdah/%/' || $1")
+            .bind(name)
+            .fetch_all(pool)
+            .await
+            .expect("backends")
+    };
+    let spent = |pids: &[i32]| pids.iter().map(|pid| used(pid.cast_unsigned())).sum::<Duration>();
+    for round in 0..10 {
+        let target = if round % 2 == 0 { "target=400ms" } else { "target=500ms" };
+        let status = Command::new(HOWDAH)
+            .args(["set", target, "--database", url])
+            .env("HOME", home)
+            .stdout(Stdio::null())
+            .status()
+            .expect("howdah starts");
+        assert!(status.success());
+    }
+    let times: Vec<f64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM applied_at - asked_at)::float8 * 1000 FROM howdah.command WHERE via = 'script' ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("times");
+    figure("command, median", times[times.len() / 2], "ms to its effect", 300.0);
+    println!("command, longest         {:>8.2} ms", times[times.len() - 1]);
+
+    let mut viewer = Pty::start(HOWDAH, &["attach", "--database", url], SIZE, home);
+    viewer.until("rows/s");
+    std::thread::sleep(Duration::from_secs(2));
+    let mut theirs = backends("view").await;
+    theirs.extend(backends("news").await);
+    let ours = backends("relay").await;
+    let (before, relay_before, bytes) = (spent(&theirs), spent(&ours), viewer.bytes());
+    std::thread::sleep(WATCHED);
+    let percent = |time: Duration| time.as_secs_f64() * 100.0 / WATCHED.as_secs_f64();
+    figure("a viewer, in the database", percent(spent(&theirs) - before), "% of a core", 1.0);
+    println!("the driver's relay there {:>8.2} % of a core", percent(spent(&ours) - relay_before));
+    println!("the viewer's terminal    {:>8.0} bytes/s", per_second(viewer.bytes() - bytes, WATCHED));
+    println!("the viewer's peak RSS    {:>8.1} MiB", peak_mib(viewer.child.process_id().expect("a pid")));
+    viewer.press("q");
+    viewer.child.wait().expect("a status");
 }

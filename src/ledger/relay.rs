@@ -18,10 +18,12 @@ use crate::postgres::listen::listen;
 use crate::postgres::session::Session;
 use crate::run::{Answered, Request, RunId, RunState, Snapshot};
 
-/// Between two snapshots of a run at work.
+/// Between two snapshots of a run at work that somebody watches.
 const EVERY: Duration = Duration::from_secs(1);
-/// Between two snapshots of a run that stands still.
+/// Between two snapshots of a run that stands still, or that nobody watches.
 const STILL: Duration = Duration::from_secs(5);
+/// For how long somebody watches who was heard of. Consoles say so every ten seconds.
+const WATCHED: Duration = Duration::from_secs(30);
 /// Between two snapshots whatever happens.
 const LEAST: Duration = Duration::from_millis(50);
 /// How often the course over time is written.
@@ -56,7 +58,16 @@ impl Relay {
         let Connector { target, limit, session } = self.connector.clone();
         let session = Session { application_name: self.name.clone(), ..session };
         let hearing = listen(target, limit, session, commands::channel(self.run), Arc::clone(&poke));
-        let line = Line { relay: &self, poke, requests, connection: None, newest: 0, course_at: None, cleared: false };
+        let line = Line {
+            relay: &self,
+            poke,
+            requests,
+            connection: None,
+            newest: 0,
+            course_at: None,
+            cleared: false,
+            heard: None,
+        };
         tokio::select! {
             () = line.publish(snapshots) => {}
             () = hearing => {}
@@ -107,6 +118,8 @@ struct Line<'a> {
     course_at: Option<Instant>,
     /// Whether what was asked of the last driver is refused.
     cleared: bool,
+    /// When a console, or a command line, was heard of last.
+    heard: Option<Instant>,
 }
 
 impl Line<'_> {
@@ -116,7 +129,7 @@ impl Line<'_> {
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             let now = Urgent::of(&snapshot);
-            let still = matches!(snapshot.state, RunState::Paused { .. });
+            let still = matches!(snapshot.state, RunState::Paused { .. }) || !self.is_watched();
             let due = written + if still { STILL } else { EVERY };
             if urgent.as_ref() != Some(&now) || Instant::now() >= due {
                 if self.write(&snapshot).await {
@@ -130,7 +143,14 @@ impl Line<'_> {
             let poke = Arc::clone(&self.poke);
             tokio::select! {
                 biased;
-                () = poke.notified() => self.fetch().await,
+                () = poke.notified() => {
+                    // The first who comes wants to see something.
+                    if !self.is_watched() {
+                        urgent = None;
+                    }
+                    self.heard = Some(Instant::now());
+                    self.fetch().await;
+                }
                 changed = snapshots.changed() => {
                     if changed.is_err() {
                         break;
@@ -138,12 +158,16 @@ impl Line<'_> {
                     // Many changes come at once: not every one of them is a row.
                     sleep_until(written + LEAST).await;
                 }
-                () = sleep_until(written + if still { STILL } else { EVERY }) => {}
+                () = sleep_until(due) => {}
             }
         }
         if let Some(connection) = self.connection.take() {
             drop(tokio::time::timeout(Duration::from_secs(1), connection.close()).await);
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.heard.is_some_and(|at| at.elapsed() < WATCHED)
     }
 
     /// Whether the row is written.

@@ -16,11 +16,12 @@ CREATE TABLE howdah.command (
 );
 CREATE INDEX command_run ON howdah.command (run, id);
 
--- Lost with a crash of the server, which costs nothing: the driver writes it anew once a second.
+-- Lost with a crash of the server, which costs nothing: the driver writes it anew, once a second while somebody watches.
 CREATE UNLOGGED TABLE howdah.snapshot (
     run      uuid PRIMARY KEY,
     epoch    bigint NOT NULL,
     at       timestamptz NOT NULL,
     snapshot text NOT NULL,                         -- JSON: everything but events and the course over time
     course   text                                   -- JSON: the course over time, every ten seconds
-) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
+        toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 2000);

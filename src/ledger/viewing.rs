@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
-use super::{open, read, wire};
+use super::{commands, open, read, wire};
 use crate::run::snapshot::EVENTS;
 use crate::run::{Event, History, Presence, RunId, RunState, Snapshot};
 
@@ -49,7 +49,7 @@ impl Viewer {
         look: bool,
     ) -> Result<Snapshot, sqlx::Error> {
         let anew = self.epoch.is_none();
-        let driver = self.driver(connection, run, anew).await?;
+        let driver = Self::driver(connection, run, anew).await?;
         if self.epoch != Some(driver.epoch) || look {
             self.driven = open::is_driven(connection, run).await?;
         }
@@ -59,11 +59,9 @@ impl Viewer {
         });
         let mut snapshot = match wire {
             Some(wire) => {
-                if self.epoch != Some(driver.epoch) {
-                    let course = driver.course.as_deref().and_then(|text| serde_json::from_str(text).ok());
-                    if let Some(course) = course {
-                        self.history = Arc::new(course);
-                    }
+                // Only at first: what this viewer has seen of drivers before is more than a new one knows.
+                if let Some(course) = driver.course.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+                    self.history = Arc::new(course);
                 }
                 if let Some(point) = wire.point {
                     Arc::make_mut(&mut self.history).push(point);
@@ -90,15 +88,22 @@ impl Viewer {
         Ok(snapshot)
     }
 
-    async fn driver(&self, connection: &mut PgConnection, run: RunId, anew: bool) -> Result<Driver, sqlx::Error> {
+    /// Tells the driver that somebody watches: from then on it writes every second, for a while.
+    ///
+    /// # Errors
+    /// The driver's error.
+    pub async fn greet(connection: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_notify($1, '')").bind(commands::channel(run)).execute(connection).await.map(drop)
+    }
+
+    async fn driver(connection: &mut PgConnection, run: RunId, anew: bool) -> Result<Driver, sqlx::Error> {
         let row = sqlx::query(
             "SELECT r.state, r.detail, r.epoch, r.driver_host, r.driver_pid, r.heartbeat, clock_timestamp() AS now, s.snapshot, \
-                    CASE WHEN $2 OR r.epoch <> $3 THEN s.course END AS course \
+                    CASE WHEN $2 THEN s.course END AS course \
              FROM howdah.run r LEFT JOIN howdah.snapshot s ON s.run = r.id AND s.epoch = r.epoch WHERE r.id = $1",
         )
         .bind(run.0)
         .bind(anew)
-        .bind(self.epoch.unwrap_or(0))
         .fetch_one(connection)
         .await?;
         let detail: serde_json::Value = row.try_get("detail")?;

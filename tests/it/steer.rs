@@ -64,7 +64,7 @@ async fn a_detached_run_goes_on_without_whoever_started_it_and_is_steered_from_e
     // Without a terminal: it says where the run is, and ends.
     lab.howdah(&["run", &plan, "--detach"]).run().expect_code(0).expect_words(&["in the background", "howdah attach"]);
     lab.until_walked(100).await;
-    let pid = lab.number("SELECT driver_pid FROM howdah.run").await;
+    let pid = lab.number("SELECT driver_pid::int8 FROM howdah.run").await;
     let session = |pid: i64| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the driver lives");
         let fields: Vec<String> =

@@ -24,6 +24,8 @@ use crate::run::{Answered, Cause, Presence, RunId, Snapshot};
 const LIMIT: Duration = Duration::from_secs(5);
 /// How often the run is read although nobody told of news.
 const TICK: Duration = Duration::from_secs(2);
+/// How often the driver is told that somebody watches.
+const GREET: Duration = Duration::from_secs(10);
 /// From one attempt to connect to the next.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -102,6 +104,7 @@ impl Feed {
         let mut own: VecDeque<Answered> = VecDeque::new();
         let mut answering = true;
         let mut looked: Option<Instant> = None;
+        let mut greeted: Option<Instant> = None;
         let mut reached = snapshots.borrow().now;
         loop {
             let look = looked.is_none_or(|at| at.elapsed() >= TICK);
@@ -111,6 +114,10 @@ impl Feed {
                     None => self.open().await.map_err(|cause| cause.headline())?,
                 };
                 let failed = |e: sqlx::Error| error::cause("reading the run", &e).headline();
+                if greeted.is_none_or(|at| at.elapsed() >= GREET) {
+                    within(LIMIT, Viewer::greet(&mut held, self.run)).await.map_err(failed)?;
+                    greeted = Some(Instant::now());
+                }
                 let snapshot = within(LIMIT, viewer.read(&mut held, self.run, look)).await.map_err(failed)?;
                 connection = Some(held);
                 Ok::<_, String>(snapshot)
