@@ -52,7 +52,7 @@ fn tree(sessions: &[SessionView]) -> Vec<Placed<'_>> {
     let mut waiters: HashMap<i32, Vec<&SessionView>> = HashMap::new();
     let mut blocks: HashMap<i32, usize> = HashMap::new();
     for session in sessions {
-        for pid in session.blocked_by.iter().collect::<HashSet<_>>() {
+        for pid in session.blocked_by.iter().filter(|pid| **pid != session.pid).collect::<HashSet<_>>() {
             *blocks.entry(*pid).or_default() += 1;
         }
         if let Some(above) = above(session, &shown) {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_circle_of_waiting_is_shown_once() {
         let sessions = sessions(&[(1, &[2]), (2, &[1]), (3, &[3])]);
-        assert_eq!(placed(&sessions), [(1, 0, 1), (2, 1, 1), (3, 0, 1)]);
+        assert_eq!(placed(&sessions), [(1, 0, 1), (2, 1, 1), (3, 0, 0)]);
     }
 
     proptest! {
