@@ -2,6 +2,7 @@
 
 use ratatui::symbols::border;
 
+use crate::run::work::Cell;
 use crate::run::{Effect, Level, RunState, StepState};
 
 /// One set of signs.
@@ -23,6 +24,17 @@ pub struct Glyphs {
     pub none: &'static str,
     /// From one value to the next.
     pub arrow: &'static str,
+    /// Before what is this run's own: its tables, its sessions.
+    pub ours: &'static str,
+    /// Before who waits for the one above.
+    pub below: &'static str,
+    /// Beside the heading of a column that is sorted from the smallest, and from the largest.
+    pub sorted: [&'static str; 2],
+    /// The foot of a chart.
+    pub axis: &'static str,
+    /// A cell of the key space's map where nothing is done, and where a batch is tried again.
+    map_waiting: &'static str,
+    map_retrying: &'static str,
     starting: &'static str,
     running: &'static str,
     /// Of a run that could go on, and waits.
@@ -51,6 +63,12 @@ pub(crate) const UNICODE: Glyphs = Glyphs {
     levels: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     none: "—",
     arrow: "→",
+    ours: "◆",
+    below: "└",
+    sorted: ["▴", "▾"],
+    axis: "─",
+    map_waiting: "·",
+    map_retrying: "~",
     starting: "◌",
     running: "●",
     holding: "◔",
@@ -87,6 +105,12 @@ pub(crate) const ASCII: Glyphs = Glyphs {
     levels: &["_", ".", ":", "-", "=", "+", "*", "#"],
     none: "-",
     arrow: ">",
+    ours: "*",
+    below: "`",
+    sorted: ["^", "v"],
+    axis: "-",
+    map_waiting: ".",
+    map_retrying: "~",
     starting: "o",
     running: "*",
     holding: ":",
@@ -143,6 +167,30 @@ impl Glyphs {
         }
     }
 
+    /// The sign of a cell of the key space's map, and of a segment.
+    #[must_use]
+    pub fn cell(&self, cell: Cell) -> &'static str {
+        match cell {
+            Cell::Waiting => self.map_waiting,
+            Cell::Running => self.current,
+            Cell::Done => self.full,
+            Cell::Retrying => self.map_retrying,
+            Cell::Failed => self.failed,
+        }
+    }
+
+    /// The sign of a pause.
+    #[must_use]
+    pub fn pause(&self) -> &'static str {
+        self.paused
+    }
+
+    /// Before the pane that keys go to.
+    #[must_use]
+    pub fn focus(&self) -> &'static str {
+        self.current
+    }
+
     /// The sign of an event or an alert.
     #[must_use]
     pub fn level(&self, level: Level) -> &'static str {
@@ -179,6 +227,8 @@ mod tests {
         let mut all = vec![glyphs.full, glyphs.empty, glyphs.none, glyphs.arrow, glyphs.waiting, glyphs.current];
         all.extend([glyphs.starting, glyphs.running, glyphs.holding, glyphs.pausing, glyphs.paused, glyphs.resuming]);
         all.extend([glyphs.stopping, glyphs.stopped, glyphs.failed, glyphs.done]);
+        all.extend([glyphs.ours, glyphs.below, glyphs.sorted[0], glyphs.sorted[1], glyphs.axis]);
+        all.extend([glyphs.map_waiting, glyphs.map_retrying]);
         all.extend([glyphs.info, glyphs.warning, glyphs.critical]);
         all.extend([glyphs.border.top_left, glyphs.border.vertical_left, glyphs.border.horizontal_top]);
         all.extend(glyphs.eighths.iter().chain(glyphs.levels));
@@ -195,6 +245,15 @@ mod tests {
     #[test]
     fn the_ascii_set_is_ascii() {
         assert!(all(&ASCII).iter().all(|glyph| glyph.is_ascii()));
+    }
+
+    #[test]
+    fn the_map_of_the_key_space_reads_without_colour() {
+        let cells = [Cell::Waiting, Cell::Running, Cell::Done, Cell::Retrying, Cell::Failed];
+        for glyphs in [UNICODE, ASCII] {
+            let signs: std::collections::HashSet<_> = cells.map(|cell| glyphs.cell(cell)).into_iter().collect();
+            assert_eq!(signs.len(), cells.len());
+        }
     }
 
     #[test]

@@ -23,14 +23,69 @@ const LOWEST: u16 = 4;
 /// Where each pane goes. What is `None` is not drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Panes {
-    pub header: Rect,
     pub progress: Rect,
     pub checkpoints: Option<Rect>,
     pub tables: Option<Rect>,
     pub resources: Option<Rect>,
     pub governor: Option<Rect>,
     pub alerts: Option<Rect>,
+}
+
+/// What every view has: the header, the views to choose from, the place of the view, the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Screen {
+    pub header: Rect,
+    pub tabs: Option<Rect>,
+    pub body: Rect,
     pub hints: Option<Rect>,
+}
+
+/// From this height on, the views to choose from have a row of their own.
+const TABBED: u16 = 20;
+
+/// Divides the screen into what every view has.
+pub(crate) fn screen(area: Rect) -> Screen {
+    let (header, rest) = cut(area, 1);
+    let (tabs, rest) = cut(rest, u16::from(area.height >= TABBED));
+    let (hints, body) = if rest.height > 4 {
+        let (body, hints) = cut(rest, rest.height - 1);
+        (Some(hints), body)
+    } else {
+        (None, rest)
+    };
+    Screen { header, tabs: (!tabs.is_empty()).then_some(tabs), body, hints }
+}
+
+/// The overview with charts: the panes that stay above, and a place for each chart that there is room for.
+pub(crate) fn charted(body: Rect, needs: Needs, charts: usize, least: u16) -> (Option<Panes>, Vec<Rect>) {
+    let panes = arrange(body, needs);
+    let progress = panes.progress;
+    let (_, below) = cut(body, progress.bottom().saturating_sub(body.y));
+    let beside = panes.checkpoints.filter(|area| area.y == progress.y);
+    let (panes, field) = if below.height >= least {
+        let none = Panes { checkpoints: beside, tables: None, resources: None, governor: None, alerts: None, progress };
+        (Some(none), below)
+    } else {
+        (None, body)
+    };
+    // The rows of charts are as many as can be high enough.
+    let across = if field.width >= MEDIUM { 2 } else { 1 };
+    let rows = charts.div_ceil(across).min(usize::from(field.height / least.max(1)).max(1));
+    let mut places = Vec::new();
+    let mut rest = field;
+    for row in 0..rows {
+        let left = u16::try_from(rows - row).unwrap_or(1);
+        let (line, below) = cut(rest, rest.height / left);
+        rest = below;
+        // An odd chart has a line to itself.
+        if across == 2 && charts - places.len() > 1 {
+            let (one, other) = halves(line);
+            places.extend([one, other]);
+        } else {
+            places.push(line);
+        }
+    }
+    (panes, places)
 }
 
 /// How many lines the panes could use.
@@ -41,28 +96,13 @@ pub(crate) struct Needs {
     pub signals: usize,
 }
 
-/// Divides the screen.
-pub(crate) fn arrange(area: Rect, needs: Needs) -> Panes {
-    let (header, rest) = cut(area, 1);
-    let (hints, body) = if rest.height > 4 {
-        let (body, hints) = cut(rest, rest.height - 1);
-        (Some(hints), body)
-    } else {
-        (None, rest)
-    };
-    let alone = Panes {
-        header,
-        progress: body,
-        checkpoints: None,
-        tables: None,
-        resources: None,
-        governor: None,
-        alerts: None,
-        hints,
-    };
-    if area.width >= WIDE && body.height >= BODY {
+/// Divides the place of the overview.
+pub(crate) fn arrange(body: Rect, needs: Needs) -> Panes {
+    let alone =
+        Panes { progress: body, checkpoints: None, tables: None, resources: None, governor: None, alerts: None };
+    if body.width >= WIDE && body.height >= BODY {
         wide(body, needs, alone)
-    } else if area.width >= MEDIUM && body.height >= TABLES {
+    } else if body.width >= MEDIUM && body.height >= TABLES {
         medium(body, needs, alone)
     } else if body.height >= BODY {
         narrow(body, needs, alone)
@@ -135,13 +175,19 @@ fn framed(lines: usize) -> u16 {
 }
 
 /// The first `height` lines, and the rest.
-fn cut(area: Rect, height: u16) -> (Rect, Rect) {
+pub(crate) fn cut(area: Rect, height: u16) -> (Rect, Rect) {
     let height = height.min(area.height);
     (Rect { height, ..area }, Rect { y: area.y + height, height: area.height - height, ..area })
 }
 
+/// The left half, and the right one.
+fn halves(area: Rect) -> (Rect, Rect) {
+    let left = area.width.div_ceil(2);
+    (Rect { width: left, ..area }, Rect { x: area.x + left, width: area.width - left, ..area })
+}
+
 /// A little more than half, and a little less.
-fn columns(area: Rect) -> (Rect, Rect) {
+pub(crate) fn columns(area: Rect) -> (Rect, Rect) {
     // A wide screen gives the left enough for every column of the tables.
     let right = if area.width >= WIDE { area.width * 2 / 5 } else { area.width * 9 / 20 };
     let left = area.width - right;
@@ -154,14 +200,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(width: u16, height: u16) -> String {
-        let panes = arrange(Rect::new(0, 0, width, height), Needs { steps: 3, tables: 4, signals: 11 });
+        let screen = screen(Rect::new(0, 0, width, height));
+        let panes = arrange(screen.body, Needs { steps: 3, tables: 4, signals: 11 });
         let all = [
+            ("tabs", screen.tabs),
             ("checkpoints", panes.checkpoints),
             ("tables", panes.tables),
             ("resources", panes.resources),
             ("governor", panes.governor),
             ("alerts", panes.alerts),
-            ("hints", panes.hints),
+            ("hints", screen.hints),
         ];
         all.into_iter().filter(|(_, area)| area.is_some()).map(|(name, _)| name).collect::<Vec<_>>().join(" ")
     }
@@ -169,13 +217,13 @@ mod tests {
     #[test]
     fn panes_go_by_priority_when_room_is_short() {
         let table = [
-            (140, 40, "checkpoints tables resources governor alerts hints"),
-            (110, 24, "checkpoints tables resources alerts hints"),
-            (80, 48, "checkpoints tables resources governor alerts hints"),
-            (80, 24, "checkpoints tables resources alerts hints"),
+            (140, 40, "tabs checkpoints tables resources governor alerts hints"),
+            (110, 24, "tabs checkpoints tables resources alerts hints"),
+            (80, 48, "tabs checkpoints tables resources governor alerts hints"),
+            (80, 24, "tabs checkpoints tables resources alerts hints"),
             (80, 16, "checkpoints tables alerts hints"),
             (80, 10, "checkpoints hints"),
-            (60, 30, "checkpoints tables resources alerts hints"),
+            (60, 30, "tabs checkpoints tables resources alerts hints"),
             (40, 12, "hints"),
             (40, 5, ""),
             (1, 1, ""),
@@ -187,26 +235,37 @@ mod tests {
 
     #[test]
     fn at_80x24_every_pane_has_its_lines() {
-        let panes = arrange(Rect::new(0, 0, 80, 24), Needs { steps: 3, tables: 4, signals: 11 });
+        let panes = arrange(screen(Rect::new(0, 0, 80, 24)).body, Needs { steps: 3, tables: 4, signals: 11 });
         let heights = [Some(panes.progress), panes.checkpoints, panes.tables, panes.resources, panes.alerts];
-        assert_eq!(heights.map(|area| area.map_or(0, |area| area.height)), [9, 9, 7, 5, 1]);
+        assert_eq!(heights.map(|area| area.map_or(0, |area| area.height)), [9, 9, 6, 5, 1]);
     }
 
     proptest! {
         #[test]
         fn panes_lie_inside_the_screen_and_never_over_each_other(width in 0_u16..400, height in 0_u16..120, steps in 0_usize..60, tables in 0_usize..60, signals in 0_usize..60) {
-            let screen = Rect::new(0, 0, width, height);
-            let panes = arrange(screen, Needs { steps, tables, signals });
-            let mut areas = vec![panes.header, panes.progress];
-            let more = [panes.checkpoints, panes.tables, panes.resources, panes.governor, panes.alerts, panes.hints];
-            areas.extend(more.into_iter().flatten());
-            areas.retain(|area| !area.is_empty());
-            for (index, area) in areas.iter().enumerate() {
-                prop_assert_eq!(area.intersection(screen), *area);
-                for other in &areas[index + 1..] {
-                    prop_assert!(!area.intersects(*other), "{:?} {:?}", area, other);
-                }
+            let whole = Rect::new(0, 0, width, height);
+            let screen = screen(whole);
+            let needs = Needs { steps, tables, signals };
+            let panes = arrange(screen.body, needs);
+            let mut areas = vec![screen.header, panes.progress];
+            let more = [panes.checkpoints, panes.tables, panes.resources, panes.governor, panes.alerts];
+            areas.extend([screen.tabs, screen.hints].into_iter().chain(more).flatten());
+            never_over_each_other(whole, areas)?;
+            let (above, charts) = charted(screen.body, needs, signals % 6, 6);
+            let mut areas = charts;
+            areas.extend(above.into_iter().flat_map(|panes| [Some(panes.progress), panes.checkpoints]).flatten());
+            never_over_each_other(screen.body, areas)?;
+        }
+    }
+
+    fn never_over_each_other(screen: Rect, mut areas: Vec<Rect>) -> Result<(), TestCaseError> {
+        areas.retain(|area| !area.is_empty());
+        for (index, area) in areas.iter().enumerate() {
+            prop_assert_eq!(area.intersection(screen), *area);
+            for other in &areas[index + 1..] {
+                prop_assert!(!area.intersects(*other), "{:?} {:?}", area, other);
             }
         }
+        Ok(())
     }
 }

@@ -10,7 +10,8 @@
 //! | `app` | what a key, a signal or a snapshot changes, and what must follow |
 //! | `event_loop` | waits for signals, keys and snapshots; carries out effects; when to draw |
 //! | `view`, `layout`, `panes/*` | how a snapshot looks |
-//! | `canvas`, `measure` | drawing and measuring text in cells |
+//! | `listing/*` | the rows of each list: filtered, sorted, with keys that outlive an update |
+//! | `canvas`, `measure`, `grid`, `plot` | drawing and measuring text in cells; lists in columns; lines over time |
 //! | `keymap`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
 //! | `config_error` | an error in a keymap or theme file, with line and caret |
 //! | `input`, `key_parser` | bytes of the terminal to keys |
@@ -24,6 +25,7 @@ mod colour;
 pub mod config_error;
 mod event_loop;
 mod glyphs;
+mod grid;
 mod input;
 mod key_parser;
 pub mod keymap;
@@ -32,6 +34,7 @@ pub(crate) mod listing;
 pub(crate) mod measure;
 mod paint;
 mod panes;
+mod plot;
 #[cfg(test)]
 mod samples;
 mod signals;

@@ -4,12 +4,13 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 
 use super::canvas::Canvas;
-use super::layout::{Needs, arrange};
+use super::layout::{Needs, Panes, arrange, charted, screen};
 use super::panes::{
-    alerts, checkpoints, dialogue, governor, header, help, hints, outcome, progress, resources, tables,
+    alerts, charts, checkpoints, detail, dialogue, event_list, gone, governor, header, help, hints, log, outcome,
+    progress, resources, segments, session_list, table_list, tables, tabs,
 };
 use super::theme::Theme;
-use super::ui::{Overlay, Ui};
+use super::ui::{Overlay, Ui, View};
 use crate::run::{Details, Snapshot};
 
 /// What is drawn.
@@ -23,51 +24,89 @@ pub struct Scene<'a> {
     pub ui: &'a Ui,
 }
 
-/// Draws the overview, and the box over it where one is open. Any size will do, down to no cell at all.
+/// Draws the open view, and the box over it where one is open. Any size will do, down to no cell at all.
 pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
     let Scene { snapshot, details: _, ui } = *scene;
     let area = frame.area();
     if area.is_empty() {
         return;
     }
-    let tables = snapshot.vitals.database.value().map_or(1, |database| database.tables.len());
-    let signals = snapshot.pace.signals.len();
-    let panes = arrange(area, Needs { steps: snapshot.steps.len(), tables, signals });
+    let screen = screen(area);
     let mut canvas = Canvas::new(frame.buffer_mut(), theme);
-    header::render(&mut canvas, panes.header, snapshot);
-    progress::render(&mut canvas, panes.progress, snapshot, ui);
-    if panes.governor.is_none() {
-        governor::worst(&mut canvas, panes.progress, snapshot);
+    header::render(&mut canvas, screen.header, snapshot, ui.mode);
+    if let Some(area) = screen.tabs {
+        tabs::render(&mut canvas, area, snapshot, ui);
     }
-    if let Some(area) = panes.checkpoints {
-        checkpoints::render(&mut canvas, area, snapshot);
+    match ui.view {
+        View::Overview if ui.charts => with_charts(&mut canvas, screen.body, scene),
+        View::Overview => {
+            let panes = arrange(screen.body, needs(snapshot));
+            overview(&mut canvas, panes, scene);
+        }
+        View::Tables => table_list::render(&mut canvas, screen.body, scene),
+        View::Sessions => session_list::render(&mut canvas, screen.body, scene),
+        View::Segments => segments::render(&mut canvas, screen.body, scene),
+        View::Events => event_list::render(&mut canvas, screen.body, scene),
+        View::Log => log::render(&mut canvas, screen.body, scene),
     }
-    if let Some(area) = panes.tables {
-        tables::render(&mut canvas, area, snapshot);
-    }
-    if let Some(area) = panes.resources {
-        resources::render(&mut canvas, area, &snapshot.vitals);
-    }
-    if let Some(area) = panes.governor {
-        governor::render(&mut canvas, area, &snapshot.pace.signals);
-    }
-    if let Some(area) = panes.alerts {
-        alerts::render(&mut canvas, area, snapshot);
-    }
-    if let Some(area) = panes.hints {
+    if let Some(area) = screen.hints {
         hints::render(&mut canvas, area, snapshot, ui);
     }
     // What lies over the view leaves the header and the hints free.
-    let top = panes.header.bottom();
-    let over = panes.hints.map_or(area, |hints| Rect { y: top, height: hints.y.saturating_sub(top), ..area });
+    let top = screen.header.bottom();
+    let over = screen.hints.map_or(area, |hints| Rect { y: top, height: hints.y.saturating_sub(top), ..area });
     match &ui.overlay {
         Overlay::Help { scroll, .. } => help::render(&mut canvas, over, ui, *scroll),
         Overlay::Quit { selected } => dialogue::render(&mut canvas, over, *selected),
-        Overlay::Confirm(_) | Overlay::Detail { .. } => {}
-        Overlay::None if snapshot.state.is_over() => outcome::render(&mut canvas, over, snapshot, ui),
+        Overlay::Confirm(_) => {}
+        Overlay::Detail { scroll } => detail::render(&mut canvas, over, scene, *scroll),
+        Overlay::None if gone::is_due(snapshot) => gone::render(&mut canvas, over, snapshot, ui),
+        Overlay::None if ui.view == View::Overview && snapshot.state.is_over() => {
+            outcome::render(&mut canvas, over, snapshot, ui);
+        }
         Overlay::None => {}
     }
     canvas.flatten();
+}
+
+fn needs(snapshot: &Snapshot) -> Needs {
+    let tables = snapshot.vitals.database.value().map_or(1, |database| database.tables.len());
+    Needs { steps: snapshot.steps.len(), tables, signals: snapshot.pace.signals.len() }
+}
+
+fn overview(canvas: &mut Canvas<'_>, panes: Panes, scene: &Scene<'_>) {
+    let Scene { snapshot, ui, .. } = *scene;
+    progress::render(canvas, panes.progress, snapshot, ui);
+    if panes.governor.is_none() {
+        governor::worst(canvas, panes.progress, snapshot);
+    }
+    if let Some(area) = panes.checkpoints {
+        checkpoints::render(canvas, area, snapshot);
+    }
+    if let Some(area) = panes.tables {
+        tables::render(canvas, area, snapshot);
+    }
+    if let Some(area) = panes.resources {
+        resources::render(canvas, area, &snapshot.vitals);
+    }
+    if let Some(area) = panes.governor {
+        governor::render(canvas, area, &snapshot.pace.signals);
+    }
+    if let Some(area) = panes.alerts {
+        alerts::render(canvas, area, snapshot);
+    }
+}
+
+fn with_charts(canvas: &mut Canvas<'_>, body: Rect, scene: &Scene<'_>) {
+    let Scene { snapshot, ui, .. } = *scene;
+    let all = charts::Chart::of(snapshot);
+    let (panes, places) = charted(body, needs(snapshot), all.len(), charts::LEAST);
+    if let Some(panes) = panes {
+        overview(canvas, panes, scene);
+    }
+    for (chart, place) in all.into_iter().zip(places) {
+        charts::render(canvas, place, snapshot, ui, chart);
+    }
 }
 
 #[cfg(test)]

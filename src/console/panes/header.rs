@@ -6,9 +6,10 @@ use ratatui::text::{Line, Span};
 use super::super::canvas::Canvas;
 use super::super::measure::fit;
 use super::super::theme::Role;
+use super::super::ui::Mode;
 use super::clock;
 use crate::run::text::clean;
-use crate::run::{Asker, Level, RunState, Snapshot, human, why};
+use crate::run::{Asker, Level, Presence, RunState, Snapshot, human, why};
 
 /// A part of the row, with what it is worth: the least is left out first.
 struct Part<'a> {
@@ -20,7 +21,7 @@ struct Part<'a> {
 const STATE: u8 = 9;
 const PLAN: u8 = 8;
 
-pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
+pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, mode: Mode) {
     let width = usize::from(area.width);
     let plan = clean(&snapshot.plan);
     let mut left = vec![
@@ -29,14 +30,15 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         part(6, canvas.span(Role::Dim, snapshot.run.as_str())),
         part(STATE, chip(canvas, snapshot)),
     ];
-    left.extend(since(&snapshot.state).map(|text| part(4, canvas.span(Role::Text, text))));
+    left.extend(since(snapshot).map(|text| part(4, canvas.span(Role::Text, text))));
+    if mode == Mode::ReadOnly {
+        left.push(part(7, canvas.span(Role::Dim, "read-only")));
+    }
     let mut right = Vec::new();
     if !snapshot.server.is_empty() {
         right.push(part(5, canvas.span(Role::Text, clean(&snapshot.server))));
     }
-    if !snapshot.host.is_empty() {
-        right.push(part(2, canvas.span(Role::Dim, format!("on {}", clean(&snapshot.host)))));
-    }
+    right.extend(driver(snapshot).map(|text| part(2, canvas.span(Role::Dim, text))));
     right.push(part(7, canvas.span(Role::Text, time(snapshot))));
     right.push(part(1, canvas.span(Role::Dim, "UTC")));
 
@@ -80,6 +82,16 @@ fn chip(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Span<'static> {
     let glyphs = &canvas.theme().glyphs;
     let state = &snapshot.state;
     let word = || state.word().to_uppercase();
+    match &snapshot.presence {
+        Presence::Here | Presence::Elsewhere { .. } => {}
+        Presence::Gone { .. } if state.is_over() => {}
+        Presence::Gone { .. } => {
+            return canvas.span(Role::Critical, format!("{} DRIVER GONE", glyphs.level(Level::Critical)));
+        }
+        Presence::Unreachable { .. } => {
+            return canvas.span(Role::Critical, format!("{} NO CONTACT", glyphs.level(Level::Critical)));
+        }
+    }
     let (role, sign, text) = match state {
         RunState::Running if why::is_waiting(snapshot) => (Role::Warning, glyphs.holding, "WAITING".to_owned()),
         RunState::Paused { by: by @ Asker::Governor, .. } => {
@@ -103,8 +115,15 @@ fn chip(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Span<'static> {
 }
 
 /// Since when, and who asked. A fixed time, and not how long ago: a paused screen stands still.
-fn since(state: &RunState) -> Option<String> {
-    match state {
+fn since(snapshot: &Snapshot) -> Option<String> {
+    match &snapshot.presence {
+        Presence::Gone { since, .. } if !snapshot.state.is_over() => {
+            return Some(format!("since {}", since.format("%H:%M")));
+        }
+        Presence::Unreachable { since, .. } => return Some(format!("shown as of {}", clock(*since))),
+        Presence::Here | Presence::Elsewhere { .. } | Presence::Gone { .. } => {}
+    }
+    match &snapshot.state {
         RunState::Paused { since, by: Asker::Governor } => Some(format!("since {}", since.format("%H:%M"))),
         RunState::Paused { since, by } => Some(format!("since {} by {}", since.format("%H:%M"), by.name())),
         RunState::Stopped { at, by } => Some(format!("at {} by {}", at.format("%H:%M"), by.name())),
@@ -117,9 +136,31 @@ fn since(state: &RunState) -> Option<String> {
     }
 }
 
+/// Who drives the run, and from where. The heartbeat in steps so large that it seldom changes while the driver lives.
+fn driver(snapshot: &Snapshot) -> Option<String> {
+    let host = Some(clean(&snapshot.host)).filter(|host| !host.is_empty());
+    match &snapshot.presence {
+        Presence::Here | Presence::Unreachable { .. } => host.map(|host| format!("on {host}")),
+        Presence::Elsewhere { pid, beat } => {
+            let host = host.map_or_else(String::new, |host| format!("{host} "));
+            let beat = match beat.as_secs() {
+                0..5 => "<5s".to_owned(),
+                5..60 => format!("{}s", beat.as_secs() / 5 * 5),
+                seconds => format!("{}m", seconds / 60),
+            };
+            Some(format!("driver {host}pid {pid}, heartbeat {beat}"))
+        }
+        Presence::Gone { pid, .. } => host.map(|host| format!("on {host}, pid {pid}")),
+    }
+}
+
 /// The time; to the second only while something moves.
 fn time(snapshot: &Snapshot) -> String {
-    if snapshot.state.is_over() || matches!(snapshot.state, RunState::Paused { .. }) {
+    let stands_still = match snapshot.presence {
+        Presence::Here | Presence::Elsewhere { .. } => false,
+        Presence::Gone { .. } | Presence::Unreachable { .. } => true,
+    };
+    if stands_still || snapshot.state.is_over() || matches!(snapshot.state, RunState::Paused { .. }) {
         snapshot.now.format("%H:%M").to_string()
     } else {
         clock(snapshot.now)

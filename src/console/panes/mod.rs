@@ -1,23 +1,42 @@
 //! One file a pane: all of how it looks, and nothing else.
 
 pub(crate) mod alerts;
+pub(crate) mod charts;
 pub(crate) mod checkpoints;
+pub(crate) mod detail;
 pub(crate) mod dialogue;
+pub(crate) mod event_list;
+pub(crate) mod gone;
 pub(crate) mod governor;
 pub(crate) mod header;
 pub(crate) mod help;
 pub(crate) mod hints;
 mod hold;
+mod latency;
+pub(crate) mod log;
 pub(crate) mod outcome;
 pub(crate) mod progress;
+pub(crate) mod quarantine;
 pub(crate) mod resources;
+mod retries;
+pub(crate) mod segment_list;
+mod segment_map;
+pub(crate) mod segments;
+pub(crate) mod session_list;
+pub(crate) mod slowest;
+pub(crate) mod table_list;
 pub(crate) mod tables;
+pub(crate) mod tabs;
 
 use chrono::{DateTime, Utc};
+use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::canvas::Canvas;
+use super::grid::Shown;
+use super::measure::fit;
 use super::theme::Role;
+use super::ui::List;
 use crate::run::text::clean;
 use crate::run::vitals::Reading;
 
@@ -36,5 +55,32 @@ fn missing<T>(canvas: &Canvas<'_>, reading: &Reading<T>) -> Option<Line<'static>
         Reading::Unavailable(why) => {
             Some(Line::from(canvas.span(Role::Warning, format!("unavailable: {}", clean(why)))))
         }
+    }
+}
+
+/// The title of a list's pane: its name, whether keys go to it, and what its filter leaves of it.
+fn list_title(canvas: &Canvas<'_>, name: &str, focused: Option<bool>, list: &List, shown: usize, all: usize) -> String {
+    let glyphs = &canvas.theme().glyphs;
+    let line = glyphs.border.horizontal_top.repeat(2);
+    let mut title = match focused {
+        Some(true) => format!("{} {name}", glyphs.focus()),
+        Some(false) | None => name.to_owned(),
+    };
+    match list.level {
+        0 => {}
+        1 => title = format!("{title} {line} warnings"),
+        _ => title = format!("{title} {line} critical"),
+    }
+    if !list.filter.is_empty() {
+        title = format!("{title} {line} /{}", fit(&clean(&list.filter), 30));
+    }
+    if shown < all { format!("{title} {line} {shown} of {all}") } else { title }
+}
+
+/// The foot of a list's pane: which rows are shown, and what else is worth knowing.
+fn finish(canvas: &mut Canvas<'_>, area: Rect, shown: Shown, also: Option<&str>) {
+    let parts: Vec<String> = shown.words().into_iter().chain(also.map(str::to_owned)).collect();
+    if !parts.is_empty() {
+        canvas.footer(area, Role::Dim, &parts.join("   "));
     }
 }

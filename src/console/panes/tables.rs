@@ -4,13 +4,16 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::Canvas;
+use super::super::listing::tables::hot_percent;
 use super::super::measure::{left, right};
 use super::super::theme::Role;
 use super::missing;
 use crate::run::text::clean;
 use crate::run::vitals::TableVitals;
-use crate::run::{Churn, Snapshot, human};
+use crate::run::{Snapshot, human};
 
+/// What stands where there are none.
+pub(super) const NONE: &str = "statistics tell of no table yet";
 /// The name's column is never narrower than this.
 const NAME: usize = 11;
 const NAME_AT_MOST: usize = 40;
@@ -48,6 +51,9 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
     let mut heading = left("table", name);
     heading.extend(columns.iter().map(|column| right(column.title, column.width)));
     canvas.line(inside, 0, &Line::from(canvas.span(Role::Title, heading)));
+    if database.tables.is_empty() {
+        canvas.line(inside, 1, &Line::from(canvas.span(Role::Dim, NONE)));
+    }
     for (row, table) in database.tables.iter().enumerate() {
         let role = if table.in_plan { Role::Text } else { Role::Dim };
         let mut text = left(&clean(&table.name), name);
@@ -69,19 +75,13 @@ fn fitting(width: usize) -> Vec<&'static Column> {
     columns
 }
 
-/// Of a hundred updates, those that touched no index: of the newest step's that tells, where that can only be this
-/// table's, else of all since the statistics were reset.
+/// Of a hundred updates, those that touched no index.
 fn hot(table: &TableVitals, snapshot: &Snapshot) -> Option<String> {
-    let database = snapshot.vitals.database.value()?;
-    let alone = table.in_plan && database.tables.iter().filter(|table| table.in_plan).count() == 1;
-    let of_steps = || snapshot.steps.iter().rev().find_map(|step| step.churn?.hot_percent());
-    let since_reset = || Churn { updated: table.updated, hot: table.hot, ..Churn::default() }.hot_percent();
-    let percent = alone.then(of_steps).flatten().or_else(since_reset)?;
-    Some(format!("{:.0}", percent.floor()))
+    hot_percent(table, snapshot).map(|percent| format!("{:.0}", percent.floor()))
 }
 
 /// How long ago, in steps so large that the column seldom changes.
-fn last_vacuum(table: &TableVitals, snapshot: &Snapshot) -> Option<String> {
+pub(super) fn last_vacuum(table: &TableVitals, snapshot: &Snapshot) -> Option<String> {
     let minutes = (snapshot.now - table.last_vacuum?).num_minutes().max(0);
     let ago = match minutes {
         0 => "<1m".to_owned(),
