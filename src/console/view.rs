@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::canvas::Canvas;
 use super::layout::{Needs, arrange};
 use super::panes::{
-    alerts, checkpoints, dialogue, governor, header, help, hints, outcome, progress, resources, tables,
+    alerts, checkpoints, confirm, dialogue, governor, header, help, hints, outcome, progress, resources, tables,
 };
 use super::theme::Theme;
 use super::ui::{Overlay, Ui};
@@ -63,7 +63,8 @@ pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
     match &ui.overlay {
         Overlay::Help { scroll, .. } => help::render(&mut canvas, over, ui, *scroll),
         Overlay::Quit { selected } => dialogue::render(&mut canvas, over, *selected),
-        Overlay::Confirm(_) | Overlay::Detail { .. } => {}
+        Overlay::Confirm(question) => confirm::render(&mut canvas, over, question),
+        Overlay::Detail { .. } => {}
         Overlay::None if snapshot.state.is_over() => outcome::render(&mut canvas, over, snapshot, ui),
         Overlay::None => {}
     }

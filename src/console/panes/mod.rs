@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod checkpoints;
+pub(crate) mod confirm;
 pub(crate) mod dialogue;
 pub(crate) mod governor;
 pub(crate) mod header;
@@ -10,6 +11,7 @@ pub(crate) mod hints;
 mod hold;
 pub(crate) mod outcome;
 pub(crate) mod progress;
+pub(crate) mod prompt;
 pub(crate) mod resources;
 pub(crate) mod tables;
 
