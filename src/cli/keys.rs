@@ -1,17 +1,48 @@
 //! The console's keys and colours, as this user wants them.
 
-use super::{Exit, environment, say};
+use super::{Exit, KeymapArgs, environment, say};
 use crate::console::theme::Source;
 use crate::console::{Environment, Keymap, Mode, Options, Theme};
+use crate::engine::failpoint;
 use crate::run::Cause;
+use crate::run::text::clean;
 
-/// Prints the keymap in force.
+/// Prints the keymap in force, or says what is wrong in a file.
 ///
 /// # Errors
-/// The user's file is wrong.
-pub fn run() -> Result<Exit, Cause> {
-    say::out(keymap()?.to_toml().trim_end());
-    Ok(Exit::Done)
+/// The user's file is wrong, or the file cannot be read.
+pub fn run(args: &KeymapArgs) -> Result<Exit, Cause> {
+    match &args.check {
+        Some(path) => check(path),
+        None => {
+            say::out(keymap()?.to_toml().trim_end());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Reports every mistake of a file. What it says is the answer, so it goes to the standard output.
+fn check(path: &std::path::Path) -> Result<Exit, Cause> {
+    let label = path.display().to_string();
+    let mistakes = Keymap::check(&label, &read(path)?);
+    for mistake in &mistakes {
+        say::out(&mistake.to_string());
+    }
+    let label = clean(&label);
+    Ok(match mistakes.len() {
+        0 => {
+            say::out(&format!("{label} is fine"));
+            Exit::Done
+        }
+        1 => {
+            say::err(&format!("{label}: 1 mistake"));
+            Exit::Usage
+        }
+        many => {
+            say::err(&format!("{label}: {many} mistakes"));
+            Exit::Usage
+        }
+    })
 }
 
 /// Everything that the console needs to know before it opens.
@@ -19,7 +50,15 @@ pub fn run() -> Result<Exit, Cause> {
 /// # Errors
 /// The user's keys or colours are wrong.
 pub fn console_options(theme: Option<&str>, mode: Mode, farewell: Vec<String>) -> Result<Options, Cause> {
-    Ok(Options { keymap: keymap()?, theme: self::theme(theme)?, mode, who: environment::who(), farewell })
+    Ok(Options {
+        keymap: keymap()?,
+        theme: self::theme(theme)?,
+        mode,
+        who: environment::who(),
+        farewell,
+        mouse: false,
+        failpoint: failpoint::hit,
+    })
 }
 
 fn read(path: &std::path::Path) -> Result<String, Cause> {

@@ -93,9 +93,17 @@ pub enum Command {
     /// Look at the rows that a run has set aside because their data is wrong, and try them again
     Quarantine(quarantine::QuarantineArgs),
     /// Print the keys in force, as a file that can be edited
-    Keymap,
+    Keymap(KeymapArgs),
     /// Print the JSON Schema of the plan format
     Schema,
+}
+
+/// What `keymap` is given.
+#[derive(Debug, Clone, Args)]
+pub struct KeymapArgs {
+    /// Report every mistake of this file instead: exit code 2 where there is one
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
 }
 
 /// How a run is shown.
@@ -325,7 +333,7 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
-        Command::Keymap => keys::run(),
+        Command::Keymap(args) => keys::run(&args),
         Command::Schema => {
             say::out(crate::plan::schema::json().trim_end());
             Ok(Exit::Done)

@@ -65,6 +65,11 @@ pub enum Action {
     Prompt(PromptKind),
     /// A key for the line that is being typed.
     Typed(KeyEvent),
+    /// Complete the word that is being typed; again: by the next one that fits, or by the one before.
+    Complete {
+        /// By the one before.
+        back: bool,
+    },
     /// Show or hide the keys.
     Help,
     /// Ask how to leave, or leave if the run is over.
@@ -89,8 +94,12 @@ pub enum Action {
     Last,
     /// Take the choice; all of the selected row.
     Confirm,
+    /// Yes or no to what is asked.
+    Answer(bool),
     /// Close the box, drop the filter, or let the selection go.
     Dismiss,
+    /// No further key has come in time after [`Effect::AwaitKey`].
+    NoKeyCame,
     /// The engine has published a snapshot.
     Snapshot(Arc<Snapshot>),
     /// What is looked up beside the snapshot has changed.
@@ -109,6 +118,66 @@ pub enum Action {
     NoShell,
 }
 
+impl Action {
+    /// Whether it asks something of the run, or of what comes after it: a console that only watches does no such thing.
+    #[must_use]
+    pub fn steers(&self) -> bool {
+        match self {
+            Self::TogglePause
+            | Self::Ask(_)
+            | Self::Stop
+            | Self::SkipWindow
+            | Self::RetryQuarantine
+            | Self::Undo
+            | Self::Resume
+            | Self::Acknowledge
+            | Self::CancelSession
+            | Self::TerminateSession
+            | Self::LongerBatches
+            | Self::ShorterBatches
+            | Self::MoreWorkers
+            | Self::FewerWorkers
+            | Self::CloseBreaker => true,
+            Self::Goto(_)
+            | Self::NextView
+            | Self::PreviousView
+            | Self::NextPane
+            | Self::PreviousPane
+            | Self::Charts
+            | Self::Zoom
+            | Self::Sort
+            | Self::ReverseSort
+            | Self::Level
+            | Self::Prompt(_)
+            | Self::Typed(_)
+            | Self::Complete { .. }
+            | Self::Help
+            | Self::Quit
+            | Self::Interrupt
+            | Self::Suspend
+            | Self::Repaint
+            | Self::Next
+            | Self::Previous
+            | Self::PageDown
+            | Self::PageUp
+            | Self::First
+            | Self::Last
+            | Self::Confirm
+            | Self::Answer(_)
+            | Self::Dismiss
+            | Self::NoKeyCame
+            | Self::Snapshot(_)
+            | Self::Details(_)
+            | Self::FeedClosed
+            | Self::NotTaken
+            | Self::Terminate
+            | Self::HangUp
+            | Self::Woken
+            | Self::NoShell => false,
+        }
+    }
+}
+
 /// What the event loop must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -120,6 +189,8 @@ pub enum Effect {
     Look(Interest),
     /// Draw, soon.
     Redraw(Haste),
+    /// Say [`Action::NoKeyCame`] after a second: a sequence of keys has begun. The last one counts.
+    AwaitKey,
     /// Forget what is on the screen, and draw.
     Repaint,
     /// Restore the terminal, stop the process, and set the terminal up again when it goes on.

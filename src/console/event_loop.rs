@@ -1,24 +1,27 @@
 //! Waits for signals, keys and snapshots, in this order, and carries out what follows from them.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Sleep, sleep};
 
 use super::action::{Action, Effect, Haste};
 use super::app::App;
-use super::input::Input;
+use super::input::{Input, Press};
+use super::pace::Pace;
 use super::signals::{Signals, has_shell, stop_job};
 use super::terminal::Tty;
 use super::ui::{Mode, Ui};
 use super::{ConsoleError, Leave, Link, Options, view};
+use crate::run::text::clean;
 use crate::run::{Asker, Request};
 
-/// Between two frames while nothing but numbers change.
-const CALM: Duration = Duration::from_secs(1);
-/// Between two frames while keys are pressed or the state changes.
-const QUICK: Duration = Duration::from_millis(100);
+/// How long a sequence of keys waits for its next one.
+const NEXT_KEY: Duration = Duration::from_secs(1);
 
 /// Shows a run on the real terminal until the operator leaves, the run is over and seen, or the terminal is gone.
 ///
@@ -26,11 +29,27 @@ const QUICK: Duration = Duration::from_millis(100);
 /// a write to a slow line blocks its thread. The terminal is restored however it ends.
 ///
 /// # Errors
-/// [`ConsoleError`] when there is no terminal to draw on or to read from, or signals cannot be listened to.
+/// [`ConsoleError`] when there is no terminal to draw on or to read from, signals cannot be listened to, or the console
+/// itself panicked: the run is untouched by that.
 pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
+    // Nothing of what a panic leaves behind is used again: the terminal is restored where it is dropped.
+    let watched = AssertUnwindSafe(watch(link, options)).catch_unwind().await;
+    watched.unwrap_or_else(|payload| Err(ConsoleError::Panicked(panic_words(payload.as_ref()))))
+}
+
+fn panic_words(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    clean(text.unwrap_or("without a word")).into_owned()
+}
+
+async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
     let Link { mut snapshots, mut details, interest, requests } = link;
-    let Options { keymap, theme, mode, who, farewell } = options;
-    let by = if mode == Mode::Driver { Asker::Console } else { Asker::Attached };
+    let Options { keymap, theme, mode, who, farewell, mouse, failpoint } = options;
+    let by = match mode {
+        Mode::Driver => Asker::Console,
+        Mode::Attached | Mode::ReadOnly => Asker::Attached,
+    };
     let first = snapshots.borrow_and_update().clone();
     let mut app = App::new(first.clone(), Ui::new(keymap, mode, farewell));
     if let Some(Effect::Leave(leave)) = app.update(Action::Snapshot(first)).first() {
@@ -38,42 +57,59 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
     }
     // Before the terminal changes: from here on a signal leaves by the door.
     let mut signals = Signals::listen().map_err(ConsoleError::Signals)?;
-    let mut tty = Tty::open().map_err(ConsoleError::Terminal)?;
+    let mut tty = Tty::open(mouse).map_err(ConsoleError::Terminal)?;
     tty.draw(|frame| view::render(&app.scene(), &theme, frame)).map_err(ConsoleError::Terminal)?;
     let mut input = Input::open().map_err(ConsoleError::Keys)?;
     let mut pace = Pace::begin();
+    let mut next_key: Option<Pin<Box<Sleep>>> = None;
     let mut feed_open = true;
 
     loop {
-        let action = tokio::select! {
+        let follows = tokio::select! {
             biased;
-            action = signals.next() => Some(action),
-            key = input.next() => match key {
-                Some(key) => app.on_key(key.into()),
-                None => Some(Action::HangUp),
+            action = signals.next() => app.update(action),
+            press = input.next() => match press {
+                Some(Press::Key(key)) => {
+                    failpoint("console.key");
+                    app.press(key)
+                }
+                Some(Press::Wheel { down: true }) => app.update(Action::Next),
+                Some(Press::Wheel { down: false }) => app.update(Action::Previous),
+                None => app.update(Action::HangUp),
             },
+            () = elapsed(&mut next_key) => {
+                next_key = None;
+                app.update(Action::NoKeyCame)
+            }
             changed = snapshots.changed(), if feed_open => match changed {
-                Ok(()) => Some(Action::Snapshot(snapshots.borrow_and_update().clone())),
+                Ok(()) => {
+                    let newest = snapshots.borrow_and_update().clone();
+                    app.update(Action::Snapshot(newest))
+                }
                 Err(_closed) => {
                     feed_open = false;
-                    Some(Action::FeedClosed)
+                    app.update(Action::FeedClosed)
                 }
             },
-            Ok(()) = details.changed() => Some(Action::Details(details.borrow_and_update().clone())),
+            Ok(()) = details.changed() => {
+                let newest = details.borrow_and_update().clone();
+                app.update(Action::Details(newest))
+            }
             () = pace.due() => {
+                failpoint("console.frame");
                 if let Err(error) = tty.draw(|frame| view::render(&app.scene(), &theme, frame)) {
                     tracing::warn!(%error, "the terminal does not take what is written");
                     return Ok(Leave::HungUp);
                 }
                 pace.drawn();
-                None
+                Vec::new()
             }
         };
-        let Some(action) = action else { continue };
-        let mut effects = VecDeque::from(app.update(action));
+        let mut effects = VecDeque::from(follows);
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Redraw(haste) => pace.want(haste),
+                Effect::AwaitKey => next_key = Some(Box::pin(sleep(NEXT_KEY))),
                 Effect::Repaint => {
                     if tty.repaint().is_err() {
                         return Ok(Leave::HungUp);
@@ -111,66 +147,24 @@ pub async fn run(link: Link, options: Options) -> Result<Leave, ConsoleError> {
     }
 }
 
-/// When to draw: what is wanted is drawn at once, unless the last frame is too young for its haste.
-struct Pace {
-    wanted: Option<Haste>,
-    calm: Pin<Box<Sleep>>,
-    quick: Pin<Box<Sleep>>,
-}
-
-impl Pace {
-    /// A frame has just been drawn.
-    fn begin() -> Self {
-        Self { wanted: None, calm: Box::pin(sleep(CALM)), quick: Box::pin(sleep(QUICK)) }
-    }
-
-    fn want(&mut self, haste: Haste) {
-        self.wanted = self.wanted.max(Some(haste));
-    }
-
-    /// Returns when it is time to draw what is wanted; never while nothing is.
-    async fn due(&mut self) {
-        match self.wanted {
-            None => std::future::pending().await,
-            Some(Haste::Calm) => self.calm.as_mut().await,
-            Some(Haste::Quick) => self.quick.as_mut().await,
-        }
-    }
-
-    fn drawn(&mut self) {
-        self.wanted = None;
-        self.calm.set(sleep(CALM));
-        self.quick.set(sleep(QUICK));
+/// Returns when the time is over; never while there is none.
+async fn elapsed(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::timeout;
-
-    const SOON: Duration = Duration::from_millis(20);
-
-    async fn is_due(pace: &mut Pace, within: Duration) -> bool {
-        timeout(within, pace.due()).await.is_ok()
-    }
 
     #[tokio::test]
-    async fn nothing_is_drawn_that_nobody_wants() {
-        assert!(!is_due(&mut Pace::begin(), 2 * QUICK).await);
-    }
-
-    #[tokio::test]
-    async fn a_key_is_seen_within_a_tenth_of_a_second_and_numbers_within_a_second() {
-        let mut pace = Pace::begin();
-        pace.want(Haste::Quick);
-        pace.want(Haste::Calm);
-        assert!(!is_due(&mut pace, SOON).await, "the last frame is too young");
-        assert!(is_due(&mut pace, 2 * QUICK).await);
-        pace.drawn();
-        pace.want(Haste::Calm);
-        assert!(!is_due(&mut pace, 2 * QUICK).await);
-        assert!(is_due(&mut pace, CALM).await);
-        assert!(is_due(&mut pace, SOON).await, "it stays due until it is drawn");
+    async fn what_a_panic_said_is_an_error_without_control_characters() {
+        let panics = async { panic!("at \u{1b}[2J {}", 7) };
+        let payload = AssertUnwindSafe(panics).catch_unwind().await.map(|()| unreachable!()).unwrap_err();
+        assert_eq!(panic_words(payload.as_ref()), "at \u{fffd}[2J 7");
+        assert_eq!(panic_words(&"plain"), "plain");
+        assert_eq!(panic_words(&7), "without a word");
     }
 }

@@ -1,4 +1,4 @@
-//! The keyboard as a stream of keys.
+//! The keyboard, and the mouse where the terminal reports it, as a stream of presses.
 //!
 //! A thread of our own reads, and not crossterm's `EventStream`: when the terminal hangs up, that one reads the end of
 //! the file over and over (crossterm 0.29, `event/source/unix/mio.rs`), in its thread or in the task that polls it. A run
@@ -11,22 +11,22 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::KeyEvent;
 use tokio::sync::mpsc;
 
 use super::key_parser::KeyParser;
+pub(crate) use super::key_parser::Press;
 
 /// How long after an escape the rest of a sequence may come, on a slow line.
 const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 /// Chunks of bytes that may wait. The thread waits when there are more.
 const CHUNKS: usize = 16;
 
-/// The keys that are pressed.
+/// What is pressed.
 #[derive(Debug)]
 pub(crate) struct Input {
     chunks: mpsc::Receiver<Vec<u8>>,
     parser: KeyParser,
-    ready: VecDeque<KeyEvent>,
+    ready: VecDeque<Press>,
 }
 
 impl Input {
@@ -47,10 +47,10 @@ impl Input {
     }
 
     /// The next key, or `None` when the terminal is gone. May be dropped and called again without losing a key.
-    pub(crate) async fn next(&mut self) -> Option<KeyEvent> {
+    pub(crate) async fn next(&mut self) -> Option<Press> {
         loop {
-            if let Some(key) = self.ready.pop_front() {
-                return Some(key);
+            if let Some(press) = self.ready.pop_front() {
+                return Some(press);
             }
             let chunk = if self.parser.is_waiting() {
                 tokio::time::timeout(ESCAPE_WAIT, self.chunks.recv()).await
@@ -87,7 +87,7 @@ fn read(mut terminal: File, sender: &mpsc::Sender<Vec<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossterm::event::KeyCode;
+    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
     #[tokio::test]
     async fn keys_come_one_by_one_and_the_end_is_a_hang_up() {
@@ -97,9 +97,10 @@ mod tests {
         sender.send(b"A\x1b".to_vec()).await.unwrap();
         let mut codes = Vec::new();
         for _ in 0..3 {
-            codes.push(input.next().await.unwrap().code);
+            codes.push(input.next().await.unwrap());
         }
-        assert_eq!(codes, [KeyCode::Char('a'), KeyCode::Up, KeyCode::Esc]);
+        let keys = [KeyCode::Char('a'), KeyCode::Up, KeyCode::Esc];
+        assert_eq!(codes, keys.map(|code| Press::Key(KeyEvent::new(code, KeyModifiers::NONE))));
         drop(sender);
         assert_eq!(input.next().await, None);
     }

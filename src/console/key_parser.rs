@@ -1,12 +1,25 @@
 //! Bytes that a terminal sends, as keys. Pure: whoever reads the bytes decides how long to wait for more.
 //!
 //! Understood are UTF-8, control characters, and the cursor, editing and function keys of xterm, rxvt and the Linux
-//! console with xterm's modifiers. A sequence that is not understood is skipped whole, never typed as letters.
+//! console with xterm's modifiers, and the wheel of xterm's mouse in SGR reports. A sequence that is not understood is
+//! skipped whole, never typed as letters.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// A sequence longer than this is noise.
 const LONGEST: usize = 32;
+
+/// What somebody does with keyboard or mouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Press {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse's wheel, by one notch.
+    Wheel {
+        /// Towards the hand.
+        down: bool,
+    },
+}
 
 /// Keeps what has come of a sequence that is not complete yet.
 #[derive(Debug, Default)]
@@ -18,6 +31,11 @@ pub(crate) struct KeyParser {
 enum Front {
     /// A key that took so many bytes.
     Key(KeyEvent, usize),
+    /// A notch of the wheel that took so many bytes.
+    Wheel {
+        down: bool,
+        taken: usize,
+    },
     /// So many bytes that mean nothing here.
     Noise(usize),
     /// The beginning of something.
@@ -26,14 +44,18 @@ enum Front {
 
 impl KeyParser {
     /// The keys that `bytes` complete.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<KeyEvent> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Press> {
         self.pending.extend_from_slice(bytes);
-        let mut keys = Vec::new();
+        let mut presses = Vec::new();
         let mut at = 0;
         while at < self.pending.len() {
             match front(&self.pending[at..]) {
                 Front::Key(key, taken) => {
-                    keys.push(key);
+                    presses.push(Press::Key(key));
+                    at += taken;
+                }
+                Front::Wheel { down, taken } => {
+                    presses.push(Press::Wheel { down });
                     at += taken;
                 }
                 Front::Noise(taken) => at += taken,
@@ -41,7 +63,7 @@ impl KeyParser {
             }
         }
         self.pending.drain(..at);
-        keys
+        presses
     }
 
     /// Whether more bytes may follow that change what the pending ones mean.
@@ -50,13 +72,14 @@ impl KeyParser {
     }
 
     /// The key that the pending bytes are if nothing follows: escape alone is the key Esc.
-    pub(crate) fn flush(&mut self) -> Option<KeyEvent> {
+    pub(crate) fn flush(&mut self) -> Option<Press> {
         let pending = std::mem::take(&mut self.pending);
-        match pending[..] {
-            [0x1b] => Some(plain(KeyCode::Esc)),
-            [0x1b, letter @ (b'[' | b'O')] => Some(KeyEvent::new(KeyCode::Char(char::from(letter)), KeyModifiers::ALT)),
-            _ => None,
-        }
+        let key = match pending[..] {
+            [0x1b] => plain(KeyCode::Esc),
+            [0x1b, letter @ (b'[' | b'O')] => KeyEvent::new(KeyCode::Char(char::from(letter)), KeyModifiers::ALT),
+            _ => return None,
+        };
+        Some(Press::Key(key))
     }
 }
 
@@ -76,6 +99,7 @@ fn front(bytes: &[u8]) -> Front {
         [0x1b, 0x1b, ..] => Front::Key(plain(KeyCode::Esc), 1),
         [0x1b, ref rest @ ..] => match front(rest) {
             Front::Key(key, taken) => Front::Key(KeyEvent::new(key.code, key.modifiers | KeyModifiers::ALT), taken + 1),
+            Front::Wheel { down, taken } => Front::Wheel { down, taken: taken + 1 },
             Front::Noise(taken) => Front::Noise(taken + 1),
             Front::Incomplete => Front::Incomplete,
         },
@@ -135,6 +159,9 @@ fn csi(bytes: &[u8]) -> Front {
         // Something else began in the middle: it is looked at on its own.
         return Front::Noise(taken - 1);
     }
+    if let Some(report) = parameters.strip_prefix(b"<") {
+        return mouse(report, last, taken);
+    }
     let mut numbers = parameters.split(|byte| *byte == b';').map(number);
     let first = numbers.next().flatten();
     let modifiers = modifiers(numbers.next().flatten());
@@ -147,6 +174,16 @@ fn csi(bytes: &[u8]) -> Front {
     match code {
         Some(code) => Front::Key(KeyEvent::new(code, modifiers), taken),
         None => Front::Noise(taken),
+    }
+}
+
+/// `ESC [ < button ; column ; row M`. Bits 2 to 4 of the button are what is held; 64 is the wheel upwards, 65 downwards.
+fn mouse(report: &[u8], last: u8, taken: usize) -> Front {
+    let button = report.split(|byte| *byte == b';').next().and_then(number);
+    match (last, button.map(|button| button & !0b1_1100)) {
+        (b'M', Some(64)) => Front::Wheel { down: false, taken },
+        (b'M', Some(65)) => Front::Wheel { down: true, taken },
+        _ => Front::Noise(taken),
     }
 }
 
@@ -197,14 +234,17 @@ mod tests {
     use crokey::KeyCombination;
     use proptest::prelude::*;
 
-    fn names(keys: impl IntoIterator<Item = KeyEvent>) -> String {
-        let names: Vec<_> = keys.into_iter().map(|key| KeyCombination::from(key).to_string().to_lowercase()).collect();
-        names.join(" ")
+    fn names(presses: impl IntoIterator<Item = Press>) -> String {
+        let name = |press| match press {
+            Press::Key(key) => KeyCombination::from(key).to_string().to_lowercase(),
+            Press::Wheel { down } => if down { "wheel-down" } else { "wheel-up" }.to_owned(),
+        };
+        presses.into_iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn terminals_are_understood() {
-        let table: [(&[u8], &str); 18] = [
+        let table: [(&[u8], &str); 20] = [
             (b"q?+-", "q ? + hyphen"),
             (b"Q", "shift-q"),
             (b" \r\t\x7f", "space enter tab backspace"),
@@ -223,6 +263,8 @@ mod tests {
             (b"\x1b[200~q", "q"),
             (b"\x1b[12\x1b[A", "up"),
             (b"\xff\xc3q", "q"),
+            (b"\x1b[<64;10;5M\x1b[<65;10;5M\x1b[<69;10;5M", "wheel-up wheel-down wheel-down"),
+            (b"\x1b[<0;10;5M\x1b[<0;10;5m\x1b[<300;10;5Mq", "q"),
         ];
         for (bytes, expected) in table {
             assert_eq!(names(KeyParser::default().feed(bytes)), expected, "{}", bytes.escape_ascii());

@@ -8,11 +8,12 @@
 //! | --- | --- |
 //! | `action`, `ui` | what can happen, what can follow, what is open |
 //! | `app` | what a key, a signal or a snapshot changes, and what must follow |
-//! | `event_loop` | waits for signals, keys and snapshots; carries out effects; when to draw |
+//! | `event_loop`, `pace` | waits for signals, keys and snapshots; carries out effects; when to draw |
 //! | `view`, `layout`, `panes/*` | how a snapshot looks |
 //! | `listing/*` | the rows of each list: filtered, sorted, with keys that outlive an update |
 //! | `canvas`, `measure`, `grid`, `plot` | drawing and measuring text in cells; lists in columns; lines over time |
-//! | `keymap`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
+//! | `command_line`, `line_editor` | what can be typed, and how it is edited |
+//! | `keymap`, `key_help`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
 //! | `config_error` | an error in a keymap or theme file, with line and caret |
 //! | `input`, `key_parser` | bytes of the terminal to keys |
 //! | `terminal`, `paint` | cells to bytes, and the terminal's modes |
@@ -22,16 +23,20 @@ pub mod action;
 pub mod app;
 mod canvas;
 mod colour;
+mod command_line;
 pub mod config_error;
 mod event_loop;
 mod glyphs;
 mod grid;
 mod input;
+mod key_help;
 mod key_parser;
 pub mod keymap;
 mod layout;
+mod line_editor;
 pub(crate) mod listing;
 pub(crate) mod measure;
+mod pace;
 mod paint;
 mod panes;
 mod plot;
@@ -83,6 +88,11 @@ pub struct Options {
     pub who: String,
     /// Lines shown below the outcome when the run is over, such as what to try next.
     pub farewell: Vec<String>,
+    /// Whether the terminal reports its mouse. It then no longer selects text by itself.
+    pub mouse: bool,
+    /// What is called with the names of instants at which a test may want a panic: `console.key` with each key,
+    /// `console.frame` before each frame but the first.
+    pub failpoint: fn(&str),
 }
 
 /// Why the console was left.
@@ -118,12 +128,18 @@ pub enum ConsoleError {
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
+    /// The console itself failed, with this message. The run goes on.
+    #[error("the console panicked: {0}")]
+    Panicked(String),
 }
 
 impl ConsoleError {
     /// What to do instead.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        "run it with --headless to do without a console"
+        match self {
+            Self::Terminal(_) | Self::Keys(_) | Self::Signals(_) => "run it with --headless to do without a console",
+            Self::Panicked(_) => "this is a mistake of howdah's: please report it with the message above",
+        }
     }
 }

@@ -18,10 +18,12 @@ use super::paint::Painter;
 /// Whether a console is open: what a panic must restore.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
-/// The alternate screen, without a cursor. Mouse reports and bracketed paste are never switched on.
+/// The alternate screen, without a cursor. Bracketed paste is never switched on.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
-/// Shows what a synchronized update holds back, and undoes [`ENTER`].
-const LEAVE: &[u8] = b"\x1b[?2026l\x1b[m\x1b[?25h\x1b[?1049l";
+/// Reports of the mouse's buttons and wheel, with coordinates as numbers (SGR).
+const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
+/// Shows what a synchronized update holds back, and undoes [`MOUSE`] and [`ENTER`].
+const LEAVE: &[u8] = b"\x1b[?2026l\x1b[?1006l\x1b[?1000l\x1b[m\x1b[?25h\x1b[?1049l";
 
 /// The size that is taken for one that is not known, as on a pseudo-terminal of 0 x 0 cells.
 const FALLBACK: Size = Size { width: 80, height: 24 };
@@ -33,16 +35,17 @@ const FALLBACK: Size = Size { width: 80, height: 24 };
 #[derive(Debug)]
 pub(crate) struct Tty {
     terminal: Terminal<Screen>,
+    mouse: bool,
 }
 
 impl Tty {
-    /// Takes over the terminal on the standard output.
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Takes over the terminal on the standard output, and its mouse where that is wanted.
+    pub(crate) fn open(mouse: bool) -> io::Result<Self> {
         if !io::stdout().is_terminal() {
             return Err(io::Error::other("the standard output is not a terminal"));
         }
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let mut tty = Self { terminal: Terminal::new(Screen { file, painter: Painter::default() })? };
+        let mut tty = Self { terminal: Terminal::new(Screen { file, painter: Painter::default() })?, mouse };
         tty.enter()?;
         Ok(tty)
     }
@@ -75,7 +78,11 @@ impl Tty {
     pub(crate) fn enter(&mut self) -> io::Result<()> {
         enable_raw_mode()?;
         OPEN.store(true, Ordering::SeqCst);
-        self.terminal.backend_mut().file.write_all(ENTER)?;
+        let file = &mut self.terminal.backend_mut().file;
+        file.write_all(ENTER)?;
+        if self.mouse {
+            file.write_all(MOUSE)?;
+        }
         self.repaint()
     }
 }

@@ -116,6 +116,12 @@ impl View {
             Self::Log => "log",
         }
     }
+
+    /// The view so many further on, around.
+    #[must_use]
+    pub(super) fn step(self, by: isize) -> Self {
+        super::app::stepped(&Self::ALL, self, by)
+    }
 }
 
 /// The panes of the segments view.

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::canvas::Canvas;
 use super::layout::{Needs, Panes, arrange, charted, screen};
 use super::panes::{
-    alerts, charts, checkpoints, detail, dialogue, event_list, gone, governor, header, help, hints, log, outcome,
+    alerts, charts, checkpoints, confirm, detail, dialogue, event_list, gone, governor, header, help, hints, log, outcome,
     progress, resources, segments, session_list, table_list, tables, tabs,
 };
 use super::theme::Theme;
@@ -58,7 +58,7 @@ pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
     match &ui.overlay {
         Overlay::Help { scroll, .. } => help::render(&mut canvas, over, ui, *scroll),
         Overlay::Quit { selected } => dialogue::render(&mut canvas, over, *selected),
-        Overlay::Confirm(_) => {}
+        Overlay::Confirm(question) => confirm::render(&mut canvas, over, question),
         Overlay::Detail { scroll } => detail::render(&mut canvas, over, scene, *scroll),
         Overlay::None if gone::is_due(snapshot) => gone::render(&mut canvas, over, snapshot, ui),
         Overlay::None if ui.view == View::Overview && snapshot.state.is_over() => {

@@ -4,27 +4,40 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::{Canvas, cells};
-use super::super::keymap::Context;
+use super::super::key_help::sections;
 use super::super::measure::{left, width};
 use super::super::theme::Role;
-use super::super::ui::Ui;
+use super::super::ui::{Overlay, Ui};
+
+/// The title of the box with everything in it.
+const TITLE: &str = "Keys";
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize) {
-    let bindings = Context::ALL.map(|context| (context, ui.keymap.help(context).collect::<Vec<_>>()));
-    let keys = bindings.iter().flat_map(|(_, keys)| keys).map(|(keys, _)| width(keys)).max().unwrap_or(0);
+    let sections = sections(ui);
+    let keys = sections.iter().flat_map(|section| &section.lines).map(|line| width(&line.keys)).max().unwrap_or(0);
     let mut lines: Vec<Line<'_>> = Vec::new();
-    for (context, bindings) in bindings.iter().filter(|(_, bindings)| !bindings.is_empty()) {
+    for section in &sections {
         if !lines.is_empty() {
             lines.push(Line::default());
         }
-        lines.push(Line::from(canvas.span(Role::Title, context.about())));
-        lines.extend(bindings.iter().map(|(bound, about)| {
-            let bound = canvas.span(Role::Key, format!("  {}  ", left(bound, keys)));
-            Line::from(vec![bound, canvas.span(Role::Text, *about)])
+        lines.push(Line::from(canvas.span(Role::Title, section.context.about())));
+        lines.extend(section.lines.iter().map(|line| {
+            let bound = canvas.span(Role::Key, format!("  {}  ", left(&line.keys, keys)));
+            Line::from(vec![bound, canvas.span(Role::Text, line.about), canvas.span(Role::Dim, format!("  {}", line.name))])
         }));
     }
-    let widest = lines.iter().map(Line::width).max().unwrap_or(0);
-    let inside = canvas.popup(place(over, widest + 4, lines.len() + 2), "Keys");
+    let title = match &ui.overlay {
+        Overlay::Help { filter, typing: true, .. } => format!("{TITLE} with /{filter}_"),
+        Overlay::Help { filter, .. } if !filter.is_empty() => format!("{TITLE} with /{filter}"),
+        Overlay::Help { .. } | Overlay::None | Overlay::Quit { .. } | Overlay::Confirm(_) | Overlay::Detail { .. } => {
+            TITLE.to_owned()
+        }
+    };
+    if lines.is_empty() {
+        lines.push(Line::from(canvas.span(Role::Dim, "no key does that")));
+    }
+    let widest = lines.iter().map(Line::width).chain([width(&title) + 4]).max().unwrap_or(0);
+    let inside = canvas.popup(place(over, widest + 4, lines.len() + 2), &title);
     // A scroll past the end shows the end.
     let first = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
     for (row, line) in lines[first..].iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What keys, signals and snapshots do to the console, by tables.
 
 use super::*;
+use crate::run::Asker;
 use crate::console::keymap::Keymap;
 use crate::console::samples;
 use crate::console::ui::Mode;

@@ -1,0 +1,253 @@
+//! The command line: what can be typed behind `:`, what it does, and what could stand next. Pure.
+
+mod completion;
+
+use super::action::Action;
+use super::config_error::did_you_mean;
+use super::listing;
+use super::ui::View;
+use super::view::Scene;
+use crate::run::Command;
+use crate::run::history::Zoom;
+
+pub(super) use completion::{Completion, complete};
+
+/// What a command line asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Order {
+    /// What a key could ask for as well.
+    Do(Action),
+    /// So much time in the charts.
+    Zoom(Zoom),
+    /// The list by this column, and whether from the largest; or in its own order.
+    Sort(Option<(usize, bool)>),
+    /// Only lines that hold this.
+    Filter(String),
+}
+
+/// What stands behind a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Nothing,
+    Settings,
+    View,
+    Zoom,
+    Column,
+    Text,
+    Alert,
+    Pid,
+}
+
+/// A command, and what else it is called.
+struct Spec {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    takes: Takes,
+}
+
+const fn spec(name: &'static str, aliases: &'static [&'static str], takes: Takes) -> Spec {
+    Spec { name, aliases, takes }
+}
+
+static SPECS: [Spec; 26] = [
+    spec("pause", &[], Takes::Nothing),
+    spec("continue", &["cont", "c"], Takes::Nothing),
+    spec("stop", &[], Takes::Nothing),
+    spec("set", &[], Takes::Settings),
+    spec("goto", &["go", "view"], Takes::View),
+    spec("overview", &["ov"], Takes::Nothing),
+    spec("tables", &["table", "tab"], Takes::Nothing),
+    spec("sessions", &["session", "ps"], Takes::Nothing),
+    spec("segments", &["segment", "seg"], Takes::Nothing),
+    spec("events", &["event", "ev", "alerts"], Takes::Nothing),
+    spec("log", &["logs"], Takes::Nothing),
+    spec("skip-window", &["skip"], Takes::Nothing),
+    spec("close-breaker", &["close"], Takes::Nothing),
+    spec("ack", &["acknowledge"], Takes::Alert),
+    spec("cancel", &[], Takes::Pid),
+    spec("terminate", &["kill"], Takes::Pid),
+    spec("retry-quarantine", &["retry"], Takes::Nothing),
+    spec("undo", &[], Takes::Nothing),
+    spec("resume", &[], Takes::Nothing),
+    spec("zoom", &[], Takes::Zoom),
+    spec("charts", &["chart"], Takes::Nothing),
+    spec("sort", &[], Takes::Column),
+    spec("filter", &["grep"], Takes::Text),
+    spec("repaint", &["redraw"], Takes::Nothing),
+    spec("help", &["h"], Takes::Nothing),
+    spec("quit", &["q", "q!", "qa", "wq", "x", "exit"], Takes::Nothing),
+];
+
+/// The words that name a span of time of the charts.
+const ZOOMS: [(&str, Zoom); 3] = [("1m", Zoom::Minute), ("10m", Zoom::TenMinutes), ("all", Zoom::All)];
+/// What `:set` sets.
+const SETTINGS: [&str; 2] = ["workers", "target"];
+const SET_USAGE: &str = "such as `set workers=2` or `set target=250ms`";
+
+fn find(name: &str) -> Option<&'static Spec> {
+    SPECS.iter().find(|spec| spec.name == name || spec.aliases.contains(&name))
+}
+
+/// Whether something stands behind the command `name`.
+pub(super) fn goes_on(name: &str) -> bool {
+    find(name).is_some_and(|spec| spec.takes != Takes::Nothing)
+}
+
+/// What `text` asks for. Nothing, if it is blank.
+///
+/// # Errors
+/// What is wrong with it, and what would be right, in a line. Not cleaned.
+pub(super) fn parse(text: &str, scene: &Scene<'_>) -> Result<Vec<Order>, String> {
+    let text = text.trim().trim_start_matches(':').trim_start();
+    let (name, rest) = text.split_once(char::is_whitespace).map_or((text, ""), |(name, rest)| (name, rest.trim()));
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(spec) = find(name) else {
+        let known = SPECS.iter().map(|spec| spec.name);
+        return Err(unknown(&format!("there is no command `{name}`"), name, known, "Tab shows what there is"));
+    };
+    let orders = match spec.takes {
+        Takes::Nothing if !rest.is_empty() => return Err(format!("`{}` takes nothing behind it", spec.name)),
+        Takes::Nothing => vec![Order::Do(plain(spec.name))],
+        Takes::Settings => settings(rest)?,
+        Takes::View => vec![Order::Do(Action::Goto(view(rest)?))],
+        Takes::Zoom => vec![Order::Zoom(zoom(rest)?)],
+        Takes::Column => vec![Order::Sort(column(rest, scene)?)],
+        Takes::Text if scene.ui.list().is_none() => return Err(no_list("filter")),
+        Takes::Text => vec![Order::Filter(rest.to_owned())],
+        Takes::Alert => vec![Order::Do(alert(rest, scene)?)],
+        Takes::Pid => {
+            let pid = session(spec.name, rest, scene)?;
+            let command =
+                if spec.name == "cancel" { Command::CancelSession(pid) } else { Command::TerminateSession(pid) };
+            vec![Order::Do(Action::Ask(command))]
+        }
+    };
+    Ok(orders)
+}
+
+/// What a command does that takes nothing.
+fn plain(name: &str) -> Action {
+    match name {
+        "pause" => Action::Ask(Command::Pause),
+        "continue" => Action::Ask(Command::Continue),
+        "stop" => Action::Stop,
+        "skip-window" => Action::SkipWindow,
+        "close-breaker" => Action::CloseBreaker,
+        "retry-quarantine" => Action::RetryQuarantine,
+        "undo" => Action::Undo,
+        "resume" => Action::Resume,
+        "charts" => Action::Charts,
+        "repaint" => Action::Repaint,
+        "quit" => Action::Quit,
+        name => View::ALL.into_iter().find(|view| view.name() == name).map_or(Action::Help, Action::Goto),
+    }
+}
+
+fn settings(rest: &str) -> Result<Vec<Order>, String> {
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let pairs: Vec<(&str, &str)> = match words[..] {
+        [] => return Err(format!("`set` what? {SET_USAGE}")),
+        [name, value] if !rest.contains('=') => vec![(name, value)],
+        _ => words.iter().map(|word| word.split_once('=').unwrap_or((word, ""))).collect(),
+    };
+    pairs.into_iter().map(|(name, value)| setting(name, value).map(|command| Order::Do(Action::Ask(command)))).collect()
+}
+
+fn setting(name: &str, value: &str) -> Result<Command, String> {
+    match name {
+        "workers" => match value.parse() {
+            Ok(workers) if workers > 0 => Ok(Command::SetWorkers(workers)),
+            Ok(_) | Err(_) => Err("`workers` is a number from 1 on, such as `set workers=2`".to_owned()),
+        },
+        "target" => match humantime::parse_duration(value) {
+            Ok(target) if !target.is_zero() => Ok(Command::SetTarget(target)),
+            Ok(_) | Err(_) => Err("`target` is the time of a batch, such as `set target=250ms`".to_owned()),
+        },
+        name => Err(unknown(&format!("there is no setting `{name}`"), name, SETTINGS, SET_USAGE)),
+    }
+}
+
+fn view(name: &str) -> Result<View, String> {
+    let by_number = || name.parse().ok().and_then(|number: usize| View::ALL.get(number.checked_sub(1)?).copied());
+    View::ALL.into_iter().find(|view| view.name() == name).or_else(by_number).ok_or_else(|| {
+        let names = View::ALL.map(View::name);
+        let all = format!("there are {}", names.join(", "));
+        if name.is_empty() { format!("`goto` where? {all}") } else { unknown(&format!("there is no view `{name}`"), name, names, &all) }
+    })
+}
+
+fn zoom(name: &str) -> Result<Zoom, String> {
+    ZOOMS
+        .into_iter()
+        .find(|(word, _)| *word == name)
+        .map(|(_, zoom)| zoom)
+        .ok_or_else(|| "`zoom` takes 1m, 10m or all".to_owned())
+}
+
+/// A column with `asc` or `desc` behind it; without either a name comes from its first letter and a number from the largest.
+fn column(rest: &str, scene: &Scene<'_>) -> Result<Option<(usize, bool)>, String> {
+    let columns = scene.ui.list().map_or(&[][..], listing::columns);
+    if columns.is_empty() {
+        return Err(no_list("sort"));
+    }
+    let wanted = rest.to_lowercase();
+    let (name, descending) = match wanted.rsplit_once(' ') {
+        Some((name, "asc")) => (name.trim(), Some(false)),
+        Some((name, "desc")) => (name.trim(), Some(true)),
+        _ => (wanted.as_str(), None),
+    };
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match columns.iter().position(|column| column.to_lowercase() == name) {
+        Some(index) => Ok(Some((index, descending.unwrap_or_else(|| from_the_largest(index))))),
+        None => {
+            let all = format!("there are {}", columns.join(", "));
+            Err(unknown(&format!("there is no column `{name}` to sort by"), name, columns.iter().copied(), &all))
+        }
+    }
+}
+
+/// How a column is sorted first: names, which stand in the first one, from the first letter, and numbers from the largest.
+pub(super) fn from_the_largest(column: usize) -> bool {
+    column > 0
+}
+
+fn alert(key: &str, scene: &Scene<'_>) -> Result<Action, String> {
+    let keys = scene.snapshot.vitals.alerts.iter().map(|alert| alert.key.as_str());
+    if key.is_empty() {
+        Ok(Action::Acknowledge)
+    } else if keys.clone().any(|known| known == key) {
+        Ok(Action::Ask(Command::Acknowledge(key.to_owned())))
+    } else {
+        Err(unknown(&format!("there is no alert `{key}`"), key, keys, "Tab shows what there is; none takes all"))
+    }
+}
+
+fn session(name: &str, pid: &str, scene: &Scene<'_>) -> Result<i32, String> {
+    let Ok(pid) = pid.parse::<i32>() else {
+        return Err(format!("`{name}` takes the process id of a session, as `goto sessions` shows them"));
+    };
+    match scene.details.sessions.value() {
+        None => Err("the sessions have not been read yet: `goto sessions` first".to_owned()),
+        Some(sessions) if sessions.sessions.iter().any(|session| session.pid == pid) => Ok(pid),
+        Some(_) => Err(format!("there is no session {pid}: `goto sessions` shows which there are")),
+    }
+}
+
+fn no_list(what: &str) -> String {
+    format!("there is nothing to {what} here: tables, sessions, segments, events and log have lists")
+}
+
+/// What is not known, and what was probably meant.
+fn unknown<'a>(message: &str, name: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
+    match did_you_mean(name, known) {
+        Some(meant) => format!("{message}: did you mean `{meant}`?"),
+        None => format!("{message}: {otherwise}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
