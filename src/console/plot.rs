@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_line_links_its_levels() {
-        assert_eq!(drawn(false, &[Some(0.0), Some(0.0), Some(1.0), Some(1.0)], 2, 1), ["⣀⡏"]);
+        assert_eq!(drawn(false, &[Some(0.0), Some(0.0), Some(1.0), Some(1.0)], 2, 1), ["⣀⠏"]);
         assert_eq!(drawn(true, &[Some(0.0), Some(1.0), None, Some(0.5)], 4, 3), [" *  ", " | *", "*   "]);
     }
 

@@ -18,8 +18,8 @@ use crate::run::{Level, RunState, Snapshot, human};
 
 /// The lowest chart that is worth its frame: two lines of plot, the foot, the times.
 pub(crate) const LEAST: u16 = 6;
-/// Of the time that is shown, what stays to the right of where a pause began.
-const AFTER_PAUSE: i64 = 20;
+/// Of the time that is shown, such a part stays to the right of where the run halted.
+const AFTER_HALT: i64 = 20;
 /// The cells of a label beside the plot.
 const LABEL: usize = 7;
 
@@ -99,7 +99,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
     let inside = canvas.pane(area, &title);
     let span = Stretch::of(snapshot, ui.zoom);
     if span.points.is_empty() {
-        canvas.line(inside, 0, &Line::from(canvas.span(Role::Dim, "nothing measured yet")));
+        canvas.line(inside, 0, &Line::from(canvas.span(Role::Dim, "nothing was measured in this time")));
         return;
     }
     let (width, height) = (usize::from(inside.width), usize::from(inside.height));
@@ -142,36 +142,52 @@ struct Stretch {
     /// Seconds that a point spans.
     step: i64,
     points: Vec<Point>,
+    halt: Option<Halt>,
 }
 
 impl Stretch {
     fn of(snapshot: &Snapshot, zoom: Zoom) -> Self {
-        let now = end(snapshot, zoom);
-        let (mut points, step) = snapshot.history.points(zoom, now);
-        let step = step.max(1);
-        let up_to = now.timestamp().saturating_add(step).div_euclid(step).saturating_mul(step);
-        let (from, to) = match zoom {
-            Zoom::Minute => (up_to.saturating_sub(60), up_to),
-            Zoom::TenMinutes => (up_to.saturating_sub(600), up_to),
-            Zoom::All => {
-                let first = points.first().map_or(0, |point| point.at);
-                let last = points.last().map_or(0, |point| point.at).min(up_to).saturating_add(step);
-                // A run that has just begun is not stretched over the whole width.
-                (first, last.max(first.saturating_add(60)))
-            }
+        let halt = halt(snapshot);
+        let now = snapshot.now.timestamp();
+        let all = &snapshot.history.all;
+        let first = all.front().map_or(now, |point| point.at);
+        let span = match zoom {
+            Zoom::Minute => 60,
+            Zoom::TenMinutes => 600,
+            // A run that has just begun is not stretched over the whole width.
+            Zoom::All => halt.map_or(now, Halt::at).saturating_sub(first).max(60),
         };
-        points.retain(|point| (from..to).contains(&point.at));
-        Self { from, to, step, points }
+        let until = halt.and_then(|halt| DateTime::from_timestamp(halt.at(), 0)).unwrap_or(snapshot.now);
+        let (points, step) = snapshot.history.points(zoom, until);
+        let step = step.max(1);
+        let to = match halt {
+            Some(halt) => halt.at().saturating_add(span / AFTER_HALT),
+            None => now.saturating_add(step).div_euclid(step).saturating_mul(step),
+        };
+        let from = match zoom {
+            Zoom::Minute | Zoom::TenMinutes => to.saturating_sub(span),
+            Zoom::All => first.min(to.saturating_sub(span)),
+        };
+        // What is gathered while the run stands still is left out: the halt itself is drawn.
+        let end = halt.map_or(to, Halt::at);
+        let within =
+            |point: &Point| point.at >= from && point.at.saturating_add(if halt.is_some() { step } else { 0 }) <= end;
+        Self { from, to, step, points: points.into_iter().filter(within).collect(), halt }
     }
 
-    /// The points that lie in the place `at` of `places`.
-    fn within(&self, at: usize, places: usize) -> impl Iterator<Item = &Point> {
+    /// The time that the place `at` of `places` spans.
+    fn times_of(&self, at: usize, places: usize) -> (i128, i128) {
         let span = i128::from(self.to) - i128::from(self.from);
         let time = |at: usize| {
             let at = i128::try_from(at).unwrap_or(0);
             i128::from(self.from) + span * at / i128::try_from(places.max(1)).unwrap_or(1)
         };
-        let (begin, end) = (time(at), time(at + 1).max(time(at) + 1));
+        (time(at), time(at + 1).max(time(at) + 1))
+    }
+
+    /// The points that lie in the place `at` of `places`.
+    fn within(&self, at: usize, places: usize) -> impl Iterator<Item = &Point> {
+        let (begin, end) = self.times_of(at, places);
         let step = i128::from(self.step);
         self.points.iter().filter(move |point| i128::from(point.at) < end && i128::from(point.at) + step > begin)
     }
@@ -192,7 +208,7 @@ impl Stretch {
         let sign = |at| {
             if self.within(at, width).any(|point| point.alert) {
                 (Role::Warning, glyphs.level(Level::Warning))
-            } else if self.within(at, width).any(|point| point.paused) {
+            } else if self.within(at, width).any(|point| point.paused) || self.is_halted(at, width) {
                 (Role::Busy, glyphs.pause())
             } else {
                 (Role::Border, glyphs.axis)
@@ -201,6 +217,14 @@ impl Stretch {
         let signs: Vec<(Role, &'static str)> = (0..width).map(sign).collect();
         let runs = signs.chunk_by(|a, b| a == b);
         runs.map(|run| canvas.span(run[0].0, run[0].1.repeat(run.len()))).collect()
+    }
+
+    /// Whether the run is paused now, and was so in the place `at` already.
+    fn is_halted(&self, at: usize, places: usize) -> bool {
+        match self.halt {
+            Some(Halt::Paused(since)) => self.times_of(at, places).1 > i128::from(since),
+            Some(Halt::Over(_)) | None => false,
+        }
     }
 
     /// The time of day at the left, in the middle where there is room, and at the right.
@@ -213,7 +237,7 @@ impl Stretch {
         let time = |at: i64| {
             DateTime::<Utc>::from_timestamp(at, 0).map_or_else(String::new, |at| at.format(format).to_string())
         };
-        let middle = self.from + (self.to - self.from) / 2;
+        let middle = self.from.saturating_add(self.to.saturating_sub(self.from) / 2);
         let (first, middle, last) = (time(self.from), time(middle), time(self.to));
         let mut line = format!("{}{first}", " ".repeat(gutter));
         if cells(&first) + cells(&middle) + cells(&last) + 8 <= width {
@@ -226,7 +250,8 @@ impl Stretch {
 
     fn legend(&self, canvas: &Canvas<'_>) -> Option<String> {
         let glyphs = &canvas.theme().glyphs;
-        let pause = self.points.iter().any(|point| point.paused).then(|| format!("{} paused", glyphs.pause()));
+        let paused = matches!(self.halt, Some(Halt::Paused(_))) || self.points.iter().any(|point| point.paused);
+        let pause = paused.then(|| format!("{} paused", glyphs.pause()));
         let alert = self.points.iter().any(|point| point.alert);
         let alert = alert.then(|| format!("{} alert raised", glyphs.level(Level::Warning)));
         let parts: Vec<String> = pause.into_iter().chain(alert).collect();
@@ -234,28 +259,33 @@ impl Stretch {
     }
 }
 
-/// Up to when the charts go. A run that stands still has charts that stand still: a little past where it halted.
-fn end(snapshot: &Snapshot, zoom: Zoom) -> DateTime<Utc> {
-    let span = match zoom {
-        Zoom::Minute => 60,
-        Zoom::TenMinutes => 600,
-        Zoom::All => {
-            let points = &snapshot.history.all;
-            let first = points.front().map_or(0, |point| point.at);
-            points.back().map_or(0, |point| point.at).saturating_sub(first)
+/// Since when a run stands still, and whether it can go on. Its charts then stand still as well.
+#[derive(Debug, Clone, Copy)]
+enum Halt {
+    Paused(i64),
+    Over(i64),
+}
+
+impl Halt {
+    fn at(self) -> i64 {
+        match self {
+            Self::Paused(at) | Self::Over(at) => at,
         }
-    };
-    let halted = match &snapshot.state {
-        RunState::Paused { since, .. } => Some(*since),
-        RunState::Stopped { at, .. } | RunState::Failed { at, .. } | RunState::Done { at } => Some(*at),
+    }
+}
+
+fn halt(snapshot: &Snapshot) -> Option<Halt> {
+    match &snapshot.state {
+        RunState::Paused { since, .. } => Some(Halt::Paused(since.timestamp())),
+        RunState::Stopped { at, .. } | RunState::Failed { at, .. } | RunState::Done { at } => {
+            Some(Halt::Over(at.timestamp()))
+        }
         RunState::Starting
         | RunState::Running
         | RunState::Pausing { .. }
         | RunState::Resuming { .. }
         | RunState::Stopping { .. } => None,
-    };
-    let after = chrono::TimeDelta::try_seconds(span / AFTER_PAUSE).unwrap_or_default();
-    halted.and_then(|at| at.checked_add_signed(after)).map_or(snapshot.now, |at| at.min(snapshot.now))
+    }
 }
 
 /// A number with a unit of thousands: `50k`, `2M`, `0.5`.

@@ -1,6 +1,7 @@
 //! Snapshots of one run at telling moments, for tests of how they look.
 
 mod pace;
+mod views;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) use pace::{
     breaker_half_open, breaker_open, done_quarantined, governed, outside_window, paused_by_governor, quarantined,
     waiting,
 };
+
+pub(crate) use views::{attached, details, driver_gone, full, hostile_details, hostile_full, unreachable};
 
 /// 14:03:22 on a day in November.
 fn now() -> DateTime<Utc> {

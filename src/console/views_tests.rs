@@ -1,0 +1,394 @@
+//! How every view looks, whatever is in it, and that one that stands still writes nothing.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use unicode_width::UnicodeWidthStr;
+
+use super::{Scene, render};
+use crate::console::colour::Environment;
+use crate::console::keymap::Keymap;
+use crate::console::listing;
+use crate::console::samples;
+use crate::console::theme::{Source, Theme};
+use crate::console::ui::{ListId, Mode, Overlay, SegmentsPane, Ui, View};
+use crate::run::history::Zoom;
+use crate::run::vitals::Reading;
+use crate::run::{Details, Presence, RunState, Snapshot};
+
+const SIZES: [(u16, u16); 3] = [(140, 40), (80, 24), (40, 12)];
+const LISTS: [ListId; 7] = [
+    ListId::Tables,
+    ListId::Sessions,
+    ListId::Segments,
+    ListId::Slowest,
+    ListId::Quarantine,
+    ListId::Events,
+    ListId::Log,
+];
+
+fn theme(lang: &str) -> Theme {
+    let environment = Environment { lang: Some(lang.to_owned()), ..Environment::default() };
+    Theme::load(Source::Named("dark"), &environment).unwrap()
+}
+
+fn ui(view: View) -> Ui {
+    Ui { view, ..Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()) }
+}
+
+/// The open view with its list, with the row at `at` selected.
+fn selecting(snapshot: &Snapshot, details: &Details, mut ui: Ui, at: usize) -> Ui {
+    if let Some(list) = ui.list() {
+        let keys = listing::keys(list, &Scene { snapshot, details, ui: &ui });
+        ui.lists.get_mut(list).selected = keys.get(at % keys.len().max(1)).cloned();
+    }
+    ui
+}
+
+fn terminal(
+    snapshot: &Snapshot,
+    details: &Details,
+    ui: &Ui,
+    theme: &Theme,
+    (width, height): (u16, u16),
+) -> Terminal<TestBackend> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| render(&Scene { snapshot, details, ui }, theme, frame)).unwrap();
+    terminal
+}
+
+fn draw(snapshot: &Snapshot, ui: &Ui, size: (u16, u16)) -> String {
+    terminal(snapshot, &samples::details(), ui, &theme("C.UTF-8"), size).backend().to_string()
+}
+
+/// Every view, as it opens: with a name for its snapshot.
+fn opened() -> Vec<(String, Ui)> {
+    let pane = |pane| Ui { pane, ..ui(View::Segments) };
+    let charts = |zoom| Ui { charts: true, zoom, ..ui(View::Overview) };
+    let mut views: Vec<(String, Ui)> =
+        View::ALL.into_iter().skip(1).map(|view| (view.name().to_owned(), ui(view))).collect();
+    views.extend([
+        ("slowest".to_owned(), pane(SegmentsPane::Slowest)),
+        ("quarantine".to_owned(), pane(SegmentsPane::Quarantine)),
+        ("charts".to_owned(), charts(Zoom::TenMinutes)),
+        ("charts_minute".to_owned(), charts(Zoom::Minute)),
+        ("charts_all".to_owned(), charts(Zoom::All)),
+    ]);
+    views
+}
+
+#[test]
+fn every_view_is_as_it_was_reviewed() {
+    let snapshot = samples::full();
+    for (name, ui) in opened() {
+        for (width, height) in SIZES {
+            insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw(&snapshot, &ui, (width, height)));
+        }
+    }
+}
+
+#[test]
+fn every_list_with_something_selected_filtered_and_sorted_is_as_it_was_reviewed() {
+    let (snapshot, details) = (samples::full(), samples::details());
+    let mut tables = ui(View::Tables);
+    tables.lists.tables.sort = Some((2, true));
+    tables.lists.tables.filter = "ORDER".to_owned();
+    let mut events = ui(View::Events);
+    events.lists.events.level = 1;
+    let mut log = ui(View::Log);
+    log.lists.log.level = 2;
+    let table = [
+        ("tables_sorted", tables, 2),
+        ("sessions_second_page", ui(View::Sessions), 45),
+        ("events_warnings", events, 1),
+        ("log_selected", ui(View::Log), 30),
+        ("log_critical", log, 1),
+    ];
+    for (name, ui, at) in table {
+        let ui = selecting(&snapshot, &details, ui, at);
+        for (width, height) in SIZES {
+            insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw(&snapshot, &ui, (width, height)));
+        }
+    }
+}
+
+#[test]
+fn every_detail_is_as_it_was_reviewed() {
+    let (snapshot, details) = (samples::full(), samples::details());
+    let quarantine = Ui { pane: SegmentsPane::Quarantine, ..ui(View::Segments) };
+    let slowest = Ui { pane: SegmentsPane::Slowest, ..ui(View::Segments) };
+    let table = [
+        ("detail_table", ui(View::Tables), 0),
+        ("detail_session", ui(View::Sessions), 4),
+        ("detail_segment", ui(View::Segments), 3),
+        ("detail_slowest", slowest, 0),
+        ("detail_quarantine", quarantine, 0),
+        ("detail_alert", ui(View::Events), 2),
+        ("detail_command", ui(View::Events), 7),
+        ("detail_event", ui(View::Events), 3),
+        ("detail_log", ui(View::Log), 30),
+    ];
+    for (name, ui, at) in table {
+        let ui = Ui { overlay: Overlay::Detail { scroll: 0 }, ..selecting(&snapshot, &details, ui, at) };
+        insta::assert_snapshot!(format!("{name}_80x24"), draw(&snapshot, &ui, (80, 24)));
+    }
+}
+
+#[test]
+fn a_run_that_is_watched_from_elsewhere_is_as_it_was_reviewed() {
+    let table = [
+        ("attached", samples::attached(), Mode::Attached),
+        ("attached_read_only", samples::attached(), Mode::ReadOnly),
+        ("driver_gone", samples::driver_gone(), Mode::Attached),
+        ("unreachable", samples::unreachable(), Mode::Attached),
+    ];
+    for (name, snapshot, mode) in table {
+        for (width, height) in SIZES {
+            let ui = Ui { mode, ..ui(View::Overview) };
+            insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw(&snapshot, &ui, (width, height)));
+        }
+    }
+}
+
+#[test]
+fn without_details_every_view_says_why() {
+    let mut snapshot = samples::full();
+    Arc::make_mut(&mut snapshot.vitals).database = Reading::Unavailable("permission denied".to_owned());
+    let why = || "permission denied".to_owned();
+    let details = Details {
+        sessions: Reading::Unavailable(why()),
+        quarantine: Reading::Unavailable(why()),
+        log: Reading::Unavailable(why()),
+    };
+    let quarantine = Ui { pane: SegmentsPane::Quarantine, ..ui(View::Segments) };
+    for ui in [ui(View::Tables), ui(View::Sessions), ui(View::Log), quarantine] {
+        for details in [&details, &Details::default()] {
+            let drawn = terminal(&snapshot, details, &ui, &theme("C.UTF-8"), (80, 24)).backend().to_string();
+            let said = drawn.contains("permission denied") || drawn.contains("not measured yet");
+            assert!(said, "{:?}:\n{drawn}", ui.view);
+        }
+    }
+}
+
+#[test]
+fn the_filter_finds_in_any_case_and_an_empty_list_says_so() {
+    let snapshot = samples::full();
+    for list in LISTS {
+        let details = samples::details();
+        let mut ui = ui(View::Overview);
+        let all = listing::keys(list, &Scene { snapshot: &snapshot, details: &details, ui: &ui });
+        assert!(!all.is_empty(), "{list:?}");
+        ui.lists.get_mut(list).filter = "no such thing at all".to_owned();
+        assert!(listing::keys(list, &Scene { snapshot: &snapshot, details: &details, ui: &ui }).is_empty(), "{list:?}");
+    }
+    let mut ui = ui(View::Tables);
+    ui.lists.tables.filter = "ORDER_lines".to_owned();
+    assert!(draw(&snapshot, &ui, (80, 24)).contains("order_lines"));
+    ui.lists.tables.filter = "nothing of that name".to_owned();
+    assert!(draw(&snapshot, &ui, (80, 24)).contains("nothing passes the filter"));
+}
+
+#[test]
+fn a_selection_survives_a_new_order_and_can_be_seen_without_colour() {
+    let (snapshot, details) = (samples::full(), samples::details());
+    let mut ui = selecting(&snapshot, &details, ui(View::Tables), 30);
+    let name = ui.lists.tables.selected.clone().unwrap();
+    for sort in [None, Some((0, false)), Some((1, true)), Some((11, true))] {
+        ui.lists.tables.sort = sort;
+        let drawn = draw(&snapshot, &ui, (140, 24));
+        let marked = drawn.lines().any(|line| line.contains("│ >") && line.contains(name.as_str()));
+        assert!(marked, "{name} by {sort:?}:\n{drawn}");
+    }
+}
+
+#[test]
+fn nothing_but_printable_text_reaches_the_screen_whatever_the_world_sends() {
+    let (snapshot, details) = (samples::hostile_full(), samples::hostile_details());
+    let states = [snapshot.clone(), Snapshot { presence: Presence::Gone { pid: 1, since: snapshot.now }, ..snapshot }];
+    for snapshot in states {
+        for (name, ui) in every_ui() {
+            for overlay in [Overlay::None, Overlay::Detail { scroll: 0 }, Overlay::Detail { scroll: 7 }] {
+                let mut ui = selecting(&snapshot, &details, Ui { overlay, ..ui.clone() }, 1);
+                if let Some(list) = ui.list() {
+                    ui.lists.get_mut(list).filter = "\u{1b}]52".to_owned();
+                    let keys = listing::keys(list, &Scene { snapshot: &snapshot, details: &details, ui: &ui });
+                    assert!(keys.is_empty(), "what is looked for is what is shown");
+                    ui.lists.get_mut(list).filter.clear();
+                }
+                let terminal = terminal(&snapshot, &details, &ui, &theme("C.UTF-8"), (140, 40));
+                for cell in &terminal.backend().buffer().content {
+                    let harmless = |c: char| {
+                        !c.is_control()
+                            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+                    };
+                    assert!(cell.symbol().chars().all(harmless), "{name}: {:?}", cell.symbol());
+                    assert!(cell.symbol().width() <= 2, "{name}: {:?}", cell.symbol());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_terminal_without_utf_8_gets_ascii_only_in_every_view() {
+    let worlds = [
+        (samples::full(), samples::details()),
+        (samples::driver_gone(), samples::details()),
+        (samples::hostile_full(), samples::hostile_details()),
+    ];
+    for (snapshot, details) in &worlds {
+        for (name, ui) in every_ui() {
+            for overlay in [Overlay::None, Overlay::Detail { scroll: 0 }] {
+                let ui = selecting(snapshot, details, Ui { overlay, ..ui.clone() }, 0);
+                let drawn = terminal(snapshot, details, &ui, &theme("C"), (140, 40)).backend().to_string();
+                assert!(drawn.is_ascii(), "{name}:\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_sign_of_ours_is_lost_on_a_terminal_without_utf_8() {
+    for (name, ui) in every_ui() {
+        let mut snapshot = samples::full();
+        if let Reading::Value(database) = &mut Arc::make_mut(&mut snapshot.vitals).database {
+            database.tables.retain(|table| table.name.is_ascii());
+        }
+        let drawn = terminal(&snapshot, &samples::details(), &ui, &theme("C"), (140, 40)).backend().to_string();
+        // Only the key for help has a question mark.
+        assert!(!drawn.replace("? help", "").contains('?'), "{name}:\n{drawn}");
+    }
+}
+
+#[test]
+fn a_view_that_stands_still_writes_nothing() {
+    let details = samples::details();
+    for (name, ui) in every_ui() {
+        let since = samples::full().now - chrono::TimeDelta::seconds(12);
+        let by = crate::run::Asker::Console;
+        let paused = Snapshot { state: RunState::Paused { since, by }, ..samples::full() };
+        let mut later = Snapshot { now: paused.now + chrono::TimeDelta::seconds(20), ..paused.clone() };
+        // A pause goes on into the course of the run.
+        let history = Arc::make_mut(&mut later.history);
+        for at in 0..20 {
+            let at = paused.now.timestamp() + at;
+            history.push(crate::run::history::Point { at, paused: true, ..Default::default() });
+        }
+        let buffer = |snapshot: &Snapshot| {
+            terminal(snapshot, &details, &ui, &theme("C.UTF-8"), (140, 40)).backend().buffer().clone()
+        };
+        let (before, after) = (buffer(&paused), buffer(&later));
+        let written: Vec<_> =
+            before.diff(&after).into_iter().map(|(x, y, cell)| (x, y, cell.symbol().to_owned())).collect();
+        assert!(written.is_empty(), "{name}: {written:?}");
+    }
+}
+
+#[test]
+fn a_selection_that_moves_redraws_two_rows() {
+    let (snapshot, details) = (samples::full(), samples::details());
+    for view in [View::Tables, View::Sessions, View::Events] {
+        let [first, second] = [3, 4].map(|at| {
+            let ui = selecting(&snapshot, &details, ui(view), at);
+            terminal(&snapshot, &details, &ui, &theme("C.UTF-8"), (140, 40)).backend().buffer().clone()
+        });
+        let mut rows: Vec<u16> = first.diff(&second).into_iter().map(|(_, y, _)| y).collect();
+        rows.dedup();
+        assert_eq!(rows.len(), 2, "{view:?}");
+    }
+}
+
+#[test]
+fn a_list_that_was_sorted_by_a_column_that_is_gone_is_shown_all_the_same() {
+    let (snapshot, details) = (samples::full(), samples::details());
+    for list in LISTS {
+        let mut ui = ui(View::Overview);
+        ui.lists.get_mut(list).sort = Some((99, true));
+        assert!(!listing::keys(list, &Scene { snapshot: &snapshot, details: &details, ui: &ui }).is_empty());
+    }
+}
+
+/// [`opened`], and the overview.
+fn every_ui() -> Vec<(String, Ui)> {
+    let mut views = opened();
+    views.push(("overview".to_owned(), ui(View::Overview)));
+    views
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_view_of_anything_in_any_size_is_drawn(
+        (width, height) in (1_u16..=200, 1_u16..=60),
+        (which, world) in (0_usize..11, 0_usize..7),
+        (selected, column, down) in (0_usize..80, proptest::option::of(0_usize..15), any::<bool>()),
+        (filter, level) in (prop_oneof![Just(String::new()), "[a-z0-9]{1,2}", "\\PC{1,8}"], 0_u8..4),
+        (scroll, ascii) in (proptest::option::of(0_usize..60), any::<bool>()),
+        (state, seed) in (0_usize..20, any::<u64>()),
+    ) {
+        let mut snapshot = match world {
+            0 => samples::full(),
+            1 => samples::hostile_full(),
+            2 => samples::driver_gone(),
+            3 => samples::unreachable(),
+            4 => samples::attached(),
+            _ => samples::all().swap_remove(state).1,
+        };
+        shake(&mut snapshot, seed);
+        let details = match world % 3 {
+            0 => samples::details(),
+            1 => samples::hostile_details(),
+            _ => Details::default(),
+        };
+        let views = every_ui();
+        let mut ui = selecting(&snapshot, &details, views[which % views.len()].1.clone(), selected);
+        if let Some(list) = ui.list() {
+            let list = ui.lists.get_mut(list);
+            list.sort = column.map(|column| (column, down));
+            (list.filter, list.level) = (filter, level);
+        }
+        if let Some(scroll) = scroll {
+            ui.overlay = Overlay::Detail { scroll };
+        }
+        terminal(&snapshot, &details, &ui, &theme(if ascii { "C" } else { "C.UTF-8" }), (width, height));
+    }
+}
+
+/// Other numbers and lengths in what a view shows, by `seed`.
+fn shake(snapshot: &mut Snapshot, seed: u64) {
+    let mut state = seed;
+    let mut roll = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below.max(1)
+    };
+    let len = |roll: u64, of: usize| usize::try_from(roll).unwrap_or(0).min(of);
+    let work = Arc::make_mut(&mut snapshot.work);
+    work.map.truncate(len(roll(300), 256));
+    work.segments.truncate(len(roll(130), 128));
+    work.slowest.truncate(len(roll(14), 12));
+    work.more = u32::try_from(roll(u64::from(u32::MAX))).unwrap_or(0);
+    if let Some(latency) = &mut work.latency {
+        latency.histogram.truncate(len(roll(20), 16));
+    }
+    if roll(4) == 0 {
+        work.latency = None;
+    }
+    let vitals = Arc::make_mut(&mut snapshot.vitals);
+    if let Reading::Value(database) = &mut vitals.database {
+        database.tables.truncate(len(roll(50), 50));
+        for table in &mut database.tables {
+            (table.live, table.dead) = (roll(1 << 50), roll(1 << 40));
+            table.dead_series = (0..roll(50)).map(|_| 0).collect();
+        }
+    }
+    vitals.alerts.truncate(len(roll(4), 3));
+    snapshot.events.truncate(len(roll(12), 12));
+    snapshot.commands.truncate(len(roll(5), 5));
+    let history = Arc::make_mut(&mut snapshot.history);
+    history.all.truncate(len(roll(140), 130));
+    history.tens.truncate(len(roll(140), 130));
+    history.seconds.truncate(len(roll(140), 130));
+}
