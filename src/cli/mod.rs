@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod check;
 pub mod demo;
+pub mod desk;
 pub mod drive;
 mod dry_run;
 pub mod environment;
