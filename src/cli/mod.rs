@@ -22,6 +22,7 @@ pub mod resume;
 pub mod run;
 pub mod say;
 pub mod status;
+pub mod theme;
 pub mod undo;
 pub mod undoing;
 
@@ -79,6 +80,8 @@ pub enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap,
+    /// Show a theme: each role's colours, what it is for, how well it stands out
+    Theme(theme::ThemeArgs),
     /// Print the JSON Schema of the plan format
     Schema,
 }
@@ -256,6 +259,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
         Command::Keymap => keys::run(),
+        Command::Theme(args) => theme::run(&args),
         Command::Schema => {
             say::out(crate::plan::schema::json().trim_end());
             Ok(Exit::Done)

@@ -67,7 +67,9 @@ impl PoolSource {
         let measured = &known.chosen[..measured.min(known.chosen.len())];
         match stats::sizes(connection, measured).await {
             // Of a table that somebody holds, the size before is as good as any.
-            Ok(sizes) => known.sizes.extend(sizes.iter().map(|size| (size.oid, (bytes(size.heap), bytes(size.indexes))))),
+            Ok(sizes) => {
+                known.sizes.extend(sizes.iter().map(|size| (size.oid, (bytes(size.heap), bytes(size.indexes)))))
+            }
             Err(e) if error::is_lost(&e) => return Err(e),
             Err(e) => tracing::debug!("the sizes of tables are not known: {e}"),
         }

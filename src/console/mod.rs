@@ -12,6 +12,7 @@
 //! | `view`, `layout`, `panes/*` | how a snapshot looks |
 //! | `canvas`, `measure` | drawing and measuring text in cells |
 //! | `keymap`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
+//! | `contrast` | how well colours are told apart |
 //! | `config_error` | an error in a keymap or theme file, with line and caret |
 //! | `input`, `key_parser` | bytes of the terminal to keys |
 //! | `terminal`, `paint` | cells to bytes, and the terminal's modes |
@@ -22,6 +23,7 @@ pub mod app;
 mod canvas;
 mod colour;
 pub mod config_error;
+mod contrast;
 mod event_loop;
 mod glyphs;
 mod input;

@@ -10,7 +10,16 @@ const MASK: &str = "***";
 
 /// Words that a secret stands behind, as parts of words, in lower case. `crypt`: the keys of pgcrypto's functions.
 const TELLTALE: [&str; 10] = [
-    "password", "passwd", "passphrase", "passcode", "secret", "crypt", "credential", "api_key", "apikey", "access_key",
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "secret",
+    "crypt",
+    "credential",
+    "api_key",
+    "apikey",
+    "access_key",
 ];
 
 /// `sql` with its secrets masked: strings behind `PASSWORD` and its like, `password=` inside of strings (connection strings of
@@ -86,7 +95,8 @@ fn inside(chars: &[char]) -> String {
             out.extend(&chars[at..from]);
             out.extend(MASK.chars());
             at = to;
-        } else if let Some((from, to)) = chars[at..].starts_with(&[':', '/', '/']).then(|| in_url(chars, at)).flatten() {
+        } else if let Some((from, to)) = chars[at..].starts_with(&[':', '/', '/']).then(|| in_url(chars, at)).flatten()
+        {
             out.extend(&chars[at..from]);
             out.extend(MASK.chars());
             at = to;
@@ -157,26 +167,59 @@ mod tests {
     fn secrets_are_masked_and_the_rest_is_left_as_it_was() {
         let table = [
             ("ALTER ROLE ann PASSWORD 'hunter2'", "ALTER ROLE ann PASSWORD '***'"),
-            ("create user x encrypted password E'a\\'b' valid until 'now'", "create user x encrypted password E'***' valid until '***'"),
+            (
+                "create user x encrypted password E'a\\'b' valid until 'now'",
+                "create user x encrypted password E'***' valid until '***'",
+            ),
             ("ALTER ROLE a PASSWORD 'x'; SELECT 'y'", "ALTER ROLE a PASSWORD '***'; SELECT 'y'"),
             ("ALTER ROLE a PASSWORD $q$x$q$", "ALTER ROLE a PASSWORD '***'"),
             ("ALTER ROLE a PASSWORD 'cut by the serv", "ALTER ROLE a PASSWORD '***'"),
-            ("CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password 'p')", "CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password '***')"),
-            ("CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password=p dbname=d' PUBLICATION p", "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password=*** dbname=d' PUBLICATION p"),
-            ("CREATE SUBSCRIPTION s CONNECTION 'password=''a b'' host=h' PUBLICATION p", "CREATE SUBSCRIPTION s CONNECTION 'password=''***'' host=h' PUBLICATION p"),
-            ("SELECT dblink_connect('c', 'host=h password = p')", "SELECT dblink_connect('c', 'host=h password = ***')"),
-            ("SELECT dblink('postgres://u:p@h:5432/d', 'SELECT 1')", "SELECT dblink('postgres://u:***@h:5432/d', 'SELECT 1')"),
-            ("SELECT dblink('postgresql://u:p%40/q@h/d?sslpassword=k&x=1', '')", "SELECT dblink('postgresql://u:***@h/d?sslpassword=***&x=1', '')"),
+            (
+                "CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password 'p')",
+                "CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password '***')",
+            ),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password=p dbname=d' PUBLICATION p",
+                "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password=*** dbname=d' PUBLICATION p",
+            ),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'password=''a b'' host=h' PUBLICATION p",
+                "CREATE SUBSCRIPTION s CONNECTION 'password=''***'' host=h' PUBLICATION p",
+            ),
+            (
+                "SELECT dblink_connect('c', 'host=h password = p')",
+                "SELECT dblink_connect('c', 'host=h password = ***')",
+            ),
+            (
+                "SELECT dblink('postgres://u:p@h:5432/d', 'SELECT 1')",
+                "SELECT dblink('postgres://u:***@h:5432/d', 'SELECT 1')",
+            ),
+            (
+                "SELECT dblink('postgresql://u:p%40/q@h/d?sslpassword=k&x=1', '')",
+                "SELECT dblink('postgresql://u:***@h/d?sslpassword=***&x=1', '')",
+            ),
             ("SELECT 'postgres://u:hunt", "SELECT 'postgres://u:***"),
             ("SELECT 'http://h:8080/x', 'http://h:80'", "SELECT 'http://h:8080/x', 'http://h:80'"),
-            ("DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''p'''; END $$", "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''***'''; END $$"),
-            ("DO $$ BEGIN ALTER ROLE a PASSWORD 'p'; PERFORM 'x'; END $$", "DO $$ BEGIN ALTER ROLE a PASSWORD '***'; PERFORM 'x'; END $$"),
-            ("INSERT INTO t VALUES ('{\"password\": \"p\", \"n\": 1}')", "INSERT INTO t VALUES ('{\"password\": \"***\", \"n\": 1}')"),
+            (
+                "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''p'''; END $$",
+                "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''***'''; END $$",
+            ),
+            (
+                "DO $$ BEGIN ALTER ROLE a PASSWORD 'p'; PERFORM 'x'; END $$",
+                "DO $$ BEGIN ALTER ROLE a PASSWORD '***'; PERFORM 'x'; END $$",
+            ),
+            (
+                "INSERT INTO t VALUES ('{\"password\": \"p\", \"n\": 1}')",
+                "INSERT INTO t VALUES ('{\"password\": \"***\", \"n\": 1}')",
+            ),
             ("SELECT set_config('app.password', 'p', false)", "SELECT set_config('app.password', '***', false)"),
             ("SELECT pgp_sym_decrypt(c, 'key') FROM t", "SELECT pgp_sym_decrypt(c, '***') FROM t"),
             ("/* password=p */ SELECT 1 -- it's password: p", "/* password=*** */ SELECT 1 -- it's password: ***"),
             ("UPDATE users SET password = $1 WHERE id = $2", "UPDATE users SET password = $1 WHERE id = $2"),
-            ("UPDATE users SET email = lower('A''s') WHERE \"Id\" = 7", "UPDATE users SET email = lower('A''s') WHERE \"Id\" = 7"),
+            (
+                "UPDATE users SET email = lower('A''s') WHERE \"Id\" = 7",
+                "UPDATE users SET email = lower('A''s') WHERE \"Id\" = 7",
+            ),
             ("SELECT password FROM users", "SELECT password FROM users"),
             ("", ""),
         ];

@@ -56,14 +56,17 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
         let limit: i32 = first.try_get("most")?;
         return Ok(Sessions {
             at: first.try_get("at")?,
-            more: u32::try_from(everybody).unwrap_or(u32::MAX).saturating_sub(u32::try_from(sessions.len()).unwrap_or(0)),
+            more: u32::try_from(everybody)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(u32::try_from(sessions.len()).unwrap_or(0)),
             limit: limit.max(0).cast_unsigned(),
             sessions,
         });
     }
     // Nobody but the one who asks.
-    let (at, limit): (_, i32) =
-        sqlx::query_as("SELECT clock_timestamp(), current_setting('max_connections')::int4").fetch_one(connection).await?;
+    let (at, limit): (_, i32) = sqlx::query_as("SELECT clock_timestamp(), current_setting('max_connections')::int4")
+        .fetch_one(connection)
+        .await?;
     Ok(Sessions { at, sessions, more: 0, limit: limit.max(0).cast_unsigned() })
 }
 

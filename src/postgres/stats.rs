@@ -1,8 +1,8 @@
 //! The server's statistics views.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, Row};
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 
 /// What the statistics tell of a table.
 #[derive(Debug, Clone, PartialEq)]

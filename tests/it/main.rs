@@ -9,6 +9,7 @@ mod console;
 mod copy;
 mod copy_crashes;
 mod copy_verify;
+mod desk;
 mod exactness;
 mod files;
 mod governor;

@@ -163,10 +163,12 @@ impl Reader<'_> {
         };
         let connected = connect::try_one(&self.desk.target, CONNECT, &settings).await;
         let connected = match connected {
-            Ok(mut connection) => within(self.desk.pace.deadline, connection.execute("SET default_transaction_read_only = on"))
-                .await
-                .map(|_| connection)
-                .map_err(|e| error::cause("setting up the session", &e).message),
+            Ok(mut connection) => {
+                within(self.desk.pace.deadline, connection.execute("SET default_transaction_read_only = on"))
+                    .await
+                    .map(|_| connection)
+                    .map_err(|e| error::cause("setting up the session", &e).message)
+            }
             Err(refused) => Err(refused.cause.message),
         };
         match connected {

@@ -73,7 +73,12 @@ impl Lines {
         if self.lines.len() == KEPT {
             self.lines.pop_front();
         }
-        self.lines.push_back(LogLine { no: self.next, at, level: self.level, text: text.chars().take(LETTERS).collect() });
+        self.lines.push_back(LogLine {
+            no: self.next,
+            at,
+            level: self.level,
+            text: text.chars().take(LETTERS).collect(),
+        });
         self.next += 1;
     }
 }

@@ -45,9 +45,7 @@ pub(super) async fn keep(
             };
         }
         let is_watched = interest.borrow().log;
-        let moment = async {
-            if is_watched { sleep(desk.pace.log).await } else { std::future::pending().await }
-        };
+        let moment = async { if is_watched { sleep(desk.pace.log).await } else { std::future::pending().await } };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -168,7 +166,8 @@ impl Tail {
     }
 
     fn is_shown_by(&self, shown: &LogTail) -> bool {
-        let newest = |lines: &std::collections::VecDeque<crate::run::details::LogLine>| lines.back().map(|line| line.no);
+        let newest =
+            |lines: &std::collections::VecDeque<crate::run::details::LogLine>| lines.back().map(|line| line.no);
         shown.path == self.path() && newest(&shown.lines) == newest(&self.lines.lines)
     }
 }
