@@ -53,7 +53,7 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
     }
     if environment::style(&args.show).is_none() {
         // What is wrong with keys or colours is better said before the server is made.
-        keys::console_options(args.show.theme.as_deref(), Mode::Driver, Vec::new())?;
+        keys::console_options(args.show.theme.as_deref(), args.show.mouse, Mode::Driver, Vec::new())?;
     }
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;

@@ -67,6 +67,8 @@ pub struct Detached<'a> {
     pub plan: Option<PathBuf>,
     /// The console's colours.
     pub theme: Option<String>,
+    /// Whether it hears the mouse.
+    pub mouse: bool,
 }
 
 /// Starts a driver, waits until it has the run, and attaches to it where there is a terminal.
@@ -74,7 +76,7 @@ pub struct Detached<'a> {
 /// # Errors
 /// The driver cannot be started, or has ended before it had the run: with what it said.
 pub async fn run(global: &Global, detached: Detached<'_>) -> Result<Exit, Cause> {
-    let Detached { target, run, arguments, before, plan, theme } = detached;
+    let Detached { target, run, arguments, before, plan, theme, mouse } = detached;
     let said = environment::log_directory()?.join(format!("howdah-{}.out", run.short()));
     let mut child = start(global, run, &arguments, &said)?;
     match begun(&mut child, target, run, before).await? {
@@ -89,7 +91,7 @@ pub async fn run(global: &Global, detached: Detached<'_>) -> Result<Exit, Cause>
         say::out(&format!("watch it:  howdah attach {name}{flags}\nstop it:   howdah stop {name}{flags}"));
         return Ok(Exit::Done);
     }
-    let args = AttachArgs { run: Some(RunRef::Full(run)), read_only: false, plan, theme };
+    let args = AttachArgs { run: Some(RunRef::Full(run)), read_only: false, plan, theme, mouse };
     Box::pin(attach::run(global, args)).await
 }
 

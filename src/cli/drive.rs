@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::{self, Desk};
 use super::headless::{self, Style};
 use super::next::Next;
 use super::opening::Slots;
@@ -63,7 +64,7 @@ pub fn starting(run: String, plan: String) -> Snapshot {
 pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let style = environment::style(show);
     let options = match style {
-        None => Some(keys::console_options(show.theme.as_deref(), Mode::Driver, job.farewell.clone())?),
+        None => Some(keys::console_options(show.theme.as_deref(), show.mouse, Mode::Driver, job.farewell.clone())?),
         Some(_) => None,
     };
     let clock = Arc::new(SystemClock::start());
@@ -77,7 +78,7 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let measured = monitor::start(&mut tasks, stop.clone(), source, slots.alerts.subscribe(), clock, snapshots);
     tasks.spawn(forward(measured, vitals_in, stop.clone()));
     let driven = match options {
-        Some(options) => with_console(handle, options, &slots).await,
+        Some(options) => with_console(handle, options, &slots, job.target).await,
         None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
     };
     stop.cancel();
@@ -98,15 +99,19 @@ async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<V
     }
 }
 
-async fn with_console(handle: Handle, options: console::Options, slots: &Slots) -> Driven {
-    let (_details_in, details) = watch::channel(Arc::default());
-    let (interest, _) = watch::channel(Interest::default());
+async fn with_console(handle: Handle, options: console::Options, slots: &Slots, target: Target) -> Driven {
+    let (details_in, details) = watch::channel(Arc::default());
+    let (interest, looked_at) = watch::channel(Interest::default());
     let link = Link { snapshots: handle.snapshots.clone(), details, interest, requests: handle.requests.clone() };
     // The console writes to the terminal on the thread that hears its signals: a line that stalls must not keep SIGTERM
     // from stopping the run.
     let mut listeners = JoinSet::new();
     listeners.spawn(stop_on_sigterm(handle.requests.clone()));
+    let closed = CancellationToken::new();
+    let desk = Desk::on(target, handle.snapshots.clone());
+    listeners.spawn(desk::keep(desk, looked_at, details_in, closed.clone()));
     let left = console::run(link, options).await;
+    closed.cancel();
     listeners.shutdown().await;
     let (leave, next) = match left {
         Ok(Leave::KeepRunning) => {

@@ -52,6 +52,18 @@ pub fn user_theme(name: &str) -> Option<PathBuf> {
     strategy().map(|xdg| xdg.in_config_dir(format!("themes/{name}.toml"))).filter(|path| path.is_file())
 }
 
+/// `$XDG_CONFIG_HOME/howdah/themes/*.toml`, in the order of their names.
+#[must_use]
+pub fn user_themes() -> Vec<PathBuf> {
+    let directory = strategy().map(|xdg| xdg.in_config_dir("themes"));
+    let entries = directory.and_then(|directory| std::fs::read_dir(directory).ok());
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut themes: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "toml")).collect();
+    themes.sort();
+    themes
+}
+
 /// How the run is to be shown: `None` is the console.
 #[must_use]
 pub fn style(show: &ShowArgs) -> Option<Style> {

@@ -1,8 +1,7 @@
 //! The console's keys and colours, as this user wants them.
 
 use super::{Exit, KeymapArgs, environment, say};
-use crate::console::theme::Source;
-use crate::console::{Environment, Keymap, Mode, Options, Theme};
+use crate::console::{Keymap, Mode, Options};
 use crate::engine::failpoint;
 use crate::run::Cause;
 use crate::run::text::clean;
@@ -49,19 +48,19 @@ fn check(path: &std::path::Path) -> Result<Exit, Cause> {
 ///
 /// # Errors
 /// The user's keys or colours are wrong.
-pub fn console_options(theme: Option<&str>, mode: Mode, farewell: Vec<String>) -> Result<Options, Cause> {
+pub fn console_options(theme: Option<&str>, mouse: bool, mode: Mode, farewell: Vec<String>) -> Result<Options, Cause> {
     Ok(Options {
         keymap: keymap()?,
-        theme: self::theme(theme)?,
+        theme: super::theme::load(theme, &super::theme::surroundings())?,
         mode,
         who: environment::who(),
         farewell,
-        mouse: false,
+        mouse,
         failpoint: failpoint::hit,
     })
 }
 
-fn read(path: &std::path::Path) -> Result<String, Cause> {
+pub(super) fn read(path: &std::path::Path) -> Result<String, Cause> {
     std::fs::read_to_string(path).map_err(|e| {
         Cause::usage(format!("{} cannot be read: {}", path.display(), crate::postgres::error::io_words(&e)))
     })
@@ -74,26 +73,8 @@ fn keymap() -> Result<Keymap, Cause> {
     }
 }
 
-fn theme(wanted: Option<&str>) -> Result<Theme, Cause> {
-    let env = Environment {
-        no_color: environment::variable("NO_COLOR"),
-        colorterm: environment::variable("COLORTERM"),
-        term: environment::variable("TERM"),
-        lc_all: environment::variable("LC_ALL"),
-        lc_ctype: environment::variable("LC_CTYPE"),
-        lang: environment::variable("LANG"),
-    };
-    let wanted = wanted.unwrap_or("dark");
-    let file = if wanted.contains(['/', '.']) { Some(wanted.into()) } else { environment::user_theme(wanted) };
-    match file {
-        Some(path) => Theme::load(Source::File { label: &path.display().to_string(), text: &read(&path)? }, &env),
-        None => Theme::load(Source::Named(wanted), &env),
-    }
-    .map_err(|e| as_cause(&e.to_string()))
-}
-
 /// The first line is the message, the rest the excerpt and the hints.
-fn as_cause(text: &str) -> Cause {
+pub(super) fn as_cause(text: &str) -> Cause {
     let mut lines = text.lines();
     let mut cause = Cause::usage(lines.next().unwrap_or_default().trim_start_matches("error: "));
     for line in lines {

@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod attach;
 pub mod check;
 pub mod demo;
+pub mod desk;
 pub mod detach;
 pub mod drive;
 mod dry_run;
@@ -25,6 +26,7 @@ pub mod run;
 pub mod say;
 pub mod status;
 pub mod steer;
+pub mod theme;
 pub mod undo;
 pub mod undoing;
 
@@ -94,6 +96,8 @@ pub enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap(KeymapArgs),
+    /// Show a theme: each role's colours, what it is for, how well it stands out
+    Theme(theme::ThemeArgs),
     /// Print the JSON Schema of the plan format
     Schema,
 }
@@ -118,6 +122,9 @@ pub struct ShowArgs {
     /// The console's colours: dark, light, mono, or a file
     #[arg(long, value_name = "NAME|FILE")]
     pub theme: Option<String>,
+    /// The console hears the mouse: the wheel scrolls, a click selects. Text is then selected with Shift
+    #[arg(long)]
+    pub mouse: bool,
 }
 
 /// What a demo shows.
@@ -209,6 +216,9 @@ pub struct AttachArgs {
     /// The console's colours: dark, light, mono, or a file
     #[arg(long, value_name = "NAME|FILE")]
     pub theme: Option<String>,
+    /// The console hears the mouse: the wheel scrolls, a click selects. Text is then selected with Shift
+    #[arg(long)]
+    pub mouse: bool,
 }
 
 /// `howdah pause`, `continue`, `stop`.
@@ -334,6 +344,7 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
         Command::Keymap(args) => keys::run(&args),
+        Command::Theme(args) => theme::run(&args),
         Command::Schema => {
             say::out(crate::plan::schema::json().trim_end());
             Ok(Exit::Done)

@@ -62,7 +62,7 @@ pub async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exi
         Next::RetryQuarantine => {
             let command = QuarantineCommand::Retry(RetryArgs::of(run, plan.clone()));
             Box::pin(quarantine::run(global, QuarantineArgs { command })).await?;
-            let args = AttachArgs { run: named, read_only: false, plan, theme: show.theme };
+            let args = AttachArgs { run: named, read_only: false, plan, theme: show.theme, mouse: show.mouse };
             Box::pin(attach::run(global, args)).await
         }
     }

@@ -75,6 +75,6 @@ async fn detached(global: &Global, args: ResumeArgs, target: &Target) -> Result<
         arguments.extend(["--plan".into(), plan.clone().into()]);
     }
     arguments.extend(args.accept_changed_plan.then(|| "--accept-changed-plan".into()));
-    let (plan, theme) = (args.plan, args.show.theme);
-    detach::run(global, Detached { target, run, arguments, before: Some(before), plan, theme }).await
+    let (plan, theme, mouse) = (args.plan, args.show.theme, args.show.mouse);
+    detach::run(global, Detached { target, run, arguments, before: Some(before), plan, theme, mouse }).await
 }

@@ -30,8 +30,8 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     if args.detach {
         let mut arguments = vec!["run".into(), args.plan.clone().into()];
         arguments.extend(args.new.then(|| "--new".into()));
-        let (plan, theme) = (Some(args.plan), args.show.theme);
-        let detached = Detached { target: &target, run, arguments, before: None, plan, theme };
+        let (plan, theme, mouse) = (Some(args.plan), args.show.theme, args.show.mouse);
+        let detached = Detached { target: &target, run, arguments, before: None, plan, theme, mouse };
         return detach::run(global, detached).await;
     }
     let log = Log::begin(global.log_level.as_deref())?;

@@ -129,13 +129,10 @@ impl<'a> Canvas<'a> {
         self.span(Role::Spark, text)
     }
 
-    /// Replaces whatever is not ASCII, on terminals that take nothing else.
+    /// Replaces what the terminal has no sign for.
     pub(crate) fn flatten(self) {
-        if !self.theme.glyphs.ascii {
-            return;
-        }
         for cell in &mut self.buffer.content {
-            if !cell.symbol().is_ascii() {
+            if !self.theme.glyphs.shows(cell.symbol()) {
                 cell.set_symbol(to_ascii(cell.symbol()));
             }
         }

@@ -2,6 +2,8 @@
 
 use ratatui::style::Color;
 
+use super::glyphs::{self, Glyphs};
+
 /// What the environment says about the terminal. The command line fills it in; the console never reads it itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
@@ -18,6 +20,12 @@ pub struct Environment {
     /// `LANG`.
     pub lang: Option<String>,
 }
+
+/// Terminals without colours.
+const MONOCHROME: [&str; 7] = ["dumb", "vt100", "vt102", "vt220", "vt320", "vt420", "ansi-mono"];
+
+/// Terminals that show any colour and say so by their name alone: `COLORTERM` does not come along over SSH.
+const TRUE: [&str; 6] = ["xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "contour"];
 
 /// How many colours a terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +45,35 @@ impl Environment {
     pub(crate) fn depth(&self) -> Depth {
         let set = |value: &Option<String>| value.as_deref().unwrap_or_default().to_ascii_lowercase();
         let (term, colorterm) = (set(&self.term), set(&self.colorterm));
-        if !set(&self.no_color).is_empty() || term == "dumb" {
+        let name = term.split('-').next().unwrap_or_default();
+        if !set(&self.no_color).is_empty()
+            || MONOCHROME.contains(&term.as_str())
+            || term.ends_with("-m")
+            || term.ends_with("-mono")
+        {
             Depth::None
-        } else if colorterm == "truecolor" || colorterm == "24bit" {
+        } else if name == "linux" {
+            // The kernel makes the nearest of sixteen out of any other colour, whatever a variable from elsewhere promises.
+            Depth::Sixteen
+        } else if matches!(colorterm.as_str(), "truecolor" | "24bit")
+            || term.contains("-direct")
+            || TRUE.contains(&term.as_str())
+        {
             Depth::True
         } else if term.contains("256color") {
             Depth::TwoHundredFiftySix
         } else {
             Depth::Sixteen
+        }
+    }
+
+    /// The signs to draw with.
+    pub(crate) fn glyphs(&self) -> Glyphs {
+        let is_console = self.term.as_deref().is_some_and(|term| term == "linux" || term.starts_with("linux-"));
+        match (self.is_utf8(), is_console) {
+            (false, _) => glyphs::ASCII,
+            (true, true) => glyphs::CONSOLE,
+            (true, false) => glyphs::UNICODE,
         }
     }
 
@@ -118,6 +147,24 @@ pub(crate) fn reduce(colour: Color, depth: Depth) -> Color {
     }
 }
 
+/// Red, green and blue of a colour, those of xterm where the terminal has a palette of its own. `None`: its own default.
+pub(crate) fn value(colour: Color) -> Option<(u8, u8, u8)> {
+    match colour {
+        Color::Rgb(r, g, b) => Some((r, g, b)),
+        Color::Indexed(index) => Some(value_of(index)),
+        _ => SIXTEEN.iter().find(|(_, named, _)| *named == colour).map(|(.., value)| *value),
+    }
+}
+
+/// A colour as a theme file says it.
+pub(crate) fn name(colour: Color) -> String {
+    match colour {
+        Color::Rgb(r, g, b) => format!("#{r:02x}{g:02x}{b:02x}"),
+        Color::Indexed(index) => index.to_string(),
+        _ => SIXTEEN.iter().find(|(_, named, _)| *named == colour).map_or("default", |(name, ..)| name).to_owned(),
+    }
+}
+
 const CUBE: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
 /// The value of a colour of xterm's palette, from 16 on: a cube of six steps a side, then 24 greys.
@@ -166,6 +213,19 @@ mod tests {
             ("", "24bit", "xterm", Depth::True),
             ("", "", "xterm-256color", Depth::TwoHundredFiftySix),
             ("", "", "xterm", Depth::Sixteen),
+            ("", "", "screen", Depth::Sixteen),
+            ("", "", "screen-256color", Depth::TwoHundredFiftySix),
+            ("", "", "tmux-256color", Depth::TwoHundredFiftySix),
+            ("", "truecolor", "tmux-256color", Depth::True),
+            ("", "", "tmux", Depth::Sixteen),
+            ("", "", "xterm-kitty", Depth::True),
+            ("", "", "alacritty", Depth::True),
+            ("", "", "xterm-direct", Depth::True),
+            ("", "", "linux", Depth::Sixteen),
+            ("", "truecolor", "linux", Depth::Sixteen),
+            ("1", "", "linux", Depth::None),
+            ("", "", "vt100", Depth::None),
+            ("", "", "xterm-mono", Depth::None),
             ("", "truecolor", "dumb", Depth::None),
             ("1", "truecolor", "xterm-256color", Depth::None),
         ];
@@ -187,6 +247,26 @@ mod tests {
         assert!(locale("", "C.utf8", "C").is_utf8());
         assert!(!locale("C", "en_GB.UTF-8", "en_GB.UTF-8").is_utf8());
         assert!(!Environment::default().is_utf8());
+    }
+
+    #[test]
+    fn signs_are_those_that_the_terminals_font_has() {
+        let table = [
+            ("xterm-256color", "C.UTF-8", glyphs::UNICODE),
+            ("tmux-256color", "en_GB.UTF-8", glyphs::UNICODE),
+            ("screen", "C.UTF-8", glyphs::UNICODE),
+            ("linux", "C.UTF-8", glyphs::CONSOLE),
+            ("linux-16color", "C.UTF-8", glyphs::CONSOLE),
+            ("linux", "C", glyphs::ASCII),
+            ("xterm-256color", "C", glyphs::ASCII),
+            ("xterm-256color", "", glyphs::ASCII),
+            ("xterm", "en_GB.ISO-8859-1", glyphs::ASCII),
+        ];
+        for (term, lang, expected) in table {
+            let environment =
+                Environment { term: Some(term.to_owned()), lang: Some(lang.to_owned()), ..Environment::default() };
+            assert_eq!(environment.glyphs(), expected, "{term} {lang}");
+        }
     }
 
     #[test]

@@ -174,7 +174,11 @@ fn view(name: &str) -> Result<View, String> {
     View::ALL.into_iter().find(|view| view.name() == name).or_else(by_number).ok_or_else(|| {
         let names = View::ALL.map(View::name);
         let all = format!("there are {}", names.join(", "));
-        if name.is_empty() { format!("`goto` where? {all}") } else { unknown(&format!("there is no view `{name}`"), name, names, &all) }
+        if name.is_empty() {
+            format!("`goto` where? {all}")
+        } else {
+            unknown(&format!("there is no view `{name}`"), name, names, &all)
+        }
     })
 }
 

@@ -8,8 +8,10 @@ use crate::run::{Effect, Level, RunState, StepState};
 /// One set of signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glyphs {
-    /// Whether the terminal takes nothing but ASCII.
+    /// Whether there are no signs for charts and the like but those of ASCII.
     pub ascii: bool,
+    /// The signs beside ASCII that the terminal has. `None`: all.
+    font: Option<&'static str>,
     /// The frame of a pane.
     pub border: border::Set<'static>,
     /// A full cell of a bar.
@@ -56,6 +58,7 @@ pub struct Glyphs {
 /// For terminals that take UTF-8.
 pub(crate) const UNICODE: Glyphs = Glyphs {
     ascii: false,
+    font: None,
     border: border::ROUNDED,
     full: "█",
     empty: "░",
@@ -89,6 +92,7 @@ pub(crate) const UNICODE: Glyphs = Glyphs {
 /// For every other terminal.
 pub(crate) const ASCII: Glyphs = Glyphs {
     ascii: true,
+    font: Some(""),
     border: border::Set {
         top_left: "+",
         top_right: "+",
@@ -128,7 +132,27 @@ pub(crate) const ASCII: Glyphs = Glyphs {
     critical: "X",
 };
 
+/// For the console of Linux, whose fonts hold 256 or 512 signs: those that both the kernel's own (code page 437) and Debian's
+/// (Lat15) have. There are no rounded corners, no eighths and no braille among them.
+pub(crate) const CONSOLE: Glyphs = Glyphs {
+    font: Some("─│┌┐└┘├┤┬┴┼█▄░▒▓■·→←↑↓°±"),
+    border: border::PLAIN,
+    full: "█",
+    empty: "░",
+    levels: &["_", "_", "▄", "▄", "▄", "█", "█", "█"],
+    arrow: "→",
+    stopped: "■",
+    waiting: "·",
+    ..ASCII
+};
+
 impl Glyphs {
+    /// Whether the terminal can show `symbol`.
+    #[must_use]
+    pub fn shows(&self, symbol: &str) -> bool {
+        self.font.is_none_or(|font| symbol.is_ascii() || font.contains(symbol))
+    }
+
     /// The sign of a run's state.
     #[must_use]
     pub fn state(&self, state: &RunState) -> &'static str {
@@ -237,7 +261,7 @@ mod tests {
 
     #[test]
     fn every_sign_takes_one_cell() {
-        for glyph in all(&UNICODE).into_iter().chain(all(&ASCII)) {
+        for glyph in [UNICODE, ASCII, CONSOLE].iter().flat_map(all) {
             assert_eq!(width(glyph), 1, "{glyph}");
         }
     }
@@ -257,8 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn every_sign_of_a_set_can_be_shown_by_the_terminals_that_it_is_for() {
+        for glyphs in [UNICODE, ASCII, CONSOLE] {
+            assert!(all(&glyphs).into_iter().all(|glyph| glyphs.shows(glyph)));
+        }
+        assert!(CONSOLE.shows("┌") && !CONSOLE.shows("╭") && !CONSOLE.shows("⣿") && !ASCII.shows("─"));
+    }
+
+    #[test]
     fn levels_are_told_apart_without_colour() {
-        for glyphs in [UNICODE, ASCII] {
+        for glyphs in [UNICODE, ASCII, CONSOLE] {
             assert_ne!(glyphs.info, glyphs.warning);
             assert_ne!(glyphs.warning, glyphs.critical);
             assert_eq!(glyphs.levels.len(), 8);

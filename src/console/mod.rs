@@ -14,6 +14,7 @@
 //! | `canvas`, `measure`, `grid`, `plot` | drawing and measuring text in cells; lists in columns; lines over time |
 //! | `command_line`, `line_editor` | what can be typed, and how it is edited |
 //! | `keymap`, `key_help`, `theme`, `colour`, `glyphs` | what can be configured, and its defaults |
+//! | `contrast` | how well colours are told apart |
 //! | `config_error` | an error in a keymap or theme file, with line and caret |
 //! | `input`, `key_parser` | bytes of the terminal to keys |
 //! | `terminal`, `paint` | cells to bytes, and the terminal's modes |
@@ -25,6 +26,7 @@ mod canvas;
 mod colour;
 mod command_line;
 pub mod config_error;
+mod contrast;
 mod event_loop;
 mod glyphs;
 mod grid;

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use ratatui::buffer::Cell;
-use ratatui::style::{Color, Modifier};
+use ratatui::style::{Color, Modifier, Style};
 
 use super::measure::width;
 
@@ -93,6 +93,16 @@ impl Painter {
     }
 }
 
+/// A text in a style, for a terminal that prints with nothing before and after it: outside of a frame.
+pub(crate) fn styled(style: Style, text: &str) -> String {
+    let ink = Ink {
+        fg: style.fg.unwrap_or_default(),
+        bg: style.bg.unwrap_or_default(),
+        modifier: style.add_modifier - style.sub_modifier,
+    };
+    if ink == Ink::default() { text.to_owned() } else { format!("\x1b[{}m{text}\x1b[m", change(Ink::default(), ink)) }
+}
+
 /// The parameters of the SGR sequence from one ink to another.
 fn change(from: Ink, to: Ink) -> String {
     let mut codes: Vec<String> = Vec::new();
@@ -166,7 +176,6 @@ mod tests {
     use proptest::prelude::*;
     use ratatui::buffer::Buffer;
     use ratatui::layout::Rect;
-    use ratatui::style::Style;
 
     const AREA: Rect = Rect::new(0, 0, 24, 5);
 
@@ -188,6 +197,13 @@ mod tests {
         let mut painter = Painter::default();
         let buffer = Buffer::with_lines(["rows 1,426,000"]);
         assert!(frame(&mut painter, &buffer, &buffer.clone()).is_empty());
+    }
+
+    #[test]
+    fn a_text_outside_of_a_frame_leaves_the_terminal_as_it_was() {
+        let bold = Style::new().fg(Color::LightCyan).add_modifier(Modifier::BOLD);
+        assert_eq!(styled(bold, "users"), "\x1b[1;96musers\x1b[m");
+        assert_eq!(styled(Style::new(), "users"), "users");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use ratatui::layout::Rect;
 use super::canvas::Canvas;
 use super::layout::{Needs, Panes, arrange, charted, screen};
 use super::panes::{
-    alerts, charts, checkpoints, confirm, detail, dialogue, event_list, gone, governor, header, help, hints, log, outcome,
-    progress, resources, segments, session_list, table_list, tables, tabs,
+    alerts, charts, checkpoints, confirm, detail, dialogue, event_list, gone, governor, header, help, hints, log,
+    outcome, progress, resources, segments, session_list, table_list, tables, tabs,
 };
 use super::theme::Theme;
 use super::ui::{Overlay, Ui, View};

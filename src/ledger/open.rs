@@ -377,6 +377,22 @@ pub async fn find(connection: &mut PgConnection, named: Option<&RunRef>, unfinis
     }
 }
 
+/// The newest run with this short id. `None`: there is none, or no ledger yet.
+///
+/// # Errors
+/// The driver's error.
+pub async fn by_short_id(connection: &mut PgConnection, short: &str) -> Result<Option<RunId>, sqlx::Error> {
+    if !super::migrate::exists(connection).await? {
+        return Ok(None);
+    }
+    let found: Option<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM howdah.run WHERE right(id::text, 8) = $1 ORDER BY created_at DESC LIMIT 1")
+            .bind(short)
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.map(RunId))
+}
+
 /// The plan that a run was made from, as the ledger keeps it.
 #[derive(Debug, Clone)]
 pub struct StoredPlan {

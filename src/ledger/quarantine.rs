@@ -129,6 +129,68 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
     })
 }
 
+/// How the quarantine of a run stands: where it has not changed, its rows need not be read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// How many rows there are.
+    pub counts: Counts,
+    /// When a row was set aside last.
+    pub at: Option<DateTime<Utc>>,
+    /// When one was resolved last.
+    pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// How the quarantine of a run stands. `None`: the ledger has no quarantine yet.
+///
+/// # Errors
+/// The driver's error.
+pub async fn standing(connection: &mut PgConnection, run: RunId) -> Result<Option<Standing>, sqlx::Error> {
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('howdah.quarantine') IS NOT NULL").fetch_one(&mut *connection).await?;
+    if !exists {
+        return Ok(None);
+    }
+    let (open, resolved, at, resolved_at): (i64, i64, _, _) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE resolved_at IS NULL), count(*) FILTER (WHERE resolved_at IS NOT NULL), \
+                max(at), max(resolved_at) FROM howdah.quarantine WHERE run = $1",
+    )
+    .bind(run.0)
+    .fetch_one(connection)
+    .await?;
+    let counts = Counts { open: open.max(0).cast_unsigned(), resolved: resolved.max(0).cast_unsigned() };
+    Ok(Some(Standing { counts, at, resolved_at }))
+}
+
+/// At most `most` rows of a run, those that were set aside last first, resolved ones as well; each row indented, and cut to
+/// `letters`.
+///
+/// # Errors
+/// The driver's error.
+pub async fn newest(
+    connection: &mut PgConnection,
+    run: RunId,
+    most: u32,
+    letters: u32,
+) -> Result<Vec<Entry>, sqlx::Error> {
+    // The rows are chosen first, so that only theirs are unpacked.
+    let rows = sqlx::query(
+        "WITH newest AS MATERIALIZED (SELECT step, part, key, at FROM howdah.quarantine WHERE run = $1 \
+             ORDER BY at DESC, step, part, key LIMIT $2) \
+         SELECT s.name, q.part, q.key, q.sqlstate, q.message, q.attempts, q.at, q.resolved_at, \
+                CASE WHEN length(pretty) > $3 THEN left(pretty, $3 - 1) || '…' ELSE pretty END AS row \
+         FROM newest n JOIN howdah.quarantine q ON q.run = $1 AND (q.step, q.part, q.key) = (n.step, n.part, n.key) \
+         JOIN howdah.step s ON s.run = $1 AND s.step = q.step \
+         CROSS JOIN LATERAL (SELECT jsonb_pretty(q.row_data) AS pretty) p \
+         ORDER BY q.at DESC, q.step, q.part, q.key",
+    )
+    .bind(run.0)
+    .bind(i64::from(most))
+    .bind(i32::try_from(letters).unwrap_or(i32::MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(entry).collect()
+}
+
 fn part(kept: String) -> Option<String> {
     Some(kept).filter(|part| !part.is_empty())
 }

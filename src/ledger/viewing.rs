@@ -85,6 +85,9 @@ impl Viewer {
             (false, true) => Presence::Elsewhere { pid: driver.pid, beat },
             (false, false) => Presence::Gone { pid: driver.pid, since: driver.beat },
         };
+        if matches!(snapshot.presence, Presence::Gone { .. }) {
+            snapshot.stand_still();
+        }
         Ok(snapshot)
     }
 

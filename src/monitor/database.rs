@@ -7,13 +7,16 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::run::ByteSize;
-use crate::run::vitals::{DatabaseVitals, TableVitals};
+use crate::run::vitals::{DatabaseVitals, TableVitals, VacuumView};
 
 /// The stretch of time that a rate looks back over.
 ///
 /// PostgreSQL's sessions hand in their counts at most once a second, at the end of a transaction: over a single second
 /// the difference would be 0 and double in turn.
 const WINDOW: Duration = Duration::from_secs(5);
+
+/// Samples over which the number of a table's dead rows is kept.
+const DEAD: usize = 40;
 
 /// Raw counters, as read from the server.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,8 +31,8 @@ pub struct DatabaseSample {
     pub tables: Vec<TableSample>,
 }
 
-/// One row of `pg_stat_user_tables`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What the server tells of a table.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TableSample {
     /// `schema.table`, or only `table` in schema `public`. Not cleaned.
     pub name: String,
@@ -51,6 +54,10 @@ pub struct TableSample {
     pub last_vacuum: Option<DateTime<Utc>>,
     /// Whether that was autovacuum.
     pub last_vacuum_was_auto: bool,
+    /// Its size on disk with TOAST, and that of its indexes. `None`: not measured.
+    pub sizes: Option<(ByteSize, ByteSize)>,
+    /// The vacuum that works on it.
+    pub vacuum: Option<VacuumView>,
 }
 
 /// Where samples of the database come from.
@@ -67,7 +74,15 @@ pub trait DatabaseSource: Send + Sync {
 /// Makes rates out of counters. Pure: the time comes with the sample.
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
-    tables: HashMap<String, VecDeque<Point>>,
+    tables: HashMap<String, Course>,
+}
+
+/// The course of one table.
+#[derive(Debug, Clone, Default)]
+struct Course {
+    points: VecDeque<Point>,
+    /// Dead rows, oldest first.
+    dead: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +104,12 @@ impl Rates {
 
     fn table(&mut self, table: TableSample, at: Duration) -> TableVitals {
         let counts = [table.inserted, table.updated, table.deleted];
-        let points = self.tables.entry(table.name.clone()).or_default();
-        let rates = rates(points, Point { at, counts });
+        let course = self.tables.entry(table.name.clone()).or_default();
+        let rates = rates(&mut course.points, Point { at, counts });
+        if course.dead.len() == DEAD {
+            course.dead.pop_front();
+        }
+        course.dead.push_back(table.dead);
         TableVitals {
             name: table.name,
             in_plan: table.in_plan,
@@ -104,10 +123,10 @@ impl Rates {
             deletes_per_second: rates.map(|[_, _, deletes]| deletes),
             last_vacuum: table.last_vacuum,
             last_vacuum_was_auto: table.last_vacuum_was_auto,
-            heap_bytes: None,
-            index_bytes: None,
-            vacuum: None,
-            dead_series: VecDeque::new(),
+            heap_bytes: table.sizes.map(|(heap, _)| heap),
+            index_bytes: table.sizes.map(|(_, indexes)| indexes),
+            vacuum: table.vacuum,
+            dead_series: course.dead.clone(),
         }
     }
 }
@@ -182,6 +201,18 @@ mod tests {
         assert_eq!(seen(&vitals), [Some([5.0; 3]), None]);
         let vitals = rates.vitals(sample(&[("orders", [99; 3])]), second(2));
         assert_eq!(seen(&vitals), [None]);
+    }
+
+    #[test]
+    fn the_last_numbers_of_dead_rows_are_kept() {
+        let mut rates = Rates::default();
+        let mut last = DatabaseVitals::default();
+        for n in 0..100 {
+            let table = TableSample { name: "users".to_owned(), dead: n, ..TableSample::default() };
+            let sample = DatabaseSample { tables: vec![table], ..DatabaseSample::default() };
+            last = rates.vitals(sample, Duration::from_secs(n));
+        }
+        assert_eq!(last.tables[0].dead_series, (60..100).collect::<VecDeque<_>>());
     }
 
     proptest! {

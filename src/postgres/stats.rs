@@ -1,10 +1,10 @@
 //! The server's statistics views.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 
-/// One row of `pg_stat_user_tables`.
+/// What the statistics tell of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableRow {
     /// `schema.table`, or only `table` in schema `public`.
@@ -27,26 +27,56 @@ pub struct TableRow {
     pub last_vacuum: Option<DateTime<Utc>>,
     /// Whether autovacuum was the newer.
     pub last_vacuum_was_auto: bool,
+    /// The vacuum that works on it: the phase, and the share of the heap that is scanned or cleaned, 0 to 1.
+    pub vacuum: Option<(String, Option<f64>)>,
 }
 
-/// The statistics of the tables in `plan` first, in that order, then of the busiest others, `most` in all.
+/// Which tables to look at: those in `plan`, in that order, then the busiest others, `most` in all.
 ///
-/// howdah's own tables are left out.
+/// howdah's own tables are left out. It reads the counters of every table of the database: about 3 ms for 2,000 tables.
 ///
 /// # Errors
 /// The driver's error.
-pub async fn tables(connection: &mut PgConnection, plan: &[i64], most: i64) -> Result<Vec<TableRow>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT CASE schemaname WHEN 'public' THEN relname::text ELSE schemaname || '.' || relname END AS name, \
-                relid::int8 AS oid, n_live_tup AS live, n_dead_tup AS dead, n_tup_ins AS inserted, \
-                n_tup_upd AS updated, n_tup_hot_upd AS hot, n_tup_del AS deleted, greatest(last_vacuum, last_autovacuum) AS last_vacuum, \
-                coalesce(last_autovacuum >= coalesce(last_vacuum, '-infinity'), false) AS was_auto \
-         FROM pg_stat_user_tables WHERE schemaname <> 'howdah' AND left(schemaname::text, 8) <> 'pg_temp_' \
-         ORDER BY array_position($1::int8[], relid::int8) NULLS LAST, \
-                  n_tup_ins + n_tup_upd + n_tup_del DESC, relid LIMIT $2",
+pub async fn busiest(connection: &mut PgConnection, plan: &[i64], most: i64) -> Result<Vec<i64>, sqlx::Error> {
+    // Not `pg_stat_user_tables`: that view also adds up the counters of every index.
+    sqlx::query_scalar(
+        "SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT IN ('howdah', 'pg_catalog', 'information_schema') \
+           AND n.nspname !~ '^pg_(toast|temp_)' \
+         ORDER BY array_position($1::int8[], c.oid::int8) NULLS LAST, \
+                  pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid) DESC, \
+                  c.oid LIMIT $2",
     )
     .bind(plan)
     .bind(most)
+    .fetch_all(connection)
+    .await
+}
+
+/// The statistics of the tables with these object ids, in that order. Those that are gone are left out.
+///
+/// About 0.3 ms for 50 tables, however many the database has.
+///
+/// # Errors
+/// The driver's error.
+pub async fn tables(connection: &mut PgConnection, oids: &[i64]) -> Result<Vec<TableRow>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT CASE n.nspname WHEN 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS name, w.oid, \
+                pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_dead_tuples(c.oid) AS dead, \
+                pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated, \
+                pg_stat_get_tuples_hot_updated(c.oid) AS hot, pg_stat_get_tuples_deleted(c.oid) AS deleted, \
+                greatest(at.by_hand, at.by_auto) AS last_vacuum, \
+                coalesce(at.by_auto >= coalesce(at.by_hand, '-infinity'), false) AS was_auto, v.phase, \
+                CASE WHEN v.heap_blks_total > 0 THEN CASE v.phase WHEN 'vacuuming heap' THEN v.heap_blks_vacuumed \
+                    ELSE v.heap_blks_scanned END::float8 / v.heap_blks_total END AS fraction \
+         FROM unnest($1::int8[]) WITH ORDINALITY w (oid, place) \
+         JOIN pg_class c ON c.oid = w.oid::oid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         CROSS JOIN LATERAL (SELECT pg_stat_get_last_vacuum_time(c.oid) AS by_hand, \
+                                    pg_stat_get_last_autovacuum_time(c.oid) AS by_auto) at \
+         LEFT JOIN pg_stat_progress_vacuum v ON v.relid = c.oid AND v.datname = current_database() \
+         ORDER BY w.place",
+    )
+    .bind(oids)
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
@@ -54,6 +84,8 @@ pub async fn tables(connection: &mut PgConnection, plan: &[i64], most: i64) -> R
 
 fn read(row: &PgRow) -> Result<TableRow, sqlx::Error> {
     let counter = |name: &str| row.try_get::<i64, _>(name).map(|n| n.max(0).cast_unsigned());
+    let vacuum = row.try_get::<Option<String>, _>("phase")?;
+    let fraction = row.try_get::<Option<f64>, _>("fraction")?.map(|share| share.clamp(0.0, 1.0));
     Ok(TableRow {
         name: row.try_get("name")?,
         oid: row.try_get("oid")?,
@@ -65,8 +97,47 @@ fn read(row: &PgRow) -> Result<TableRow, sqlx::Error> {
         deleted: counter("deleted")?,
         last_vacuum: row.try_get("last_vacuum")?,
         last_vacuum_was_auto: row.try_get("was_auto")?,
+        vacuum: vacuum.map(|phase| (phase, fraction)),
     })
 }
+
+/// How large a table is on disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableSize {
+    /// The table's object id.
+    pub oid: i64,
+    /// The table with its TOAST.
+    pub heap: i64,
+    /// Its indexes.
+    pub indexes: i64,
+}
+
+/// The sizes of tables. A table that is held, or waited for, by whoever rebuilds or drops it or one of its indexes is left
+/// out: its size could only be had by waiting.
+///
+/// It looks every file up: about 0.1 ms a table. It waits neither for locks nor for a slow disk.
+///
+/// # Errors
+/// The driver's error; a lock that came in between as well.
+pub async fn sizes(connection: &mut PgConnection, oids: &[i64]) -> Result<Vec<TableSize>, sqlx::Error> {
+    let mut tx = connection.begin_with(BRIEFLY).await?;
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "WITH shut AS MATERIALIZED (SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) \
+         SELECT w.oid, coalesce(pg_table_size(c.oid), 0) AS heap, coalesce(pg_indexes_size(c.oid), 0) AS indexes \
+         FROM unnest($1::int8[]) w (oid) JOIN pg_class c ON c.oid = w.oid::oid \
+         WHERE NOT EXISTS (SELECT FROM shut WHERE relation IN (c.oid, c.reltoastrelid)) AND NOT EXISTS \
+             (SELECT FROM pg_index i JOIN shut ON shut.relation = i.indexrelid WHERE i.indrelid IN (c.oid, c.reltoastrelid))",
+    )
+    .bind(oids)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(rows.into_iter().map(|(oid, heap, indexes)| TableSize { oid, heap, indexes }).collect())
+}
+
+/// Begins a transaction that gives up rather than wait.
+const BRIEFLY: &str = "BEGIN READ ONLY; SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '2s'";
 
 /// The size of the database on disk, in bytes.
 ///

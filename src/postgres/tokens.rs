@@ -67,12 +67,12 @@ pub fn tokens(sql: &str) -> Vec<Token> {
     out
 }
 
-fn skip_until(chars: &[char], from: usize, end: impl Fn(char) -> bool) -> usize {
+pub(super) fn skip_until(chars: &[char], from: usize, end: impl Fn(char) -> bool) -> usize {
     chars[from..].iter().position(|c| end(*c)).map_or(chars.len(), |n| from + n)
 }
 
 /// Comments nest.
-fn skip_comment(chars: &[char], from: usize) -> usize {
+pub(super) fn skip_comment(chars: &[char], from: usize) -> usize {
     let (mut depth, mut at) = (0_u32, from);
     while at < chars.len() {
         match (chars[at], chars.get(at + 1)) {
@@ -97,7 +97,7 @@ fn skip_string(chars: &[char], from: usize, escapes: bool) -> usize {
     skip_string_by(chars, from, '\'', escapes)
 }
 
-fn skip_string_by(chars: &[char], from: usize, quote: char, escapes: bool) -> usize {
+pub(super) fn skip_string_by(chars: &[char], from: usize, quote: char, escapes: bool) -> usize {
     let mut at = from + 1;
     while at < chars.len() {
         match chars[at] {
@@ -110,13 +110,13 @@ fn skip_string_by(chars: &[char], from: usize, quote: char, escapes: bool) -> us
     chars.len()
 }
 
-fn dollar_tag(chars: &[char], from: usize) -> Option<Vec<char>> {
+pub(super) fn dollar_tag(chars: &[char], from: usize) -> Option<Vec<char>> {
     let end = skip_until(chars, from + 1, |c| !(c.is_alphanumeric() || c == '_'));
     let starts_with_digit = chars.get(from + 1).is_some_and(char::is_ascii_digit);
     (chars.get(end) == Some(&'$') && !starts_with_digit).then(|| chars[from..=end].to_vec())
 }
 
-fn skip_dollar(chars: &[char], from: usize, tag: &[char]) -> usize {
+pub(super) fn skip_dollar(chars: &[char], from: usize, tag: &[char]) -> usize {
     let body = from + tag.len();
     (body..chars.len()).find(|at| chars[*at..].starts_with(tag)).map_or(chars.len(), |at| at + tag.len())
 }

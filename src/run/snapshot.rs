@@ -121,6 +121,15 @@ impl Snapshot {
         self.steps.iter().map(|step| step.quarantined).sum()
     }
 
+    /// Takes out what foretells anything: nobody works on the run, or nobody can tell.
+    pub fn stand_still(&mut self) {
+        if let Activity::Batches(batches) = &mut self.activity {
+            batches.eta = Eta::Unknown;
+            batches.rate = None;
+        }
+        self.pace.workers = 0;
+    }
+
     /// Whether somebody has taken note of `alert` since it was raised last.
     #[must_use]
     pub fn is_acknowledged(&self, alert: &super::vitals::Alert) -> bool {

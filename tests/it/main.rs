@@ -10,6 +10,7 @@ mod console;
 mod copy;
 mod copy_crashes;
 mod copy_verify;
+mod desk;
 mod exactness;
 mod files;
 mod governor;

@@ -134,7 +134,9 @@ impl Feed {
                     let since = reached;
                     snapshots.send_modify(|held| {
                         let presence = Presence::Unreachable { why, since };
-                        *held = Arc::new(Snapshot { presence, ..Snapshot::clone(held) });
+                        let mut old = Snapshot { presence, ..Snapshot::clone(held) };
+                        old.stand_still();
+                        *held = Arc::new(old);
                     });
                     tokio::time::sleep(AGAIN).await;
                     // Whoever drives the run may have changed meanwhile.

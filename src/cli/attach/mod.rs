@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::{self, Desk};
 use super::environment::{of_plan, variable};
 use super::log::Log;
 use super::next::{self, Next, Subject};
@@ -62,7 +63,7 @@ pub(super) async fn attach(global: &Global, args: &AttachArgs, target: &Target, 
     let mode = if args.read_only { Mode::ReadOnly } else { Mode::Attached };
     let (leave, last) = watched(global, args, target, run, mode).await?;
     if let Some(next) = Next::of(leave) {
-        let show = ShowArgs { theme: args.theme.clone(), ..ShowArgs::default() };
+        let show = ShowArgs { theme: args.theme.clone(), mouse: args.mouse, ..ShowArgs::default() };
         return next::follow(global, Subject { run, plan: args.plan.clone(), show }, next).await;
     }
     if last.state.is_over() {
@@ -81,7 +82,7 @@ async fn watched(
     run: RunId,
     mode: Mode,
 ) -> Result<(Leave, Arc<Snapshot>), Cause> {
-    let options = keys::console_options(args.theme.as_deref(), mode, Vec::new())?;
+    let options = keys::console_options(args.theme.as_deref(), args.mouse, mode, Vec::new())?;
     let feed = Feed {
         target: target.clone(),
         run,
@@ -102,7 +103,8 @@ async fn watched(
         tasks.spawn(commander.keep(asked, stop.clone()));
     }
     tasks.spawn(feed.keep(snapshots_in, answers, stop.clone()));
-    drop((details_in, looked_at));
+    let desk = Desk::on(target.clone(), snapshots.clone());
+    tasks.spawn(desk::keep(desk, looked_at, details_in, stop.clone()));
     let link = Link { snapshots: snapshots.clone(), details, interest, requests };
     let left = console::run(link, options).await;
     stop.cancel();

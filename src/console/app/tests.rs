@@ -1,10 +1,10 @@
 //! What keys, signals and snapshots do to the console, by tables.
 
 use super::*;
-use crate::run::Asker;
 use crate::console::keymap::Keymap;
 use crate::console::samples;
 use crate::console::ui::Mode;
+use crate::run::Asker;
 use crate::run::Cause;
 
 const QUICK: Effect = Effect::Redraw(Haste::Quick);
