@@ -19,9 +19,12 @@ pub(crate) fn sections(ui: &Ui) -> Vec<Section> {
     };
     let mut order = Context::layers(ui.view).to_vec();
     order.extend([Context::Dialogue, Context::Prompt]);
-    order.extend(Context::ALL.into_iter().filter(|context| !Context::layers(ui.view).contains(context)).filter(|context| {
-        !matches!(context, Context::Dialogue | Context::Prompt)
-    }));
+    order.extend(
+        Context::ALL
+            .into_iter()
+            .filter(|context| !Context::layers(ui.view).contains(context))
+            .filter(|context| !matches!(context, Context::Dialogue | Context::Prompt)),
+    );
     let found = |line: &HelpLine| {
         [&line.keys, line.name, line.about].into_iter().any(|text| text.to_lowercase().contains(&filter))
     };

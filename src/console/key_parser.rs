@@ -32,10 +32,7 @@ enum Front {
     /// A key that took so many bytes.
     Key(KeyEvent, usize),
     /// A notch of the wheel that took so many bytes.
-    Wheel {
-        down: bool,
-        taken: usize,
-    },
+    Wheel { down: bool, taken: usize },
     /// So many bytes that mean nothing here.
     Noise(usize),
     /// The beginning of something.

@@ -25,9 +25,9 @@ use crokey::KeyCombination;
 
 use self::leaving::Suspension;
 use self::moving::Rows;
+pub(super) use self::moving::stepped;
 use self::remarks::Remarks;
 use self::typing::Typing;
-pub(super) use self::moving::stepped;
 use super::Leave;
 use super::action::{Action, Effect, Haste};
 use super::ui::{Mode, Overlay, Ui, View};

@@ -21,8 +21,7 @@ pub struct Bindable {
 
 /// While a line is typed, only keys that are no text reach what works everywhere.
 const EVERYWHERE: &[Context] = &Context::ALL;
-const UNTYPED: &[Context] =
-    &[Global, InView, Overview, List, Tables, Sessions, Segments, Events, Log, Dialogue];
+const UNTYPED: &[Context] = &[Global, InView, Overview, List, Tables, Sessions, Segments, Events, Log, Dialogue];
 const LISTS: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log];
 const SEARCHED: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log, Dialogue];
 const OF_SESSIONS: &[Context] = &[Global, InView, List, Sessions];

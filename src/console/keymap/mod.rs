@@ -18,8 +18,8 @@ use super::action::Action;
 pub use actions::{BINDABLE, Bindable};
 pub use context::Context;
 pub use problem::{KeymapError, KeymapProblem};
-pub(crate) use sequence::{is_text, pending};
 pub use sequence::Sequence;
+pub(crate) use sequence::{is_text, pending};
 
 /// The default keys. The file's comments are its documentation.
 const DEFAULTS: &str = include_str!("../../../keymap.toml");
@@ -137,10 +137,13 @@ impl Keymap {
     /// The first key of an action in `layers`, written out; of the nearest layer that has one.
     #[must_use]
     pub fn key_in(&self, layers: &[Context], action: &Action) -> Option<String> {
-        layers.iter().find_map(|layer| {
-            let mut own = self.bindings.iter().filter(|binding| binding.context == *layer);
-            own.find(|binding| binding.bindable().action == *action).and_then(|binding| binding.keys.first())
-        }).map(Sequence::label)
+        layers
+            .iter()
+            .find_map(|layer| {
+                let mut own = self.bindings.iter().filter(|binding| binding.context == *layer);
+                own.find(|binding| binding.bindable().action == *action).and_then(|binding| binding.keys.first())
+            })
+            .map(Sequence::label)
     }
 
     /// The keys in force, in the form of the file, with its comments.
@@ -162,7 +165,8 @@ impl Keymap {
                 line.1 == Some(context) && (line.2.is_some() || line.0.starts_with('['))
             };
             if is_line(&default_lines[at]) && !default_lines[at + 1..].iter().any(is_line) {
-                let has_default = |action| default_lines.iter().any(|line| (line.1, line.2) == (Some(context), Some(action)));
+                let has_default =
+                    |action| default_lines.iter().any(|line| (line.1, line.2) == (Some(context), Some(action)));
                 let more = self.bindings.iter().filter(|binding| binding.context == context);
                 lines.extend(more.filter(|binding| !has_default(binding.action)).map(written));
             }

@@ -96,9 +96,8 @@ impl Keymap {
                 continue;
             }
             let context = binding.context;
-            let taken = |keys: &Sequence| {
-                written.iter().any(|key| key.context.meets(context) && key.keys.clashes(keys))
-            };
+            let taken =
+                |keys: &Sequence| written.iter().any(|key| key.context.meets(context) && key.keys.clashes(keys));
             binding.keys.retain(|keys| !taken(keys));
         }
     }

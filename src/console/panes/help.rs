@@ -23,7 +23,11 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
         lines.push(Line::from(canvas.span(Role::Title, section.context.about())));
         lines.extend(section.lines.iter().map(|line| {
             let bound = canvas.span(Role::Key, format!("  {}  ", left(&line.keys, keys)));
-            Line::from(vec![bound, canvas.span(Role::Text, line.about), canvas.span(Role::Dim, format!("  {}", line.name))])
+            Line::from(vec![
+                bound,
+                canvas.span(Role::Text, line.about),
+                canvas.span(Role::Dim, format!("  {}", line.name)),
+            ])
         }));
     }
     let title = match &ui.overlay {

@@ -75,7 +75,9 @@ type Offer = (Vec<Action>, &'static str);
 
 fn offered(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     match &ui.overlay {
-        Overlay::Detail { .. } => vec![(vec![Action::Next, Action::Previous], "scroll"), (vec![Action::Dismiss], "close")],
+        Overlay::Detail { .. } => {
+            vec![(vec![Action::Next, Action::Previous], "scroll"), (vec![Action::Dismiss], "close")]
+        }
         Overlay::Confirm(_) => vec![
             (vec![Action::Answer(true)], "yes"),
             (vec![Action::Answer(false)], "no"),

@@ -19,7 +19,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, prompt: &Prompt) {
     // What is wrong has at least half of the row; the text is shown from where its cursor can be seen.
     let room = usize::from(area.width).saturating_sub(2);
     let beside = beside(canvas, prompt);
-    let room = if beside.is_empty() { room } else { room.min(room.saturating_sub(beside_width(&beside)).max(room / 2)) };
+    let room =
+        if beside.is_empty() { room } else { room.min(room.saturating_sub(beside_width(&beside)).max(room / 2)) };
     line.extend(typed(canvas, &prompt.text, prompt.cursor, room));
     if !beside.is_empty() {
         line.push_span(canvas.span(Role::Text, "  "));
