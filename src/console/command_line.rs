@@ -206,7 +206,7 @@ fn column(rest: &str, scene: &Scene<'_>) -> Result<Option<(usize, bool)>, String
         return Ok(None);
     }
     match columns.iter().position(|column| column.to_lowercase() == name) {
-        Some(index) => Ok(Some((index, descending.unwrap_or_else(|| from_the_largest(index))))),
+        Some(index) => Ok(Some((index, descending.unwrap_or_else(|| from_the_largest(columns[index]))))),
         None => {
             let all = format!("there are {}", columns.join(", "));
             Err(unknown(&format!("there is no column `{name}` to sort by"), name, columns.iter().copied(), &all))
@@ -214,9 +214,31 @@ fn column(rest: &str, scene: &Scene<'_>) -> Result<Option<(usize, bool)>, String
     }
 }
 
-/// How a column is sorted first: names, which stand in the first one, from the first letter, and numbers from the largest.
-pub(super) fn from_the_largest(column: usize) -> bool {
-    column > 0
+/// How a column is sorted first: names and the like from their first letter, and numbers and times from the largest.
+pub(super) fn from_the_largest(heading: &str) -> bool {
+    /// Columns that do not count anything.
+    const NAMES: [&str; 19] = [
+        "table",
+        "vacuum",
+        "pid",
+        "state",
+        "wait",
+        "user",
+        "application",
+        "client",
+        "query",
+        "segment",
+        "part",
+        "keys",
+        "plan",
+        "step",
+        "key",
+        "code",
+        "why",
+        "kind",
+        "what",
+    ];
+    !NAMES.contains(&heading)
 }
 
 fn alert(key: &str, scene: &Scene<'_>) -> Result<Action, String> {

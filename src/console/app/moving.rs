@@ -51,7 +51,7 @@ impl App {
     pub(super) fn sort(&mut self) -> Vec<Effect> {
         let Some((id, list)) = self.list_mut() else { return Vec::new() };
         let next = list.sort.map_or(0, |(column, _)| column + 1);
-        list.sort = (next < listing::columns(id).len()).then(|| (next, from_the_largest(next)));
+        list.sort = listing::columns(id).get(next).map(|heading| (next, from_the_largest(heading)));
         self.say_order()
     }
 

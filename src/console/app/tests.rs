@@ -1,11 +1,17 @@
 //! What keys, signals and snapshots do to the console, by tables.
 
+mod anything;
+mod attached;
+mod lists;
+mod questions;
+mod remarks;
+mod typing;
+mod views;
+
 use super::*;
 use crate::console::keymap::Keymap;
 use crate::console::samples;
-use crate::console::ui::Mode;
-use crate::run::Asker;
-use crate::run::Cause;
+use crate::run::{Asker, Cause};
 
 const QUICK: Effect = Effect::Redraw(Haste::Quick);
 const BY: Asker = Asker::Console;
@@ -15,8 +21,26 @@ fn app(state: RunState) -> App {
     App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()))
 }
 
+fn watching(snapshot: Snapshot, mode: Mode) -> App {
+    App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), mode, Vec::new()))
+}
+
+/// Presses a key, and gives what follows from it.
 fn press(app: &mut App, key: &str) -> Vec<Effect> {
-    app.on_key(key.parse().unwrap()).map(|action| app.update(action)).unwrap_or_default()
+    let key: KeyCombination = key.parse().unwrap();
+    app.press(key.into())
+}
+
+/// Presses keys, written with blanks between them; the effects of the last one.
+fn press_all(app: &mut App, keys: &str) -> Vec<Effect> {
+    keys.split(' ').map(|key| press(app, key)).last().unwrap_or_default()
+}
+
+/// Types a text, letter by letter.
+fn write(app: &mut App, text: &str) {
+    for c in text.chars() {
+        app.press(crossterm::event::KeyEvent::from(crossterm::event::KeyCode::Char(c)));
+    }
 }
 
 fn becomes(app: &mut App, state: RunState) -> Vec<Effect> {
