@@ -20,6 +20,8 @@ pub struct Seen {
     pub parser: vt100::Parser,
     pub bytes: Vec<u8>,
     pub times: Vec<(Instant, usize)>,
+    /// Whether the terminal's last reader has seen its end.
+    pub closed: bool,
 }
 
 impl Screen {
@@ -48,20 +50,25 @@ impl Screen {
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().expect("a reader");
         let writer = pair.master.take_writer().expect("a writer");
-        let seen =
-            Arc::new(Mutex::new(Seen { parser: vt100::Parser::new(40, 140, 0), bytes: Vec::new(), times: Vec::new() }));
+        let seen = Arc::new(Mutex::new(Seen {
+            parser: vt100::Parser::new(40, 140, 0),
+            bytes: Vec::new(),
+            times: Vec::new(),
+            closed: false,
+        }));
         let sink = Arc::clone(&seen);
         std::thread::spawn(move || {
             let mut chunk = vec![0_u8; 65536];
             while let Ok(n) = reader.read(&mut chunk) {
                 if n == 0 {
-                    return;
+                    break;
                 }
                 let mut seen = sink.lock().expect("seen");
                 seen.parser.process(&chunk[..n]);
                 seen.bytes.extend_from_slice(&chunk[..n]);
                 seen.times.push((Instant::now(), n));
             }
+            sink.lock().expect("seen").closed = true;
         });
         Self { seen, writer: Some(writer), child, master: Some(pair.master) }
     }
@@ -103,8 +110,8 @@ impl Screen {
         loop {
             if let Some(status) = self.child.try_wait().expect("a status") {
                 // What it said last may still be on its way.
-                let drained = Instant::now() + Duration::from_millis(200);
-                while Instant::now() < drained && self.on_alternate_screen() {
+                let drained = Instant::now() + Duration::from_secs(2);
+                while Instant::now() < drained && !self.seen.lock().expect("seen").closed {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 return status;
