@@ -68,7 +68,7 @@ impl PoolSource {
         match stats::sizes(connection, measured).await {
             // Of a table that somebody holds, the size before is as good as any.
             Ok(sizes) => {
-                known.sizes.extend(sizes.iter().map(|size| (size.oid, (bytes(size.heap), bytes(size.indexes)))))
+                known.sizes.extend(sizes.iter().map(|size| (size.oid, (bytes(size.heap), bytes(size.indexes)))));
             }
             Err(e) if error::is_lost(&e) => return Err(e),
             Err(e) => tracing::debug!("the sizes of tables are not known: {e}"),

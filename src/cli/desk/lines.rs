@@ -8,7 +8,7 @@ use crate::run::Level;
 use crate::run::details::LogLine;
 
 /// Lines that are kept.
-pub(super) const KEPT: usize = 1_000;
+const KEPT: usize = 1_000;
 /// Letters of a line that are kept.
 const LETTERS: usize = 2_000;
 /// A line that has not ended after so many bytes is cut there.
@@ -18,7 +18,7 @@ const ENDLESS: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Lines {
     /// The newest last.
-    pub(super) lines: VecDeque<LogLine>,
+    pub(super) kept: VecDeque<LogLine>,
     /// A line whose end has not come yet.
     open: Vec<u8>,
     next: u64,
@@ -28,7 +28,7 @@ pub(super) struct Lines {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), open: Vec::new(), next: 0, level: Level::Info }
+        Self { kept: VecDeque::new(), open: Vec::new(), next: 0, level: Level::Info }
     }
 }
 
@@ -70,10 +70,10 @@ impl Lines {
             }
             None => (None, line),
         };
-        if self.lines.len() == KEPT {
-            self.lines.pop_front();
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
         }
-        self.lines.push_back(LogLine {
+        self.kept.push_back(LogLine {
             no: self.next,
             at,
             level: self.level,
@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn seen(lines: &Lines) -> Vec<(u64, bool, Level, &str)> {
-        lines.lines.iter().map(|line| (line.no, line.at.is_some(), line.level, line.text.as_str())).collect()
+        lines.kept.iter().map(|line| (line.no, line.at.is_some(), line.level, line.text.as_str())).collect()
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
             (5, false, Level::Info, "no time at all"),
         ];
         assert_eq!(seen(&lines), expected);
-        assert_eq!(lines.lines[0].at.unwrap().to_rfc3339(), "2026-11-26T03:52:46.123456+00:00");
+        assert_eq!(lines.kept[0].at.unwrap().to_rfc3339(), "2026-11-26T03:52:46.123456+00:00");
     }
 
     #[test]
@@ -133,9 +133,9 @@ mod tests {
         assert!(lines.push(b" line\nand"));
         assert_eq!(seen(&lines), [(0, false, Level::Info, "half a line")]);
         lines.push(&b"x\n".repeat(KEPT + 10));
-        assert_eq!((lines.lines.len(), lines.lines[0].no), (KEPT, 11));
-        lines.push(&[b'y'; ENDLESS + 1]);
-        assert_eq!(lines.lines.back().unwrap().text.len(), LETTERS);
+        assert_eq!((lines.kept.len(), lines.kept[0].no), (KEPT, 11));
+        lines.push(&b"y".repeat(ENDLESS + 1));
+        assert_eq!(lines.kept.back().unwrap().text.len(), LETTERS);
     }
 
     proptest! {

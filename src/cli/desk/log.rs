@@ -79,12 +79,11 @@ async fn look(desk: &Desk, tail: Tail, details: &watch::Sender<Arc<Details>>) ->
         let seen = tail.look(&directory, &short);
         (tail, seen)
     });
-    let looked = match timeout(PATIENCE, &mut looking).await {
-        Ok(looked) => looked,
-        Err(_) => {
-            unavailable(format!("{place} does not answer"));
-            looking.await
-        }
+    let looked = if let Ok(looked) = timeout(PATIENCE, &mut looking).await {
+        looked
+    } else {
+        unavailable(format!("{place} does not answer"));
+        looking.await
     };
     match looked {
         Ok((tail, Ok(()))) => {
@@ -158,7 +157,7 @@ impl Tail {
     }
 
     fn shown(&self) -> LogTail {
-        LogTail { path: self.path(), lines: self.lines.lines.clone() }
+        LogTail { path: self.path(), lines: self.lines.kept.clone() }
     }
 
     fn path(&self) -> String {
@@ -168,7 +167,7 @@ impl Tail {
     fn is_shown_by(&self, shown: &LogTail) -> bool {
         let newest =
             |lines: &std::collections::VecDeque<crate::run::details::LogLine>| lines.back().map(|line| line.no);
-        shown.path == self.path() && newest(&shown.lines) == newest(&self.lines.lines)
+        shown.path == self.path() && newest(&shown.lines) == newest(&self.lines.kept)
     }
 }
 
@@ -238,7 +237,7 @@ fn newest(directory: &Path, short: &str) -> io::Result<Option<PathBuf>> {
 fn is_log_of(short: &str, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let rest = name.strip_prefix("howdah-").and_then(|rest| rest.strip_prefix(short));
-    rest.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".log"))
+    rest.is_some_and(|rest| rest.starts_with('.')) && path.extension().is_some_and(|suffix| suffix == "log")
 }
 
 #[cfg(test)]
@@ -252,7 +251,7 @@ mod tests {
     }
 
     fn texts(tail: &Tail) -> Vec<&str> {
-        tail.lines.lines.iter().map(|line| line.text.as_str()).collect()
+        tail.lines.kept.iter().map(|line| line.text.as_str()).collect()
     }
 
     #[test]
@@ -292,11 +291,11 @@ mod tests {
         append(&path, &(0..10_000).map(line).collect::<String>());
         let mut tail = Tail::default();
         tail.look(directory.path(), "7f3a09c2").unwrap();
-        assert_eq!(tail.lines.lines.len(), 256);
+        assert_eq!(tail.lines.kept.len(), 256);
         assert_eq!(texts(&tail)[0], line(9_744).trim_end());
         append(&path, &(10_000..20_000).map(line).collect::<String>());
         tail.look(directory.path(), "7f3a09c2").unwrap();
         assert_eq!(texts(&tail).last(), Some(&line(19_999).trim_end()));
-        assert_eq!(tail.lines.lines[0].no, 256, "numbers go on");
+        assert_eq!(tail.lines.kept[0].no, 256, "numbers go on");
     }
 }

@@ -58,16 +58,25 @@ impl Theme {
             let sample = self.sample(role);
             let padding = " ".repeat(SAMPLE.saturating_sub(width(&sample)));
             let sample = if coloured { paint::styled(self.style(role), &sample) } else { sample };
+            let least = if role.is_drawn() { 3.0 } else { 4.5 };
+            let low = match self.contrast(role) {
+                Some(ratio) if ratio < least => format!(" (hard to see: it needs {least:.1}:1)"),
+                Some(_) | None => String::new(),
+            };
             let ratio =
                 self.contrast(role).map_or_else(|| self.glyphs.none.to_owned(), |ratio| format!("{ratio:.1}:1"));
             let words = words(self.style(role));
-            lines.push(format!("{:<12} {sample}{padding}  {ratio:>8}  {words:<24} {}", role.name(), role.purpose()));
+            lines.push(format!(
+                "{:<12} {sample}{padding}  {ratio:>8}  {words:<24} {}{low}",
+                role.name(),
+                role.purpose()
+            ));
         }
         let apart = Eye::ALL.map(|eye| (eye, self.nearest_states(eye)));
         if let [(_, Some(_)), ..] = apart {
             lines.push(String::new());
             lines.push(
-                "the nearest two of ok, busy, warning and critical, as far apart as (2 can just be seen, 25 is plain):"
+                "the nearest two of ok, busy, warning and critical, and how far they are apart in CIELAB (2 can just be seen, 25 is plain):"
                     .to_owned(),
             );
             for (eye, nearest) in apart {
