@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::proxy::Proxy;
 use crate::support::{DEADLINE, Lab};
 
 const PACE: Pace = Pace {
@@ -35,6 +36,10 @@ struct Looking {
 
 impl Looking {
     fn start(lab: &Lab, url: &str, run: &str) -> Self {
+        Self::start_at(PACE, lab, url, run)
+    }
+
+    fn start_at(pace: Pace, lab: &Lab, url: &str, run: &str) -> Self {
         let now = chrono::Utc::now();
         let (runs, seen) =
             watch::channel(Arc::new(Snapshot::starting(now, run.to_owned(), "p".to_owned(), "ops1".to_owned())));
@@ -45,7 +50,7 @@ impl Looking {
             runs: seen,
             host: "ops1".to_owned(),
             logs: Some(lab.files.path().to_owned()),
-            pace: PACE,
+            pace,
         };
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(desk::keep(desk, wanted, answers, stop.clone()));
@@ -200,9 +205,10 @@ async fn rows_set_aside_are_listed_the_newest_first_and_followed() {
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(4);
     // The console opens before the run is known.
     let mut looking = Looking::start(&lab, &lab.url, "newest");
-    looking.look_at(false, true, false);
+    looking.look_at(false, true, true);
     let empty = Reading::Value(Arc::new(Quarantine::default()));
     looking.until("nothing of an unknown run", |details| details.quarantine == empty).await;
+    assert_eq!(looking.details.borrow().log, Reading::Pending);
     let id = lab.run_id().await;
     looking.runs.send_modify(|run| Arc::make_mut(run).run = id);
     let listed = |details: &Details| details.quarantine.value().is_some_and(|seen| seen.rows.len() == 3);
@@ -284,4 +290,24 @@ async fn a_desk_outlives_the_loss_of_its_server_and_its_own_end_is_quick() {
     let began = Instant::now();
     looking.end().await;
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_stands_still_is_said_to_and_holds_up_nobody() {
+    let lab = Lab::over_tcp("secret").await;
+    let (proxy, url) = Proxy::before_url(&lab.url);
+    let mut looking = Looking::start_at(Pace { deadline: Duration::from_millis(400), ..PACE }, &lab, &url, "7f3a09c2");
+    looking.look_at(true, true, false);
+    looking.until_sessions("the sessions", |_| true).await;
+    proxy.freeze().await;
+    let silent =
+        |details: &Details| matches!(&details.sessions, Reading::Unavailable(why) if why.contains("no answer within"));
+    looking.until("no answer", silent).await;
+    proxy.pass().await;
+    looking.until_sessions("it is back", |_| true).await;
+    proxy.freeze().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    looking.end().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }

@@ -61,6 +61,11 @@ async fn look(desk: &Desk, tail: Tail, details: &watch::Sender<Arc<Details>>) ->
         let snapshot = desk.runs.borrow();
         (snapshot.run.clone(), snapshot.host.clone())
     };
+    // A run that is being looked up is named by what was asked for.
+    if short.len() != 8 || !short.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        show(details, |details| details.log = Reading::Pending);
+        return tail;
+    }
     let unavailable = |why: String| show(details, |details| details.log = Reading::Unavailable(why));
     if host != desk.host {
         unavailable(format!(
