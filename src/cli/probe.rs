@@ -16,8 +16,10 @@ use crate::run::vitals::VacuumView;
 const TABLES: i64 = 50;
 /// Tables beside the plan's whose size is measured.
 const MEASURED: usize = 10;
-/// What reads directories, or the counters of every table, is asked for once in so many samples.
+/// What reads the counters of every table, or looks files up, is asked for once in so many samples ...
 const SELDOM: u32 = 10;
+/// ... and the size of the database, which looks all of them up, once in so many.
+const HARDLY: u32 = 30;
 
 /// Asks through the run's own pool.
 pub struct PoolSource {
@@ -74,6 +76,9 @@ impl PoolSource {
             Err(e) => tracing::debug!("the sizes of tables are not known: {e}"),
         }
         known.sizes.retain(|oid, _| known.chosen.contains(oid));
+        if !known.samples.is_multiple_of(HARDLY) {
+            return Ok(());
+        }
         match stats::database_size(connection).await {
             Ok(size) => known.size = ByteSize(size),
             Err(e) if error::is_lost(&e) => return Err(e),

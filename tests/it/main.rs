@@ -35,6 +35,7 @@ mod statements;
 mod steer;
 mod support;
 mod sweeps;
+mod theme;
 mod transform;
 mod undo;
 mod undo_log;

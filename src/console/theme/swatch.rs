@@ -58,7 +58,7 @@ impl Theme {
             let sample = self.sample(role);
             let padding = " ".repeat(SAMPLE.saturating_sub(width(&sample)));
             let sample = if coloured { paint::styled(self.style(role), &sample) } else { sample };
-            let least = if role.is_drawn() { 3.0 } else { 4.5 };
+            let least = if role.is_drawn() || role == Role::Dim { 3.0 } else { 4.5 };
             let low = match self.contrast(role) {
                 Some(ratio) if ratio < least => format!(" (hard to see: it needs {least:.1}:1)"),
                 Some(_) | None => String::new(),
