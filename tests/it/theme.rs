@@ -1,6 +1,6 @@
 //! Colours and signs: `howdah theme`, and the console on terminals that show few of them.
 
-use crate::console::{PLAN, Screen};
+use crate::screen::{PLAN, Screen};
 use crate::support::{Lab, bare};
 
 /// What `howdah theme` says with these arguments, and its exit code.
@@ -46,7 +46,7 @@ async fn the_console_of_linux_gets_sixteen_colours_and_signs_that_its_font_has()
         let odd: String = text.chars().filter(|c| !c.is_ascii() && !"─│┌┐└┘├┤┬┴┼█▄░▒▓■·→←↑↓°±".contains(*c)).collect();
         assert!(odd.is_empty(), "view {view} shows {odd:?}:\n{text}");
     }
-    let bytes = String::from_utf8_lossy(&screen.bytes()).into_owned();
+    let bytes = String::from_utf8_lossy(&screen.seen.lock().expect("seen").bytes).into_owned();
     assert!(!bytes.contains("38;2;") && !bytes.contains("38;5;"), "colours beyond the sixteen");
     assert!(bytes.contains(";96m") || bytes.contains("[96m"), "and the sixteen are used");
     screen.press("\u{1b}");

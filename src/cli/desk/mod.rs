@@ -42,18 +42,10 @@ pub struct Desk {
 }
 
 impl Desk {
-<<<<<<< HEAD
     /// A desk of this host's, at the usual pace.
     #[must_use]
     pub fn on(target: Target, runs: watch::Receiver<Arc<Snapshot>>) -> Self {
         Self { target, runs, host: environment::host(), logs: environment::log_directory().ok(), pace: Pace::default() }
-=======
-    /// A desk of this process, for the console of the run that `runs` tells of.
-    #[must_use]
-    pub fn here(target: Target, runs: watch::Receiver<Arc<Snapshot>>) -> Self {
-        let logs = environment::log_directory().ok();
-        Self { target, runs, host: environment::host(), logs, pace: Pace::default() }
->>>>>>> 1852aa7 (Show themes and the Linux console on real terminals; look the database's size up less often)
     }
 }
 
