@@ -9,7 +9,7 @@ use crate::run::details::SessionView;
 use crate::run::text::clean;
 
 pub(crate) const COLUMNS: [&str; 10] =
-    ["pid", "state", "wait", "transaction", "in state", "user", "application", "client", "blocks", "query"];
+    ["pid", "state", "wait", "tx age", "in state", "user", "application", "client", "blocks", "query"];
 
 /// A session in its place.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -34,7 +34,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, snapshot: &Snapshot, u
             };
             let mut text = vec![
                 format!("The driver on {host} (pid {pid}) is gone since {} UTC.", since.format("%H:%M:%S")),
-                "What was committed is safe and recorded. Nothing is open, and nothing changes any more.".to_owned(),
+                "What was committed is safe, and recorded. Nothing changes any more.".to_owned(),
             ];
             text.extend(resume(snapshot, ui));
             ("Driver gone", Role::Critical, text)

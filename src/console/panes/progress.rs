@@ -8,7 +8,7 @@ use super::super::canvas::Canvas;
 use super::super::measure::{left, right, width as cells};
 use super::super::theme::Role;
 use super::super::ui::Ui;
-use super::{clock, hold};
+use super::{GAP, clock, hold, in_a_row};
 use crate::run::human;
 use crate::run::progress::Eta;
 use crate::run::snapshot::{Activity, BatchActivity, Unit};
@@ -23,7 +23,6 @@ const CHART: usize = 5;
 const RATE: usize = 9;
 /// ` 100.0%`
 const PERCENT: usize = 7;
-const GAP: &str = "   ";
 
 /// A line, with what it is worth: where room is short, the least goes first.
 struct Row {
@@ -163,27 +162,7 @@ fn counts(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line
     let text = told(quarantined).then(|| format!("quarantined {}", human::count(quarantined)));
     add(worth(quarantined, 7), role, text);
 
-    // Those worth most first, as far as there is room; they stand in their own order.
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(items[*index].0));
-    let mut taken = 0;
-    order.retain(|index| {
-        let gap = if taken > 0 { GAP.len() } else { 0 };
-        let with = taken + gap + cells(&items[*index].2);
-        let fits = taken == 0 || with <= width;
-        if fits {
-            taken = with;
-        }
-        fits
-    });
-    order.sort_unstable();
-    let mut line = Line::default();
-    for (_, role, text) in order.iter().map(|index| &items[*index]) {
-        if !line.spans.is_empty() {
-            line.push_span(canvas.span(Role::Text, GAP));
-        }
-        line.push_span(canvas.span(*role, text.clone()));
-    }
+    let line = in_a_row(canvas, &items, width);
     (!line.spans.is_empty()).then_some(line)
 }
 

@@ -197,7 +197,7 @@ fn sessions() -> Sessions {
 
 fn work() -> Work {
     let cell = |n: usize| match n {
-        0..140 | 150..170 => Cell::Done,
+        0..140 | 150..=169 => Cell::Done,
         140 | 171 | 190 => Cell::Running,
         172 => Cell::Retrying,
         210 => Cell::Failed,
