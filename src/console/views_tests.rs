@@ -337,6 +337,20 @@ fn what_becomes_of_a_run_without_a_driver_is_said_in_every_view() {
 }
 
 #[test]
+fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone() {
+    let details = samples::details();
+    for snapshot in [samples::driver_gone(), samples::unreachable()] {
+        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+            for at in 0..80 {
+                let ui = selecting(&snapshot, &details, ui(view), at);
+                let drawn = draw(&snapshot, &ui, (80, 24));
+                assert!(drawn.contains("│ >"), "{view:?}, row {at}:\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_outcome_stands_on_the_overview_only() {
     let done = Snapshot { state: RunState::Done { at: samples::full().now }, ..samples::full() };
     assert!(draw(&done, &ui(View::Overview), (80, 24)).contains("Outcome"));

@@ -13,7 +13,7 @@ use crate::run::human;
 use crate::run::progress::Eta;
 use crate::run::snapshot::{Activity, BatchActivity, Unit};
 use crate::run::text::clean;
-use crate::run::{RunState, Snapshot, why};
+use crate::run::{Presence, RunState, Snapshot, why};
 
 /// The widest sparkline. All of its cells change once a second, and each costs up to three bytes.
 const SPARK: usize = 40;
@@ -129,8 +129,9 @@ fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity,
 
     let none = canvas.theme().glyphs.none;
     let rate = |rate: Option<f64>| rate.map_or_else(|| none.to_owned(), human::rate);
-    let speed =
-        format!("{} {}/s   mean {}", right(&rate(batches.rate), RATE), batches.unit.word(), rate(batches.mean_rate));
+    // What nobody drives has no rate.
+    let now = batches.rate.filter(|_| !matches!(snapshot.presence, Presence::Gone { .. }));
+    let speed = format!("{} {}/s   mean {}", right(&rate(now), RATE), batches.unit.word(), rate(batches.mean_rate));
     rows.push(text(SPEED, speed));
     rows.push(Row { worth: BATCH, line: batch(canvas, batches, width) });
     rows

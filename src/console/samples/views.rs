@@ -214,7 +214,7 @@ fn work() -> Work {
         let is_open = (44..48).contains(&no);
         SegmentView {
             no,
-            part: (no % 4 == 0).then(|| "users_2024".to_owned()),
+            part: no.is_multiple_of(4).then(|| "users_2024".to_owned()),
             lower: (no > 0).then(|| (no * 31_250).to_string()),
             upper: (no < 63).then(|| ((no + 1) * 31_250).to_string()),
             cursor: is_open.then(|| (no * 31_250 + 14_100).to_string()),
