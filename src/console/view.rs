@@ -69,12 +69,13 @@ pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
     match &ui.overlay {
         Overlay::Help { scroll, .. } => help::render(&mut canvas, over, ui, *scroll),
         Overlay::Quit { selected } => dialogue::render(&mut canvas, over, *selected),
+        Overlay::Confirm(_) => {}
         Overlay::Detail { scroll } => detail::render(&mut canvas, over, scene, *scroll),
         Overlay::None if gone::is_due(snapshot) => gone::render(&mut canvas, over, snapshot, ui),
         Overlay::None if ui.view == View::Overview && snapshot.state.is_over() => {
             outcome::render(&mut canvas, over, snapshot, ui);
         }
-        Overlay::Confirm(_) | Overlay::None => {}
+        Overlay::None => {}
     }
     canvas.flatten();
 }
