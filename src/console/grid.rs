@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use super::canvas::Canvas;
 use super::glyphs::Glyphs;
 use super::listing::{Row, window};
-use super::measure::{left, right};
+use super::measure::{fit, left, right};
 use super::theme::Role;
 use super::ui::List;
 use crate::run::Snapshot;
@@ -181,7 +181,11 @@ impl<R> Grid<'_, R> {
             let gap = usize::from(index > 0);
             let sorted = self.list.sort.filter(|(sort, _)| column.sort == Some(*sort));
             let title = match sorted {
-                Some((_, down)) => format!("{}{}", column.title, canvas.theme().glyphs.sorted[usize::from(down)]),
+                // Of a title that is too long the sign stays.
+                Some((_, down)) => {
+                    let room = wide.saturating_sub(gap + 1);
+                    format!("{}{}", fit(column.title, room), canvas.theme().glyphs.sorted[usize::from(down)])
+                }
                 None => column.title.to_owned(),
             };
             text.push_str(&placed(&title, column.side, *wide, gap));
@@ -244,6 +248,31 @@ mod tests {
     use crate::console::listing::columns;
     use crate::console::panes::{event_list, quarantine, segment_list, session_list, slowest, table_list};
     use crate::console::ui::ListId;
+
+    #[test]
+    fn the_order_can_be_seen_in_the_heading_of_every_column() {
+        use crate::console::colour::Environment;
+        use crate::console::theme::{Source, Theme};
+        use ratatui::buffer::Buffer;
+
+        let environment = Environment { lang: Some("C.UTF-8".to_owned()), ..Environment::default() };
+        let theme = Theme::load(Source::Named("dark"), &environment).unwrap();
+        let mut buffer = Buffer::empty(Rect::ZERO);
+        let canvas = Canvas::new(&mut buffer, &theme);
+        for column in 0..columns(ListId::Segments).len() {
+            for (down, sign) in [(false, "▴"), (true, "▾")] {
+                let list = List { sort: Some((column, down)), ..List::default() };
+                let grid = Grid {
+                    columns: segment_list::columns().into(),
+                    sign: |_, _| ("", Role::Text),
+                    list: &list,
+                    empty: "",
+                };
+                let heading = grid.heading(&canvas, &grid.fitting(300)).to_string();
+                assert!(heading.contains(sign), "{column}: {heading}");
+            }
+        }
+    }
 
     fn sortable<R>(columns: &[Column<R>]) -> Vec<(usize, &'static str)> {
         let mut sortable: Vec<_> =

@@ -95,13 +95,13 @@ fn nearest(share: f64, top: usize) -> usize {
     (share.clamp(0.0, 1.0) * top as f64).round() as usize
 }
 
-/// The least of 1, 2 and 5 times a power of ten that is not below `most`: an axis that seldom moves.
+/// The least of 1, 2, 3 and 5 times a power of ten that is not below `most`: an axis that seldom moves.
 pub(crate) fn ceiling(most: f64) -> f64 {
     if !most.is_finite() || most <= 0.0 {
         return 1.0;
     }
     let power = 10_f64.powf(most.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|top| *top >= most * 0.999_999).unwrap_or(most)
+    [1.0, 2.0, 3.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|top| *top >= most * 0.999_999).unwrap_or(most)
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
         #[test]
         fn a_ceiling_is_never_far_above(most in 1e-9_f64..1e18) {
             let top = ceiling(most);
-            prop_assert!(top >= most * 0.999 && top <= most * 2.51);
+            prop_assert!(top >= most * 0.999 && top <= most * 2.01);
         }
     }
 }

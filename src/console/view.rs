@@ -13,6 +13,9 @@ use super::theme::Theme;
 use super::ui::{Overlay, Ui, View};
 use crate::run::{Details, Snapshot};
 
+/// The lowest view that is worth anything.
+const LOWEST: u16 = 6;
+
 /// What is drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
@@ -37,17 +40,25 @@ pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
     if let Some(area) = screen.tabs {
         tabs::render(&mut canvas, area, snapshot, ui);
     }
+    // The lists end above what is said of a driver that is gone, so that every row of them can be reached.
+    let said = gone::is_due(snapshot) && ui.overlay == Overlay::None && ui.view != View::Overview;
+    let spared = if said { gone::height(&canvas, screen.body, snapshot, ui) } else { 0 };
+    let body = if screen.body.height >= spared + LOWEST {
+        Rect { height: screen.body.height - spared, ..screen.body }
+    } else {
+        screen.body
+    };
     match ui.view {
         View::Overview if ui.charts => with_charts(&mut canvas, screen.body, scene),
         View::Overview => {
             let panes = arrange(screen.body, needs(snapshot));
             overview(&mut canvas, panes, scene);
         }
-        View::Tables => table_list::render(&mut canvas, screen.body, scene),
-        View::Sessions => session_list::render(&mut canvas, screen.body, scene),
-        View::Segments => segments::render(&mut canvas, screen.body, scene),
-        View::Events => event_list::render(&mut canvas, screen.body, scene),
-        View::Log => log::render(&mut canvas, screen.body, scene),
+        View::Tables => table_list::render(&mut canvas, body, scene),
+        View::Sessions => session_list::render(&mut canvas, body, scene),
+        View::Segments => segments::render(&mut canvas, body, scene),
+        View::Events => event_list::render(&mut canvas, body, scene),
+        View::Log => log::render(&mut canvas, body, scene),
     }
     if let Some(area) = screen.hints {
         hints::render(&mut canvas, area, snapshot, ui);

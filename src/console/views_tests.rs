@@ -287,6 +287,79 @@ fn a_view_that_stands_still_writes_nothing() {
 }
 
 #[test]
+fn charts_of_a_run_in_its_stride_cost_no_more_than_its_panes() {
+    let ui = Ui { charts: true, ..ui(View::Overview) };
+    let before = samples::full();
+    let mut after =
+        Snapshot { history: before.history.clone(), work: before.work.clone(), ..samples::a_second_later() };
+    let last = before.history.seconds.back().copied().unwrap();
+    Arc::make_mut(&mut after.history).push(crate::run::history::Point { at: last.at + 1, rate: 48_377.0, ..last });
+    let buffer = |snapshot: &Snapshot| {
+        terminal(snapshot, &samples::details(), &ui, &theme("C.UTF-8"), (140, 40)).backend().buffer().clone()
+    };
+    let mut painter = crate::console::paint::Painter::default();
+    let (before, after) = (buffer(&before), buffer(&after));
+    painter.cells(before.diff(&after).into_iter());
+    let written = painter.take().len();
+    assert!(written < 1000, "{written}");
+}
+
+#[test]
+fn a_pause_and_an_alert_are_marked_at_the_foot_of_a_chart() {
+    for (lang, pause, alert) in [("C.UTF-8", "‖‖‖", "▲─"), ("C", "===", "!-")] {
+        for zoom in [Zoom::TenMinutes, Zoom::All] {
+            let ui = Ui { charts: true, zoom, ..ui(View::Overview) };
+            let terminal = terminal(&samples::full(), &samples::details(), &ui, &theme(lang), (140, 40));
+            let drawn = terminal.backend().to_string();
+            for sign in [pause, alert, "14:03", "50k"] {
+                assert!(drawn.contains(sign), "{sign} is missing:\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_becomes_of_a_run_without_a_driver_is_said_in_every_view() {
+    for view in View::ALL {
+        for size in SIZES {
+            let gone = draw(&samples::driver_gone(), &Ui { mode: Mode::Attached, ..ui(view) }, size);
+            for words in ["DRIVER GONE", "pid 4711", "14:01:47", "howdah resume 7f3a09c2"] {
+                assert!(gone.contains(words), "{words} is missing in {view:?}:\n{gone}");
+            }
+            let unreachable = draw(&samples::unreachable(), &ui(view), size);
+            for words in ["NO CONTACT", "14:03:01"] {
+                assert!(unreachable.contains(words), "{words} is missing in {view:?}:\n{unreachable}");
+            }
+        }
+    }
+    let over = Snapshot { state: RunState::Done { at: samples::full().now }, ..samples::driver_gone() };
+    assert!(!draw(&over, &ui(View::Tables), (80, 24)).contains("DRIVER GONE"), "a run that is over needs no driver");
+}
+
+#[test]
+fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone() {
+    let details = samples::details();
+    for snapshot in [samples::driver_gone(), samples::unreachable()] {
+        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+            for at in 0..80 {
+                let ui = selecting(&snapshot, &details, ui(view), at);
+                let drawn = draw(&snapshot, &ui, (80, 24));
+                assert!(drawn.contains("│ >"), "{view:?}, row {at}:\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_outcome_stands_on_the_overview_only() {
+    let done = Snapshot { state: RunState::Done { at: samples::full().now }, ..samples::full() };
+    assert!(draw(&done, &ui(View::Overview), (80, 24)).contains("Outcome"));
+    for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+        assert!(!draw(&done, &ui(view), (80, 24)).contains("Outcome"), "{view:?}");
+    }
+}
+
+#[test]
 fn a_selection_that_moves_redraws_two_rows() {
     let (snapshot, details) = (samples::full(), samples::details());
     for view in [View::Tables, View::Sessions, View::Events] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::progress::{Eta, Total};
-use super::snapshot::{BatchActivity, Bytes};
+use super::snapshot::{BatchActivity, Bytes, Unit};
 
 /// A number of bytes. Reads and prints binary units: `512MiB`, `1GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -152,8 +152,9 @@ pub fn walked(batches: &BatchActivity) -> String {
     let (walked, unit) = (count(batches.estimate.walked), batches.unit.word());
     let rows = match batches.estimate.total {
         Total::Unknown => format!("{walked} / unknown {unit}"),
-        Total::About(total) => format!("{walked} / ~{} {unit}", count(total)),
-        Total::Exactly(total) => format!("{walked} / {} {unit}", count(total)),
+        Total::About(total) if batches.unit == Unit::Rows => format!("{walked} / ~{} {unit}", count(total)),
+        // Files were counted when they were listed.
+        Total::About(total) | Total::Exactly(total) => format!("{walked} / {} {unit}", count(total)),
     };
     match batches.bytes {
         Some(bytes) => format!("{rows}, {}", bytes_of(bytes)),
@@ -221,6 +222,28 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
         assert_eq!(duration(Duration::from_micros(250)), "250µs");
+    }
+
+    #[test]
+    fn only_rows_are_estimated_and_files_were_counted() {
+        use crate::run::progress::Estimate;
+        let batches = |unit, total| BatchActivity {
+            estimate: Estimate { walked: 713, total },
+            sweep: 1,
+            eta: Eta::Unknown,
+            rate: None,
+            mean_rate: None,
+            last: None,
+            next_size: 1,
+            target: Duration::ZERO,
+            at_floor: false,
+            segments: crate::run::snapshot::Parts::default(),
+            bytes: None,
+            unit,
+        };
+        assert_eq!(walked(&batches(Unit::Rows, Total::About(1000))), "713 / ~1,000 rows");
+        assert_eq!(walked(&batches(Unit::Files, Total::About(1000))), "713 / 1,000 files");
+        assert_eq!(walked(&batches(Unit::Files, Total::Unknown)), "713 / unknown files");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
+use super::snapshot::Unit;
 use super::text::{clean, clean_lines};
 use super::timer::Spent;
 use super::{Cause, Churn, RunState, Snapshot, StepState, StepView, Waited, human, why};
@@ -184,8 +185,21 @@ impl Report {
         lines.join("\n")
     }
 
+    /// What the rates count: rows, files, or one here and the other there.
+    fn rate_heading(&self) -> &'static str {
+        let walking = self.steps.iter().filter(|step| step.rows_walked > 0);
+        let (files, rows): (Vec<Unit>, Vec<Unit>) =
+            walking.map(|step| Unit::of_kind(&step.kind)).partition(|unit| *unit == Unit::Files);
+        match (files.is_empty(), rows.is_empty()) {
+            (true, _) => RATE,
+            (false, true) => "files/s",
+            (false, false) => "per s",
+        }
+    }
+
     fn table(&self) -> Vec<String> {
-        let mut rows = vec![HEADINGS.map(str::to_owned)];
+        let mut rows =
+            vec![HEADINGS.map(|heading| if heading == RATE { self.rate_heading() } else { heading }.to_owned())];
         rows.extend(self.steps.iter().map(StepReport::cells));
         rows.push([
             "total".to_owned(),
@@ -270,7 +284,9 @@ fn churned(churn: &Churn) -> String {
 
 const COLUMNS: usize = 8;
 /// As on the console, and narrow enough for 80 cells: a step's own time, and the time from the run's start to its end.
-const HEADINGS: [&str; COLUMNS] = ["step", "state", "time", "at", "changed", "rows/s", "batches", "outcome"];
+const HEADINGS: [&str; COLUMNS] = ["step", "state", "time", "at", "changed", RATE, "batches", "outcome"];
+/// The heading of the rate, where rows are walked.
+const RATE: &str = "rows/s";
 /// Columns of numbers and times stand to the right.
 const TO_THE_RIGHT: [bool; COLUMNS] = [false, false, true, true, true, true, true, false];
 

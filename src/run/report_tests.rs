@@ -194,3 +194,21 @@ fn a_run_that_has_not_begun_has_a_report_too() {
     let starting = Snapshot::starting(at(0), "7f3a09c2".into(), "p".into(), "h".into());
     assert_eq!(Report::of(&starting).to_text(), "run 7f3a09c2  p  starting\n\npaused 0s, waited 0s\n");
 }
+
+#[test]
+fn the_heading_of_the_rate_says_what_was_counted() {
+    let of = |kinds: &[(&str, u64)]| {
+        let steps =
+            kinds.iter().map(|(kind, rows)| step("s", kind, StepState::Done, 1000, Some(1000), *rows)).collect();
+        Report::of(&snapshot(RunState::Done { at: at(104) }, steps)).to_text()
+    };
+    let table: [(&[(&str, u64)], &str); 4] = [
+        (&[("statement", 0)], "rows/s"),
+        (&[("backfill", 9), ("verify", 0)], "rows/s"),
+        (&[("files", 9), ("verify", 0)], "files/s"),
+        (&[("files", 9), ("backfill", 9)], "per s"),
+    ];
+    for (kinds, heading) in table {
+        assert!(of(kinds).contains(&format!("  {heading}  ")), "{kinds:?}:\n{}", of(kinds));
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::text::clean;
-use super::{Asker, BreakerView, Effect, Hold, Pace, RunState, SignalView, Snapshot, Waited, human};
+use super::{Asker, BreakerView, Effect, Hold, Pace, Presence, RunState, SignalView, Snapshot, Waited, human};
 
 /// The key of a [`Hold`] that the breaker makes: [`breaker`] says more of it than its reason does.
 pub const BREAKER: &str = "breaker";
@@ -34,7 +34,8 @@ pub fn is_governed(pace: &Pace) -> bool {
 /// Whether batches may begin now. Where not, an estimate of the time left is one of the work left.
 #[must_use]
 pub fn goes_on(snapshot: &Snapshot) -> bool {
-    snapshot.state.is_working() && snapshot.pace.hold.is_none() && is_closed(&snapshot.pace.breaker)
+    let is_driven = !matches!(snapshot.presence, Presence::Gone { .. });
+    is_driven && snapshot.state.is_working() && snapshot.pace.hold.is_none() && is_closed(&snapshot.pace.breaker)
 }
 
 /// Whether a run that could go on waits: it is [`RunState::Running`], and yet no batch begins.

@@ -24,48 +24,61 @@ pub(crate) fn is_due(snapshot: &Snapshot) -> bool {
 }
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, snapshot: &Snapshot, ui: &Ui) {
-    let (title, role, paragraphs) = match &snapshot.presence {
-        Presence::Here | Presence::Elsewhere { .. } => return,
-        Presence::Gone { pid, since } => {
-            let host = if snapshot.host.is_empty() {
-                "a host that did not say its name".into()
-            } else {
-                clean(&snapshot.host)
-            };
-            let mut text = vec![
-                format!("The driver on {host} (pid {pid}) is gone since {} UTC.", since.format("%H:%M:%S")),
-                "What was committed is safe and recorded. Nothing is open, and nothing changes any more.".to_owned(),
-            ];
-            text.extend(resume(snapshot, ui));
-            ("Driver gone", Role::Critical, text)
-        }
-        Presence::Unreachable { why, since } => (
-            "No contact",
-            Role::Warning,
-            vec![
-                format!("The database does not answer this console: {}", clean(why)),
-                format!(
-                    "What is shown is from {} UTC. The run may be going on; this console keeps trying.",
-                    since.format("%H:%M:%S")
-                ),
-            ],
-        ),
-    };
-    let width = (WIDTH + 4).min(usize::from(over.width));
-    let level = if role == Role::Critical { Level::Critical } else { Level::Warning };
-    let sign = canvas.theme().glyphs.level(level);
-    let mut lines = Vec::new();
-    for (index, text) in paragraphs.iter().enumerate() {
-        let (role, text) = if index == 0 { (role, format!("{sign} {text}")) } else { (Role::Text, text.clone()) };
-        let wrapped = wrap(&text, width.saturating_sub(4));
-        lines.extend(wrapped.into_iter().map(|line| Line::from(canvas.span(role, line))));
-    }
+    let Some((title, paragraphs)) = paragraphs(snapshot, ui) else { return };
+    let lines = lines(canvas, over, &paragraphs);
+    // At the lower edge: how far it came stays in sight.
     let height = cells(lines.len() + 2).min(over.height);
-    let width = cells(width);
+    let width = cells(width(over));
     let area = Rect { x: over.x + (over.width - width) / 2, y: over.bottom() - height, width, height };
     let inside = canvas.popup(area, title);
     for (row, line) in lines.iter().enumerate() {
         canvas.line(inside, row, line);
+    }
+}
+
+/// The lines that [`render`] takes of the lower edge of `over`.
+pub(crate) fn height(canvas: &Canvas<'_>, over: Rect, snapshot: &Snapshot, ui: &Ui) -> u16 {
+    paragraphs(snapshot, ui).map_or(0, |(_, paragraphs)| cells(lines(canvas, over, &paragraphs).len() + 2))
+}
+
+fn width(over: Rect) -> usize {
+    (WIDTH + 4).min(usize::from(over.width))
+}
+
+/// The first paragraph is what happened, with its level as a sign.
+fn lines(canvas: &Canvas<'_>, over: Rect, paragraphs: &[(Option<Level>, String)]) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for (level, text) in paragraphs {
+        let (role, text) = match level {
+            Some(level) => (Role::of_level(*level), format!("{} {text}", canvas.theme().glyphs.level(*level))),
+            None => (Role::Text, text.clone()),
+        };
+        let wrapped = wrap(&text, width(over).saturating_sub(4));
+        lines.extend(wrapped.into_iter().map(|line| Line::from(canvas.span(role, line))));
+    }
+    lines
+}
+
+type Paragraphs = Vec<(Option<Level>, String)>;
+
+fn paragraphs(snapshot: &Snapshot, ui: &Ui) -> Option<(&'static str, Paragraphs)> {
+    match &snapshot.presence {
+        Presence::Here | Presence::Elsewhere { .. } => None,
+        Presence::Gone { pid, since } => {
+            let host = Some(clean(&snapshot.host)).filter(|host| !host.is_empty());
+            let driver = host.map_or_else(|| "The driver".to_owned(), |host| format!("The driver on {host}"));
+            let gone = format!("{driver} (pid {pid}) is gone since {} UTC.", since.format("%H:%M:%S"));
+            let safe = "What was committed is safe, and recorded. Nothing changes any more.".to_owned();
+            let mut text = vec![(Some(Level::Critical), gone), (None, safe)];
+            text.extend(resume(snapshot, ui).into_iter().map(|line| (None, line)));
+            Some(("Driver gone", text))
+        }
+        Presence::Unreachable { why, since } => {
+            let silent = format!("The database does not answer this console: {}", clean(why));
+            let since = since.format("%H:%M:%S");
+            let old = format!("What is shown is from {since} UTC. The run may be going on; this console keeps trying.");
+            Some(("No contact", vec![(Some(Level::Warning), silent), (None, old)]))
+        }
     }
 }
 

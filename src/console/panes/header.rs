@@ -24,21 +24,30 @@ const PLAN: u8 = 8;
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, mode: Mode) {
     let width = usize::from(area.width);
     let plan = clean(&snapshot.plan);
+    // Who drives a run from elsewhere, and that nobody does, is worth more than its number and its server.
+    let (driver_worth, run, server) = match snapshot.presence {
+        Presence::Elsewhere { .. } => (6, 5, 3),
+        Presence::Here | Presence::Gone { .. } | Presence::Unreachable { .. } => (2, 6, 5),
+    };
+    let since_worth = match snapshot.presence {
+        Presence::Here | Presence::Elsewhere { .. } => 4,
+        Presence::Gone { .. } | Presence::Unreachable { .. } => 6,
+    };
     let mut left = vec![
         part(3, canvas.span(Role::Accent, "howdah")),
         part(PLAN, canvas.span(Role::Text, plan)),
-        part(6, canvas.span(Role::Dim, snapshot.run.as_str())),
+        part(run, canvas.span(Role::Dim, snapshot.run.as_str())),
         part(STATE, chip(canvas, snapshot)),
     ];
-    left.extend(since(snapshot).map(|text| part(4, canvas.span(Role::Text, text))));
+    left.extend(since(snapshot).map(|text| part(since_worth, canvas.span(Role::Text, text))));
     if mode == Mode::ReadOnly {
         left.push(part(7, canvas.span(Role::Dim, "read-only")));
     }
     let mut right = Vec::new();
     if !snapshot.server.is_empty() {
-        right.push(part(5, canvas.span(Role::Text, clean(&snapshot.server))));
+        right.push(part(server, canvas.span(Role::Text, clean(&snapshot.server))));
     }
-    right.extend(driver(snapshot).map(|text| part(2, canvas.span(Role::Dim, text))));
+    right.extend(driver(snapshot).map(|text| part(driver_worth, canvas.span(Role::Dim, text))));
     right.push(part(7, canvas.span(Role::Text, time(snapshot))));
     right.push(part(1, canvas.span(Role::Dim, "UTC")));
 

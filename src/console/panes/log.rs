@@ -6,6 +6,7 @@ use ratatui::text::Line;
 use super::super::canvas::Canvas;
 use super::super::grid::Shown;
 use super::super::listing::{log, tail};
+use super::super::measure::fit;
 use super::super::theme::Role;
 use super::super::view::Scene;
 use super::detail::Page;
@@ -13,6 +14,9 @@ use super::{clock, finish, list_title, missing};
 use crate::run::Level;
 use crate::run::details::LogLine;
 use crate::run::text::clean;
+
+/// The cells before a line's text: mark, time, sign, level.
+const BEFORE: usize = 17;
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     let list = &scene.ui.lists.log;
@@ -36,7 +40,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     let page = &rows[first..rows.len().min(first + height)];
     for (row, line) in page.iter().enumerate() {
         let marked = selected == Some(first + row);
-        canvas.line(inside, row, &one(canvas, line.of, marked));
+        canvas.line(inside, row, &one(canvas, line.of, marked, usize::from(inside.width)));
         if marked {
             canvas.tint(inside, row, canvas.theme().style(Role::Selected));
         }
@@ -50,7 +54,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     );
 }
 
-fn one(canvas: &Canvas<'_>, line: &LogLine, marked: bool) -> Line<'static> {
+fn one(canvas: &Canvas<'_>, line: &LogLine, marked: bool, width: usize) -> Line<'static> {
     let mark = if marked { ">" } else { " " };
     let at = line.at.map_or_else(|| " ".repeat(8), clock);
     let (sign, word) = match (line.level, line.at) {
@@ -62,7 +66,7 @@ fn one(canvas: &Canvas<'_>, line: &LogLine, marked: bool) -> Line<'static> {
     Line::from(vec![
         canvas.span(Role::Dim, format!("{mark}{at} ")),
         canvas.span(role, format!("{sign} {word:<4} ")),
-        canvas.span(Role::Text, clean(&line.text).into_owned()),
+        canvas.span(Role::Text, fit(&clean(&line.text), width.saturating_sub(BEFORE)).into_owned()),
     ])
 }
 

@@ -36,7 +36,7 @@ use ratatui::text::Line;
 
 use super::canvas::Canvas;
 use super::grid::Shown;
-use super::measure::fit;
+use super::measure::{fit, width as cells};
 use super::theme::Role;
 use super::ui::List;
 use crate::run::text::clean;
@@ -85,4 +85,33 @@ fn finish(canvas: &mut Canvas<'_>, area: Rect, shown: Shown, also: Option<&str>)
     if !parts.is_empty() {
         canvas.footer(area, Role::Dim, &parts.join("   "));
     }
+}
+
+/// Between items that stand in one row.
+const GAP: &str = "   ";
+
+/// Items in a row, each with what it is worth: as many as there is room for, whole, those worth most first. They stand in
+/// their own order. A number that is cut would be another number.
+fn in_a_row(canvas: &Canvas<'_>, items: &[(u8, Role, String)], width: usize) -> Line<'static> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(items[*index].0));
+    let mut taken = 0;
+    order.retain(|index| {
+        let gap = if taken > 0 { GAP.len() } else { 0 };
+        let with = taken + gap + cells(&items[*index].2);
+        let fits = taken == 0 || with <= width;
+        if fits {
+            taken = with;
+        }
+        fits
+    });
+    order.sort_unstable();
+    let mut line = Line::default();
+    for (_, role, text) in order.iter().map(|index| &items[*index]) {
+        if !line.spans.is_empty() {
+            line.push_span(canvas.span(Role::Text, GAP));
+        }
+        line.push_span(canvas.span(*role, text.clone()));
+    }
+    line
 }

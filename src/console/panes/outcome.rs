@@ -8,6 +8,7 @@ use super::super::measure::wrap;
 use super::super::theme::Role;
 use super::super::ui::Ui;
 use crate::run::report::Report;
+use crate::run::snapshot::Unit;
 use crate::run::text::clean;
 use crate::run::{Cause, Level, RunState, Snapshot, human, why};
 
@@ -113,10 +114,13 @@ fn quarantine(snapshot: &Snapshot) -> Option<(Role, String)> {
 /// `2,000,000 rows changed in 402 batches, 48,543 rows/s; 41.2s of work (3.1s of it waiting), 12.0s paused.`
 fn totals(snapshot: &Snapshot) -> String {
     let report = Report::of(snapshot);
+    let mut walking = snapshot.steps.iter().filter(|step| step.rows_walked > 0).peekable();
+    let only_files = walking.peek().is_some() && walking.all(|step| Unit::of_kind(&step.kind) == Unit::Files);
+    let noun = if only_files { Unit::Files } else { Unit::Rows }.word();
     let mut text =
-        format!("{} rows changed in {} batches", human::count(report.rows_changed), human::count(report.batches));
+        format!("{} {noun} changed in {} batches", human::count(report.rows_changed), human::count(report.batches));
     if let Some(rate) = report.rows_per_second {
-        text = format!("{text}, {} rows/s", human::rate(rate));
+        text = format!("{text}, {} {noun}/s", human::rate(rate));
     }
     text = format!("{text}; {} of work", human::duration(report.spent.worked));
     if !report.waited.is_zero() {

@@ -8,12 +8,12 @@ use super::super::canvas::Canvas;
 use super::super::measure::{left, right, width as cells};
 use super::super::theme::Role;
 use super::super::ui::Ui;
-use super::{clock, hold};
+use super::{GAP, clock, hold, in_a_row};
 use crate::run::human;
 use crate::run::progress::Eta;
 use crate::run::snapshot::{Activity, BatchActivity, Unit};
 use crate::run::text::clean;
-use crate::run::{RunState, Snapshot, why};
+use crate::run::{Presence, RunState, Snapshot, why};
 
 /// The widest sparkline. All of its cells change once a second, and each costs up to three bytes.
 const SPARK: usize = 40;
@@ -23,7 +23,6 @@ const CHART: usize = 5;
 const RATE: usize = 9;
 /// ` 100.0%`
 const PERCENT: usize = 7;
-const GAP: &str = "   ";
 
 /// A line, with what it is worth: where room is short, the least goes first.
 struct Row {
@@ -130,8 +129,9 @@ fn of_batches(canvas: &Canvas<'_>, snapshot: &Snapshot, batches: &BatchActivity,
 
     let none = canvas.theme().glyphs.none;
     let rate = |rate: Option<f64>| rate.map_or_else(|| none.to_owned(), human::rate);
-    let speed =
-        format!("{} {}/s   mean {}", right(&rate(batches.rate), RATE), batches.unit.word(), rate(batches.mean_rate));
+    // What nobody drives has no rate.
+    let now = batches.rate.filter(|_| !matches!(snapshot.presence, Presence::Gone { .. }));
+    let speed = format!("{} {}/s   mean {}", right(&rate(now), RATE), batches.unit.word(), rate(batches.mean_rate));
     rows.push(text(SPEED, speed));
     rows.push(Row { worth: BATCH, line: batch(canvas, batches, width) });
     rows
@@ -163,27 +163,7 @@ fn counts(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line
     let text = told(quarantined).then(|| format!("quarantined {}", human::count(quarantined)));
     add(worth(quarantined, 7), role, text);
 
-    // Those worth most first, as far as there is room; they stand in their own order.
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(items[*index].0));
-    let mut taken = 0;
-    order.retain(|index| {
-        let gap = if taken > 0 { GAP.len() } else { 0 };
-        let with = taken + gap + cells(&items[*index].2);
-        let fits = taken == 0 || with <= width;
-        if fits {
-            taken = with;
-        }
-        fits
-    });
-    order.sort_unstable();
-    let mut line = Line::default();
-    for (_, role, text) in order.iter().map(|index| &items[*index]) {
-        if !line.spans.is_empty() {
-            line.push_span(canvas.span(Role::Text, GAP));
-        }
-        line.push_span(canvas.span(*role, text.clone()));
-    }
+    let line = in_a_row(canvas, &items, width);
     (!line.spans.is_empty()).then_some(line)
 }
 

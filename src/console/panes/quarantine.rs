@@ -23,14 +23,14 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>, foc
         canvas.line(inside, 0, &line);
     }
     let Some(quarantine) = reading.value() else { return };
-    let grid = Grid { columns: columns().into(), sign, list, empty: "no row was set aside" };
+    let grid = Grid { columns: columns().into(), sign: |row, ink| sign(row, ink), list, empty: "no row was set aside" };
     let shown = grid.draw(canvas, inside, scene.snapshot, &rows);
     let (open, resolved) = (human::count(quarantine.open), human::count(quarantine.resolved));
     let totals = (quarantine.open + quarantine.resolved > 0).then(|| format!("{open} open, {resolved} resolved"));
     finish(canvas, area, shown, totals.as_deref());
 }
 
-fn sign(row: &&QuarantinedRow, ink: &Ink<'_>) -> (&'static str, Role) {
+fn sign(row: &QuarantinedRow, ink: &Ink<'_>) -> (&'static str, Role) {
     if row.is_resolved { (ink.glyphs.step(crate::run::StepState::Done), Role::Dim) } else { ("", Role::Text) }
 }
 

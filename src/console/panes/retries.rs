@@ -4,6 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::Canvas;
+use super::super::measure::fit;
 use super::super::theme::Role;
 use super::clock;
 use crate::run::text::clean;
@@ -21,7 +22,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
         let text = Line::from(vec![
             canvas.span(Role::Dim, format!("{} ", clock(event.at))),
             canvas.span(Role::of_level(event.level), format!("{sign} ")),
-            canvas.span(Role::Text, clean(&event.text).into_owned()),
+            canvas
+                .span(Role::Text, fit(&clean(&event.text), usize::from(inside.width).saturating_sub(11)).into_owned()),
         ]);
         canvas.line(inside, row, &text);
     }

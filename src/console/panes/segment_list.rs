@@ -18,7 +18,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>, foc
     let work = &scene.snapshot.work;
     let rows = segments::rows(scene);
     let inside = canvas.pane(area, &list_title(canvas, "Segments", focused, list, rows.len(), work.segments.len()));
-    let grid = Grid { columns: columns().into(), sign, list, empty: "no sweep is under way" };
+    let grid =
+        Grid { columns: columns().into(), sign: |row, ink| sign(row, ink), list, empty: "no sweep is under way" };
     let shown = grid.draw(canvas, inside, scene.snapshot, &rows);
     let more = (work.more > 0).then(|| format!("{} more, of those that are done or wait", work.more));
     finish(canvas, area, shown, more.as_deref());
@@ -34,7 +35,7 @@ pub(super) fn role(state: State) -> Role {
     }
 }
 
-fn sign(segment: &&SegmentView, ink: &Ink<'_>) -> (&'static str, Role) {
+fn sign(segment: &SegmentView, ink: &Ink<'_>) -> (&'static str, Role) {
     let text = match segment.state {
         State::Waiting | State::Done => Role::Dim,
         State::Running => Role::Text,

@@ -8,7 +8,7 @@ use super::super::layout::{columns, cut};
 use super::super::theme::Role;
 use super::super::ui::SegmentsPane;
 use super::super::view::Scene;
-use super::{latency, quarantine, retries, segment_list, segment_map, slowest};
+use super::{in_a_row, latency, quarantine, retries, segment_list, segment_map, slowest};
 use crate::run::human;
 
 /// From this size on, every pane has its place.
@@ -51,7 +51,7 @@ fn focused(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
         let (map, below) = cut(area, height);
         segment_map::render(canvas, map, scene);
         let (counts, below) = cut(below, 1);
-        canvas.line(counts, 0, &totals(canvas, scene));
+        canvas.line(counts, 0, &totals(canvas, scene, usize::from(counts.width)));
         rest = below;
     }
     match scene.ui.pane {
@@ -62,7 +62,7 @@ fn focused(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
 }
 
 /// ` segments 64   slowest 12.4s   p99 890ms   retries 3   quarantine 37`, the focused one in brackets.
-fn totals(canvas: &Canvas<'_>, scene: &Scene<'_>) -> Line<'static> {
+fn totals(canvas: &Canvas<'_>, scene: &Scene<'_>, width: usize) -> Line<'static> {
     let snapshot = scene.snapshot;
     let work = &snapshot.work;
     let none = canvas.theme().glyphs.none;
@@ -71,22 +71,17 @@ fn totals(canvas: &Canvas<'_>, scene: &Scene<'_>) -> Line<'static> {
     let quarantined = snapshot.quarantined();
     let tried: u64 = snapshot.steps.iter().map(|step| step.retries).sum();
     let notable = |n: u64| if n > 0 { Role::Warning } else { Role::Dim };
-    let items = [
-        (Some(SegmentsPane::Segments), Role::Dim, format!("segments {segments}")),
-        (Some(SegmentsPane::Slowest), Role::Dim, format!("slowest {slowest}")),
-        (Some(SegmentsPane::Quarantine), notable(quarantined), format!("quarantine {}", human::count(quarantined))),
-        (None, notable(tried), format!("retries {}", human::count(tried))),
-        (
-            None,
-            Role::Dim,
-            work.latency.as_ref().map_or_else(String::new, |latency| format!("p99 {}", human::duration(latency.p99))),
-        ),
+    let p99 = work.latency.as_ref().map(|latency| format!("p99 {}", human::duration(latency.p99)));
+    let panes = [
+        (SegmentsPane::Segments, 5, Role::Dim, format!("segments {segments}")),
+        (SegmentsPane::Slowest, 4, Role::Dim, format!("slowest {slowest}")),
+        (SegmentsPane::Quarantine, 8, notable(quarantined), format!("quarantine {}", human::count(quarantined))),
     ];
-    let mut line = Line::default();
-    for (pane, role, text) in items {
-        let focused = pane == Some(scene.ui.pane);
-        let (role, text) = if focused { (Role::Selected, format!("[{text}]")) } else { (role, format!(" {text} ")) };
-        line.push_span(canvas.span(role, text));
-    }
-    line
+    let marked = |(pane, worth, role, text): (SegmentsPane, u8, Role, String)| {
+        if pane == scene.ui.pane { (9, Role::Selected, format!("[{text}]")) } else { (worth, role, text) }
+    };
+    let mut items: Vec<(u8, Role, String)> = panes.into_iter().map(marked).collect();
+    items.push((7, notable(tried), format!("retries {}", human::count(tried))));
+    items.extend(p99.map(|p99| (3, Role::Dim, p99)));
+    in_a_row(canvas, &items, width)
 }

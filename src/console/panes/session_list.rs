@@ -9,7 +9,7 @@ use super::super::listing::sessions::{self, Placed};
 use super::super::theme::Role;
 use super::super::view::Scene;
 use super::detail::Page;
-use super::{finish, list_title, missing};
+use super::{finish, in_a_row, list_title, missing};
 use crate::run::details::Sessions;
 use crate::run::human;
 use crate::run::text::{clean, clean_lines};
@@ -29,7 +29,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     let Some(sessions) = reading.value() else { return };
     let head = u16::from(inside.height >= 5);
     if head > 0 {
-        canvas.line(inside, 0, &totals(canvas, sessions));
+        canvas.line(inside, 0, &totals(canvas, sessions, usize::from(inside.width)));
     }
     let below = Rect { y: inside.y + head, height: inside.height - head, ..inside };
     let grid = Grid { columns: columns().into(), sign, list, empty: "nobody else is connected" };
@@ -40,25 +40,24 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
 }
 
 /// `61 of 100 sessions   4 active   2 idle in transaction   3 waiting for others`
-fn totals(canvas: &Canvas<'_>, sessions: &Sessions) -> Line<'static> {
+fn totals(canvas: &Canvas<'_>, sessions: &Sessions, width: usize) -> Line<'static> {
     let of = |wanted: &str| sessions.sessions.iter().filter(|session| session.state.starts_with(wanted)).count();
     let all = sessions.sessions.len() + sessions.more as usize;
     let waiting = sessions.sessions.iter().filter(|session| !session.blocked_by.is_empty()).count();
     let idle = of("idle in transaction");
-    let item = |role, text: String| canvas.span(role, text);
     let notable = |n: usize| if n > 0 { Role::Warning } else { Role::Text };
     let limit = if sessions.limit > 0 { format!(" of {}", sessions.limit) } else { String::new() };
-    let near = sessions.limit > 0 && all * 10 >= sessions.limit as usize * 9;
-    let mut line = Line::from(vec![
-        item(if near { Role::Warning } else { Role::Text }, format!("{all}{limit} sessions")),
-        item(Role::Text, format!("   {} active", of("active"))),
-        item(notable(idle), format!("   {idle} idle in transaction")),
-        item(notable(waiting), format!("   {waiting} waiting for others")),
-    ]);
+    let near = sessions.limit > 0 && all.saturating_mul(10) >= (sessions.limit as usize).saturating_mul(9);
+    let mut items = vec![
+        (9, if near { Role::Warning } else { Role::Text }, format!("{all}{limit} sessions")),
+        (5, Role::Text, format!("{} active", of("active"))),
+        (6, notable(idle), format!("{idle} idle in transaction")),
+        (8, notable(waiting), format!("{waiting} waiting for others")),
+    ];
     if sessions.more > 0 {
-        line.push_span(item(Role::Dim, format!("   {} not shown", sessions.more)));
+        items.push((3, Role::Dim, format!("{} not shown", sessions.more)));
     }
-    line
+    in_a_row(canvas, &items, width)
 }
 
 fn sign(placed: &Placed<'_>, ink: &Ink<'_>) -> (&'static str, Role) {
@@ -76,10 +75,10 @@ fn sign(placed: &Placed<'_>, ink: &Ink<'_>) -> (&'static str, Role) {
 pub(crate) fn columns<'a>() -> [Column<Placed<'a>>; 10] {
     [
         // A tree is as deep as people wait in a row: deeper ones are cut, and the detail says whom it waits for.
-        Column::left("pid", 0, 13, 99, |placed, ink| plain(branch(placed, ink))),
+        Column::left("pid", 0, 11, 99, |placed, ink| plain(branch(placed, ink))),
         Column::left("state", 1, 11, 20, |placed, _| outside(short_state(&placed.session.state))),
-        Column::left("wait", 2, 21, 17, |placed, _| placed.session.wait.as_deref().and_then(outside)),
-        Column::right("transaction", 3, 12, 18, |placed, _| {
+        Column::left("wait", 2, 20, 17, |placed, _| placed.session.wait.as_deref().and_then(outside)),
+        Column::right("tx age", 3, 8, 18, |placed, _| {
             placed.session.transaction.and_then(|time| plain(human::rough_duration(time)))
         }),
         Column::right("in state", 4, 9, 16, |placed, _| {
@@ -88,11 +87,11 @@ pub(crate) fn columns<'a>() -> [Column<Placed<'a>>; 10] {
             let role = (long && session.state.starts_with("idle in transaction")).then_some(Role::Warning);
             session.in_state.map(|time| (role, human::rough_duration(time)))
         }),
-        Column::left("user", 5, 11, 14, |placed, _| outside(&placed.session.user)),
+        Column::left("user", 5, 9, 14, |placed, _| outside(&placed.session.user)),
         Column::left("application", 6, 16, 13, |placed, _| outside(&placed.session.application)),
         Column::left("client", 7, 16, 11, |placed, _| outside(&placed.session.client)),
         Column::right("blocks", 8, 7, 12, |placed, _| plain(blocks(placed))),
-        Column::rest("query", 9, 13, 19, |placed, _| outside(&placed.session.query)),
+        Column::rest("query", 9, 12, 19, |placed, _| outside(&placed.session.query)),
     ]
 }
 

@@ -25,13 +25,13 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
         canvas.line(inside, 0, &line);
         return;
     }
-    let grid = Grid { columns: columns().into(), sign, list, empty: super::tables::NONE };
+    let grid = Grid { columns: columns().into(), sign: |row, ink| sign(row, ink), list, empty: super::tables::NONE };
     let shown = grid.draw(canvas, inside, scene.snapshot, &rows);
     let ours = format!("{} of the plan", canvas.theme().glyphs.ours);
     finish(canvas, area, shown, Some(&ours));
 }
 
-fn sign(table: &&TableVitals, ink: &Ink<'_>) -> (&'static str, Role) {
+fn sign(table: &TableVitals, ink: &Ink<'_>) -> (&'static str, Role) {
     if table.in_plan { (ink.glyphs.ours, Role::Text) } else { ("", Role::Dim) }
 }
 
@@ -69,7 +69,14 @@ pub(crate) fn columns<'a>() -> [Column<&'a TableVitals>; 13] {
             side: Side::Left,
             cell: |table, ink| table.vacuum.as_ref().map(|vacuum| (Some(Role::Busy), vacuuming(vacuum, ink.width))),
         },
-        Column { title: "dead, lately", sort: None, wide: Wide::Cells(14), worth: 7, side: Side::Left, cell: trend },
+        Column {
+            title: "dead, lately",
+            sort: None,
+            wide: Wide::Cells(14),
+            worth: 7,
+            side: Side::Left,
+            cell: |table, ink| trend(table, ink),
+        },
     ]
 }
 
@@ -87,7 +94,7 @@ fn vacuuming(vacuum: &VacuumView, width: usize) -> String {
 }
 
 /// Dead rows over the last samples, each from nothing to the most there have been.
-fn trend(table: &&TableVitals, ink: &Ink<'_>) -> Cell {
+fn trend(table: &TableVitals, ink: &Ink<'_>) -> Cell {
     let levels = ink.glyphs.levels;
     let skipped = table.dead_series.len().saturating_sub(ink.width);
     let points = || table.dead_series.iter().skip(skipped).copied();

@@ -197,7 +197,7 @@ fn sessions() -> Sessions {
 
 fn work() -> Work {
     let cell = |n: usize| match n {
-        0..140 | 150..170 => Cell::Done,
+        0..140 | 150..=169 => Cell::Done,
         140 | 171 | 190 => Cell::Running,
         172 => Cell::Retrying,
         210 => Cell::Failed,
@@ -214,7 +214,7 @@ fn work() -> Work {
         let is_open = (44..48).contains(&no);
         SegmentView {
             no,
-            part: (no % 4 == 0).then(|| "users_2024".to_owned()),
+            part: no.is_multiple_of(4).then(|| "users_2024".to_owned()),
             lower: (no > 0).then(|| (no * 31_250).to_string()),
             upper: (no < 63).then(|| ((no + 1) * 31_250).to_string()),
             cursor: is_open.then(|| (no * 31_250 + 14_100).to_string()),
