@@ -2,6 +2,7 @@
 
 mod anything;
 mod attached;
+mod drawn;
 mod lists;
 mod questions;
 mod remarks;

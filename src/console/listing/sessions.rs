@@ -9,7 +9,7 @@ use crate::run::details::SessionView;
 use crate::run::text::clean;
 
 pub(crate) const COLUMNS: [&str; 10] =
-    ["pid", "state", "wait", "transaction", "in state", "user", "application", "client", "blocks", "query"];
+    ["pid", "state", "wait", "tx age", "in state", "user", "application", "client", "blocks", "query"];
 
 /// A session in its place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +29,9 @@ pub(crate) fn rows<'a>(scene: &Scene<'a>) -> Vec<Row<Placed<'a>>> {
     if list.sort.is_some() {
         sort(&mut rows, list, value);
         // In another order nobody stands below whom he waits for.
-        rows.iter_mut().for_each(|row| row.of.depth = 0);
+        for row in &mut rows {
+            row.of.depth = 0;
+        }
     }
     rows
 }
