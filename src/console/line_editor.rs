@@ -78,7 +78,7 @@ mod tests {
             ("set workers", "ctrl-w", "set ", 4),
             ("set workers", "ctrl-left ctrl-u", "workers", 0),
             ("set workers", "alt-b ctrl-k", "set ", 4),
-            ("größe表", "backspace left backspace", "groe", 3),
+            ("größe表", "backspace left backspace", "gröe", 3),
             ("set", "ctrl-c f5 up alt-x", "set", 3),
             ("", "backspace delete ctrl-w ctrl-u left right", "", 0),
         ];

@@ -2,11 +2,14 @@
 
 mod anything;
 mod attached;
+mod drawn;
 mod lists;
 mod questions;
 mod remarks;
 mod typing;
 mod views;
+
+use crossterm::event::{KeyCode, KeyEvent};
 
 use super::*;
 use crate::console::keymap::Keymap;
@@ -25,10 +28,13 @@ fn watching(snapshot: Snapshot, mode: Mode) -> App {
     App::new(Arc::new(snapshot), Ui::new(Keymap::defaults(), mode, Vec::new()))
 }
 
-/// Presses a key, and gives what follows from it.
+/// Presses a key, and gives what follows from it. A capital letter comes as a terminal sends it.
 fn press(app: &mut App, key: &str) -> Vec<Effect> {
-    let key: KeyCombination = key.parse().unwrap();
-    app.press(key.into())
+    let mut letters = key.chars();
+    match (letters.next(), letters.next()) {
+        (Some(letter), None) => app.press(KeyEvent::from(KeyCode::Char(letter))),
+        _ => app.press(key.parse::<KeyCombination>().unwrap().into()),
+    }
 }
 
 /// Presses keys, written with blanks between them; the effects of the last one.
@@ -39,7 +45,7 @@ fn press_all(app: &mut App, keys: &str) -> Vec<Effect> {
 /// Types a text, letter by letter.
 fn write(app: &mut App, text: &str) {
     for c in text.chars() {
-        app.press(crossterm::event::KeyEvent::from(crossterm::event::KeyCode::Char(c)));
+        app.press(KeyEvent::from(KeyCode::Char(c)));
     }
 }
 
@@ -183,7 +189,7 @@ fn pause_and_quit_leaves_when_the_run_has_stopped() {
 #[test]
 fn a_signal_stops_the_run_once_and_leaves_when_it_is_over() {
     let mut app = app(RunState::Running);
-    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop), QUICK]);
+    assert_eq!(app.update(Action::Terminate), [Effect::SendFor(Asker::Signal, Command::Stop), QUICK]);
     assert_eq!(app.update(Action::Terminate), [QUICK]);
     let [.., stopped, _, _] = states();
     assert_eq!(becomes(&mut app, stopped), [Effect::Leave(Leave::Over)]);
@@ -242,7 +248,7 @@ fn a_command_that_was_not_taken_is_said_and_not_waited_for() {
     app.update(Action::Terminate);
     assert_eq!(app.update(Action::NotTaken), [QUICK]);
     assert!(app.ui.notice.is_some());
-    assert_eq!(app.update(Action::Terminate), [Effect::Send(Command::Stop), QUICK]);
+    assert_eq!(app.update(Action::Terminate), [Effect::SendFor(Asker::Signal, Command::Stop), QUICK]);
 }
 
 #[test]

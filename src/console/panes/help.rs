@@ -15,6 +15,7 @@ const TITLE: &str = "Keys";
 pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize) {
     let sections = sections(ui);
     let keys = sections.iter().flat_map(|section| &section.lines).map(|line| width(&line.keys)).max().unwrap_or(0);
+    let words = sections.iter().flat_map(|section| &section.lines).map(|line| width(line.about)).max().unwrap_or(0);
     let mut lines: Vec<Line<'_>> = Vec::new();
     for section in &sections {
         if !lines.is_empty() {
@@ -23,11 +24,9 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
         lines.push(Line::from(canvas.span(Role::Title, section.context.about())));
         lines.extend(section.lines.iter().map(|line| {
             let bound = canvas.span(Role::Key, format!("  {}  ", left(&line.keys, keys)));
-            Line::from(vec![
-                bound,
-                canvas.span(Role::Text, line.about),
-                canvas.span(Role::Dim, format!("  {}", line.name)),
-            ])
+            let about = canvas.span(Role::Text, left(line.about, words));
+            // The name in the file, cut off where there is no room for it.
+            Line::from(vec![bound, about, canvas.span(Role::Dim, format!("  {}", line.name))])
         }));
     }
     let title = match &ui.overlay {

@@ -26,20 +26,35 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
         line.push_span(canvas.span(Role::Busy, format!(" {text}")));
         line.push_span(canvas.span(Role::Text, "  "));
     }
-    for (actions, what) in offered(snapshot, ui) {
-        let keys: Vec<String> = actions.iter().filter_map(|action| key(ui, action)).collect();
-        if keys.is_empty() {
-            continue;
+    let Offers { first, last } = offered(snapshot, ui);
+    let [first, last] =
+        [first, last].map(|offers| offers.iter().filter_map(|offer| written(canvas, ui, offer)).collect::<Vec<_>>());
+    // Help and the way out stay in sight; of the rest, what there is room for.
+    let mut room = usize::from(area.width).saturating_sub(line.width());
+    let kept: usize = last.iter().map(Line::width).sum();
+    for offer in first {
+        if offer.width() + kept > room + GAP {
+            break;
         }
-        line.push_span(canvas.span(Role::Key, format!(" {}", keys.join("/"))));
-        line.push_span(canvas.span(Role::Text, format!(" {what}  ")));
+        room = room.saturating_sub(offer.width());
+        line.extend(offer);
     }
+    line.extend(last.into_iter().flatten());
     let mode = match ui.mode {
         Mode::Driver => Line::default(),
         Mode::Attached => Line::from(canvas.span(Role::Dim, "attached ")),
         Mode::ReadOnly => Line::from(canvas.span(Role::Warning, "read-only ")),
     };
+    // The header says it as well, where there is no room here.
+    let mode = if line.width() + mode.width() > usize::from(area.width) { Line::default() } else { mode };
     canvas.sides(area, 0, &line, &mode);
+}
+
+/// Its keys, and what they do. `None`: it has no key here.
+fn written(canvas: &Canvas<'_>, ui: &Ui, (actions, what): &Offer) -> Option<Line<'static>> {
+    let keys: Vec<String> = actions.iter().filter_map(|action| key(ui, action)).collect();
+    let what = canvas.span(Role::Text, format!(" {what}{:GAP$}", ""));
+    (!keys.is_empty()).then(|| Line::from(vec![canvas.span(Role::Key, format!(" {}", keys.join("/"))), what]))
 }
 
 /// The key of an action where keys go now.
@@ -71,122 +86,131 @@ fn feedback(snapshot: &Snapshot, ui: &Ui) -> Option<String> {
     }
 }
 
+/// Between what is offered.
+const GAP: usize = 2;
+
+/// Actions, and what they do together.
 type Offer = (Vec<Action>, &'static str);
 
-fn offered(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
-    match &ui.overlay {
-        Overlay::Detail { .. } => {
-            vec![(vec![Action::Next, Action::Previous], "scroll"), (vec![Action::Dismiss], "close")]
-        }
+/// What the keys can do now.
+#[derive(Default)]
+struct Offers {
+    /// What the moment has, the most important first.
+    first: Vec<Offer>,
+    /// What must be seen however little room there is.
+    last: Vec<Offer>,
+}
+
+fn one(action: Action, what: &'static str) -> Offer {
+    (vec![action], what)
+}
+
+fn offered(snapshot: &Snapshot, ui: &Ui) -> Offers {
+    let scroll = (vec![Action::Next, Action::Previous], "scroll");
+    let close = one(Action::Dismiss, "close");
+    let of_box = match &ui.overlay {
+        Overlay::Detail { .. } => vec![scroll, close],
         Overlay::Confirm(_) => vec![
-            (vec![Action::Answer(true)], "yes"),
-            (vec![Action::Answer(false)], "no"),
-            (vec![Action::Confirm], "take what is marked"),
-            (vec![Action::Dismiss], "close"),
+            one(Action::Answer(true), "yes"),
+            one(Action::Answer(false), "no"),
+            one(Action::Confirm, "take what is marked"),
+            close,
         ],
         Overlay::Help { typing: true, .. } => {
-            vec![(vec![Action::Confirm], "keep"), (vec![Action::Dismiss], "show all again")]
+            vec![one(Action::Confirm, "keep"), one(Action::Dismiss, "show all again")]
         }
-        Overlay::Help { .. } => vec![
-            (vec![Action::Next, Action::Previous], "scroll"),
-            (vec![Action::Prompt(PromptKind::Filter)], "look for"),
-            (vec![Action::Dismiss], "close"),
-        ],
-        Overlay::Quit { .. } => vec![
-            (vec![Action::Next, Action::Previous], "choose"),
-            (vec![Action::Confirm], "take it"),
-            (vec![Action::Dismiss], "close"),
-        ],
+        Overlay::Help { .. } => vec![scroll, one(Action::Prompt(PromptKind::Filter), "look for"), close],
+        Overlay::Quit { .. } => {
+            vec![(vec![Action::Next, Action::Previous], "choose"), one(Action::Confirm, "take it"), close]
+        }
         Overlay::None => {
-            let mut offers = of_view(snapshot, ui);
-            offers.extend(of_state(snapshot, ui));
-            offers
+            let mut first = of_view(snapshot, ui);
+            first.extend(of_state(snapshot, ui));
+            return Offers { first, last: ways_out(snapshot, ui) };
         }
-    }
+    };
+    Offers { first: of_box, last: Vec::new() }
 }
 
 /// What the open view has of its own.
 fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     let steers = ui.mode != Mode::ReadOnly && !snapshot.state.is_over();
-    let filter = (vec![Action::Prompt(PromptKind::Filter)], "filter");
-    let detail = (vec![Action::Confirm], "detail");
-    let sort = (vec![Action::Sort], "sort");
-    let level = (vec![Action::Level], "level");
+    let filter = one(Action::Prompt(PromptKind::Filter), "filter");
+    let detail = one(Action::Confirm, "detail");
+    let sort = one(Action::Sort, "sort");
+    let level = one(Action::Level, "level");
     match ui.view {
-        View::Overview if ui.charts => {
-            vec![(vec![Action::Zoom], "zoom"), (vec![Action::Charts], "panes")]
-        }
+        View::Overview if ui.charts => vec![one(Action::Zoom, "zoom"), one(Action::Charts, "panes")],
         View::Overview => Vec::new(),
         View::Tables => vec![detail, sort, filter],
-        View::Sessions if steers => vec![
-            detail,
-            (vec![Action::CancelSession], "cancel"),
-            (vec![Action::TerminateSession], "terminate"),
-            sort,
-            filter,
-        ],
+        View::Sessions if steers => {
+            let [cancel, terminate] =
+                [one(Action::CancelSession, "cancel"), one(Action::TerminateSession, "terminate")];
+            vec![detail, cancel, terminate, sort, filter]
+        }
         View::Sessions => vec![detail, sort, filter],
         View::Segments => vec![(vec![Action::PreviousPane, Action::NextPane], "pane"), detail, sort, filter],
-        View::Events if steers => vec![(vec![Action::Acknowledge], "acknowledge"), detail, level, filter],
+        View::Events if steers => vec![one(Action::Acknowledge, "acknowledge"), detail, level, filter],
         View::Events => vec![detail, level, filter],
-        View::Log => vec![(vec![Action::Last], "follow"), detail, level, filter],
+        View::Log => vec![one(Action::Last, "follow"), detail, level, filter],
     }
 }
 
 /// What the run's state has to offer.
 fn of_state(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
-    let help = (vec![Action::Help], "help");
-    let quit = (vec![Action::Quit], "quit");
-    let leave = (vec![Action::Quit], "leave");
-    let mut offers = match ui.mode {
-        Mode::ReadOnly => return vec![help, leave],
-        Mode::Driver | Mode::Attached => match &snapshot.state {
-            state if !state.is_over() && matches!(snapshot.presence, Presence::Gone { .. }) => {
-                vec![(vec![Action::Resume], "resume")]
-            }
-            RunState::Running | RunState::Resuming { .. } => working("pause", snapshot, ui),
-            RunState::Pausing { .. } | RunState::Paused { .. } => working("continue", snapshot, ui),
-            RunState::Starting => Vec::new(),
-            RunState::Stopping { .. } if ui.mode == Mode::Driver => {
-                return vec![help, (vec![Action::Interrupt], "leave at once")];
-            }
-            RunState::Stopping { .. } => Vec::new(),
-            RunState::Stopped { .. } | RunState::Failed { resumable: true, .. } => {
-                return vec![leave, (vec![Action::Resume], "resume"), (vec![Action::Undo], "undo"), help];
-            }
-            RunState::Done { .. } if snapshot.quarantined() > 0 => {
-                return vec![leave, (vec![Action::RetryQuarantine], "retry"), (vec![Action::Undo], "undo"), help];
-            }
-            RunState::Failed { .. } | RunState::Done { .. } => {
-                return vec![leave, (vec![Action::Undo], "undo"), help];
-            }
-        },
-    };
-    if ui.view == View::Overview && !matches!(snapshot.state, RunState::Starting) {
-        offers.push((vec![Action::Prompt(PromptKind::Command)], "command"));
+    let resume = || one(Action::Resume, "resume");
+    let undo = || one(Action::Undo, "undo");
+    if ui.mode == Mode::ReadOnly {
+        return Vec::new();
     }
-    offers.push(help);
-    offers.push(match ui.mode {
-        Mode::Driver => quit,
-        Mode::Attached | Mode::ReadOnly => leave,
-    });
-    offers
+    if !snapshot.state.is_over() && matches!(snapshot.presence, Presence::Gone { .. }) {
+        return vec![resume()];
+    }
+    match &snapshot.state {
+        RunState::Running | RunState::Resuming { .. } => working("pause", snapshot, ui),
+        RunState::Pausing { .. } | RunState::Paused { .. } => working("continue", snapshot, ui),
+        RunState::Starting | RunState::Stopping { .. } => Vec::new(),
+        RunState::Stopped { .. } | RunState::Failed { resumable: true, .. } => vec![resume(), undo()],
+        RunState::Done { .. } if snapshot.quarantined() > 0 => {
+            vec![one(Action::RetryQuarantine, "retry the rows"), undo()]
+        }
+        RunState::Failed { .. } | RunState::Done { .. } => vec![undo()],
+    }
 }
 
 fn working(toggle: &'static str, snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
-    let mut offers = vec![(vec![Action::TogglePause], toggle)];
+    let mut offers = vec![one(Action::TogglePause, toggle)];
     if !why::is_closed(&snapshot.pace.breaker) {
-        offers.push((vec![Action::CloseBreaker], "close breaker"));
+        offers.push(one(Action::CloseBreaker, "close breaker"));
     }
     if snapshot.pace.hold.as_ref().is_some_and(|hold| hold.key == "window") {
-        offers.push((vec![Action::SkipWindow], "skip the window"));
+        offers.push(one(Action::SkipWindow, "skip window"));
     }
     if ui.view == View::Overview {
         offers.extend([
             (vec![Action::LongerBatches, Action::ShorterBatches], "batch"),
             (vec![Action::FewerWorkers, Action::MoreWorkers], "workers"),
-            (vec![Action::NextView], "view"),
+            one(Action::NextView, "view"),
+            one(Action::Prompt(PromptKind::Command), "command"),
         ]);
     }
     offers
+}
+
+fn ways_out(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
+    let help = one(Action::Help, "help");
+    let out = match (&snapshot.state, ui.mode) {
+        (RunState::Stopping { .. }, Mode::Driver) => one(Action::Interrupt, "leave at once"),
+        (RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. }, _)
+        | (_, Mode::Attached | Mode::ReadOnly) => one(Action::Quit, "leave"),
+        (
+            RunState::Starting
+            | RunState::Running
+            | RunState::Pausing { .. }
+            | RunState::Paused { .. }
+            | RunState::Resuming { .. },
+            Mode::Driver,
+        ) => one(Action::Quit, "quit"),
+    };
+    vec![help, out]
 }

@@ -149,6 +149,7 @@ fn a_filter_takes_effect_while_it_is_typed_enter_keeps_it_and_esc_drops_it() {
     press_all(&mut app, "enter esc");
     assert_eq!(app.ui.lists.sessions.filter, "", "esc drops a filter that was kept");
     assert!(selected(&app, ListId::Sessions).is_some(), "and only then the selection");
-    assert_eq!(press_all(&mut app, "1 /"), [QUICK]);
+    press(&mut app, "1");
+    assert_eq!(app.update(Action::Prompt(crate::console::ui::PromptKind::Filter)), [QUICK]);
     assert!(app.ui.prompt.is_none() && app.ui.notice.is_some());
 }

@@ -95,8 +95,8 @@ fn each_way_on_is_offered_in_the_states_that_have_it() {
             assert_eq!(press(&mut app, key), [QUICK]);
             assert_eq!(matches!(app.ui.overlay, Overlay::Confirm(_)), over, "{key} while {word}");
             assert_eq!(app.ui.notice.is_some(), !over, "{key} while {word}");
-            let expected = if over { vec![Effect::Leave(leave)] } else { vec![] };
-            assert_eq!(press(&mut app, "y"), expected, "{key} y while {word}");
+            let expected = if over { Effect::Leave(leave) } else { QUICK };
+            assert_eq!(press(&mut app, "y"), [expected], "{key} y while {word}");
         }
     }
     let [.., stopped, _, _] = states();
