@@ -1,19 +1,22 @@
 //! Draws the picture of the console that README shows: `cargo bench --bench picture`.
 //!
 //! Runs `howdah demo` in a pseudo-terminal, waits until the backfill is past two thirds, and writes what the terminal shows
-//! as `assets/console-dark.svg` and, from a second run with `--theme light`, `assets/console-light.svg`.
+//! as `assets/console-dark.svg` and, from a second run with `--theme light`, `assets/console-light.svg`. A third run is a tour
+//! through the views: `assets/console.cast`, for `asciinema play`.
 
 #![allow(clippy::print_stdout, reason = "it says what it wrote")]
 #![allow(clippy::expect_used, reason = "a picture that cannot be made stops")]
 
+#[path = "lab/pty.rs"]
+mod pty;
+
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use pty::Pty;
 use vt100::Color;
 
+const HOWDAH: &str = env!("CARGO_BIN_EXE_howdah");
 const COLUMNS: u16 = 120;
 const ROWS: u16 = 34;
 const CELL: (f64, f64) = (8.4, 17.0);
@@ -35,51 +38,96 @@ fn main() {
         std::fs::write(&path, svg(&screen, &paper)).expect("the picture");
         println!("wrote {path}");
     }
+    let path = format!("{}/assets/console.cast", env!("CARGO_MANIFEST_DIR"));
+    std::fs::write(&path, tour()).expect("the tour");
+    println!("wrote {path}");
 }
 
 /// The terminal's screen when two thirds of the rows are done.
 fn watch(theme: &str) -> vt100::Screen {
-    let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
-    let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
-    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_howdah"));
-    command.args(["demo", "--theme", theme]);
-    for (name, value) in [("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("LANG", "C.UTF-8")] {
-        command.env(name, value);
-    }
-    let mut child = pair.slave.spawn_command(command).expect("howdah starts");
-    let mut reader = pair.master.try_clone_reader().expect("a reader");
-    let mut writer = pair.master.take_writer().expect("a writer");
-    let parser = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)));
-    let sink = Arc::clone(&parser);
-    std::thread::spawn(move || {
-        let mut chunk = vec![0_u8; 65536];
-        while let Ok(n) = reader.read(&mut chunk) {
-            if n == 0 {
-                return;
-            }
-            sink.lock().expect("the screen").process(&chunk[..n]);
-        }
-    });
+    let home = tempfile::tempdir().expect("a directory");
+    let mut console = Pty::start(HOWDAH, &["demo", "--theme", theme], (COLUMNS, ROWS), home.path());
+    let screen = until_done(&console, 66.0);
+    leave(&mut console);
+    screen
+}
+
+/// Waits until so many percent of the second step are done.
+fn until_done(console: &Pty, percent: f64) -> vt100::Screen {
     let end = Instant::now() + Duration::from_mins(3);
-    let screen = loop {
-        let screen = parser.lock().expect("the screen").screen().clone();
-        let percent = screen.contents().split('%').next().and_then(|text| {
+    loop {
+        let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
+        for (_, bytes) in console.written() {
+            parser.process(&bytes);
+        }
+        let screen = parser.screen().clone();
+        let done = screen.contents().split('%').next().and_then(|text| {
             text.rsplit(|c: char| !(c.is_ascii_digit() || c == '.'))
                 .next()
                 .and_then(|number| number.parse::<f64>().ok())
         });
-        if screen.contents().contains("emails") && percent.is_some_and(|percent| (66.0..100.0).contains(&percent)) {
-            break screen;
+        if screen.contents().contains("emails") && done.is_some_and(|done| (percent..100.0).contains(&done)) {
+            return screen;
         }
         assert!(Instant::now() < end, "the demo did not get that far:\n{}", screen.contents());
         std::thread::sleep(Duration::from_millis(50));
-    };
+    }
+}
+
+fn leave(console: &mut Pty) {
     for _ in 0..2 {
-        writer.write_all(b"\x03").and_then(|()| writer.flush()).expect("a key");
+        console.press("\x03");
         std::thread::sleep(Duration::from_millis(300));
     }
-    child.wait().expect("a status");
-    screen
+    console.child.wait().expect("a status");
+}
+
+/// A tour through the views of a real run, as an asciicast of version 2.
+fn tour() -> String {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut console = Pty::start(HOWDAH, &["demo", "--rows", "3000000"], (COLUMNS, ROWS), home.path());
+    until_done(&console, 10.0);
+    let began = console.began.elapsed();
+    let rest = |ms| std::thread::sleep(Duration::from_millis(ms));
+    rest(1500);
+    for (keys, ms) in
+        [("2", 2000), ("3", 2500), ("4", 3000), ("5", 1500), ("1", 500), ("c", 2500), ("z", 1500), ("c", 500)]
+    {
+        console.press(keys);
+        rest(ms);
+    }
+    for letter in ":set workers=1".chars() {
+        console.press(&letter.to_string());
+        rest(70);
+    }
+    console.press("\r");
+    rest(2500);
+    console.press(" ");
+    rest(2500);
+    console.press(" ");
+    rest(2500);
+    let ended = console.began.elapsed();
+    leave(&mut console);
+    let header = serde_json::json!({
+        "version": 2, "width": COLUMNS, "height": ROWS, "title": "howdah", "env": { "TERM": "xterm-256color" },
+    });
+    // What had been drawn before stands in the first frame.
+    let mut lines = vec![header.to_string()];
+    let mut held: Vec<u8> = Vec::new();
+    for (at, bytes) in console.written().into_iter().filter(|(at, _)| *at <= ended) {
+        held.extend_from_slice(&bytes);
+        let whole = held.len() - unfinished(&held);
+        let text = String::from_utf8_lossy(&held[..whole]).into_owned();
+        held.drain(..whole);
+        let seconds = (at.saturating_sub(began).as_secs_f64() * 1e3).round() / 1e3;
+        lines.push(serde_json::json!([seconds, "o", text]).to_string());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Bytes at the end that begin a character and do not end it.
+fn unfinished(bytes: &[u8]) -> usize {
+    std::str::from_utf8(bytes).err().filter(|e| e.error_len().is_none()).map_or(0, |e| bytes.len() - e.valid_up_to())
 }
 
 fn svg(screen: &vt100::Screen, paper: &Paper) -> String {

@@ -1,5 +1,8 @@
 //! A program in a pseudo-terminal, with the time of everything that it writes.
 
+#![allow(clippy::expect_used, reason = "a benchmark that fails stops")]
+#![allow(dead_code, reason = "not every benchmark needs everything")]
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
