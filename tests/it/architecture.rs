@@ -105,8 +105,10 @@ fn every_part_names_only_the_parts_that_it_may() {
                 wrong.push(format!("{}: `{part}` names `{name}`", file.display()));
             }
         }
+        // What a test measures itself by is its own affair.
+        let works = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (of, word, why) in NEVER {
-            if of == part && code.contains(word) {
+            if of == part && works.contains(word) {
                 wrong.push(format!("{}: `{word}`, but {why}", file.display()));
             }
         }
