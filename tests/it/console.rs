@@ -2,7 +2,7 @@
 
 use portable_pty::CommandBuilder;
 
-use crate::screen::{Screen, items, signal};
+use crate::screen::{PLAN, Screen, items, signal};
 use crate::support::Lab;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,4 +153,59 @@ async fn without_colour_and_without_utf8_the_console_still_tells_everything() {
         };
         assert!(!sgr.split(';').any(colour), "a colour in `{sgr}`");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_the_terminal_does_what_the_plan_says() {
+    let lab = Lab::open().await;
+    items(&lab, 20_000).await;
+    let plan = |wanted: &str| {
+        let text = format!("on_hangup = \"{wanted}\"\n{PLAN}");
+        lab.plan(&format!("{wanted}.toml"), &text).to_str().expect("a path").to_owned()
+    };
+    // "pause": it stands still, without its terminal, until somebody attaches.
+    let mut screen = Screen::open(&lab, &["run", &plan("pause")], &[]);
+    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    signal(&screen, nix::sys::signal::Signal::SIGHUP);
+    lab.until("SELECT state = 'paused' FROM howdah.run").await;
+    assert_eq!(lab.text("SELECT detail ->> 'by' FROM howdah.run").await, "hang_up");
+    let mut console = Screen::open(&lab, &["attach"], &[]);
+    console.until("who paused it", |text| text.contains("PAUSED") && text.contains("the loss of the terminal"));
+    console.press(" ");
+    console.until_shown("RUNNING");
+    lab.howdah(&["stop", "--wait"]).run().expect_code(0);
+    assert_eq!(screen.ended().exit_code(), 3);
+    console.until_shown("STOPPED");
+    console.press("q");
+    assert_eq!(console.ended().exit_code(), 3);
+
+    // "stop": it ends at the batch's edge, resumable.
+    let mut screen = Screen::open(&lab, &["run", &plan("stop"), "--new"], &[]);
+    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    signal(&screen, nix::sys::signal::Signal::SIGHUP);
+    assert_eq!(screen.ended().exit_code(), 3);
+    assert_eq!(lab.text("SELECT state FROM howdah.run ORDER BY created_at DESC LIMIT 1").await, "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_resizes_leaves_a_whole_screen_and_a_run_at_work() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 20_000).await;
+    let mut screen = Screen::open(&lab, &["run", &plan], &[]);
+    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    let walked = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
+    for round in 0..200_u16 {
+        screen.resize(1 + round * 7 % 60, 1 + round * 13 % 200);
+    }
+    screen.resize(24, 80);
+    screen.until("a screen of 80x24", |text| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines.len() == 24 && lines[0].contains("RUNNING") && lines[23].contains("help")
+    });
+    lab.until(&format!("SELECT count(*) > {walked} FROM items WHERE n = 1")).await;
+    screen.press("\x03");
+    screen.until("the choices", |text| text.to_lowercase().contains("without a console"));
+    screen.press("\x03");
+    assert_eq!(screen.ended().exit_code(), 3);
+    screen.expect_restored();
 }

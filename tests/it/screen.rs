@@ -78,6 +78,13 @@ impl Screen {
         writer.write_all(keys.as_bytes()).and_then(|()| writer.flush()).expect("a key");
     }
 
+    /// Gives the terminal another size, as a window that is dragged does.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        self.seen.lock().expect("seen").parser.screen_mut().set_size(rows, columns);
+        self.master.as_ref().expect("the terminal is open").resize(size).expect("a size");
+    }
+
     pub fn text(&self) -> String {
         self.seen.lock().expect("seen").parser.screen().contents()
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::opening;
 use crate::ledger::commands;
+use crate::postgres::connect;
 use crate::postgres::deadline::within;
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -70,7 +71,7 @@ impl Commander {
         match presence {
             Presence::Gone { .. } if is_errand => self.run_errand(request).await,
             Presence::Gone { .. } => {
-                self.answer(request, Err("nobody drives the run: resume it first".to_owned())).await
+                self.answer(request, Err("nobody drives the run: resume it first".to_owned())).await;
             }
             Presence::Here | Presence::Elsewhere { .. } | Presence::Unreachable { .. } => {
                 let run = self.run;
@@ -117,14 +118,12 @@ impl Commander {
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, String> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let session = opening::session("ask", &self.run.short(), None);
-                crate::postgres::connect::one(&self.target, opening::CONNECT, &session)
-                    .await
-                    .map_err(|cause| cause.headline())?
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let session = opening::session("ask", &self.run.short(), None);
+            let opened = connect::one(&self.target, opening::CONNECT, &session).await;
+            opened.map_err(|cause| cause.headline())?
         };
         match within(LIMIT, work(&mut connection)).await {
             Ok(done) => {
