@@ -143,7 +143,7 @@ async fn driver(lab: &Lab) -> i32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_client_was_killed_goes_on_without_it_to_its_end() {
     let (lab, sshd) = (Lab::open().await, Sshd::start());
-    let plan = items(&lab, 6_000).await;
+    let plan = items(&lab, 9_000).await;
     let mut screen = Screen::spawn(sshd.client(&howdah(&lab, &format!("run '{plan}'"))));
     screen.until_shown("● RUNNING");
     lab.until_walked(200).await;
@@ -162,6 +162,15 @@ async fn a_run_whose_client_was_killed_goes_on_without_it_to_its_end() {
         assert!(share < Duration::from_millis(300), "it worked {share:?} in a second");
     }
     kill(Pid::from_raw(pid), None).expect("the same process drives it");
+    // Who comes back finds it as it was left, and all that is looked up beside it.
+    let mut again = Screen::spawn(sshd.client(&howdah(&lab, "attach")));
+    again.until_shown("● RUNNING");
+    again.press("3");
+    again.until("the run's own sessions", |text| text.contains("◆") && text.contains("howdah/"));
+    again.press("6");
+    again.until("the log of the driver, which is on this host", |text| text.contains("the terminal is gone"));
+    let client = again.child.process_id().and_then(|pid| i32::try_from(pid).ok()).expect("a client");
+    kill(Pid::from_raw(client), Signal::SIGKILL).expect("a client to kill");
     lab.until("SELECT state = 'done' FROM howdah.run").await;
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
     assert_eq!(lab.number("SELECT driver_pid::bigint FROM howdah.run").await, i64::from(pid));
