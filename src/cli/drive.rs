@@ -109,10 +109,14 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
     listeners.spawn(stop_on_sigterm(handle.requests.clone()));
     let closed = CancellationToken::new();
     let desk = Desk::on(target, handle.snapshots.clone());
-    listeners.spawn(desk::keep(desk, looked_at, details_in, closed.clone()));
+    let mut looking = JoinSet::new();
+    looking.spawn(desk::keep(desk, looked_at, details_in, closed.clone()));
     let left = console::run(link, options).await;
-    closed.cancel();
     listeners.shutdown().await;
+    // It takes leave of the server.
+    closed.cancel();
+    drop(tokio::time::timeout(Duration::from_secs(1), looking.join_next()).await);
+    looking.shutdown().await;
     let (leave, next) = match left {
         Ok(Leave::KeepRunning) => {
             let run = handle.snapshots.borrow().run.clone();

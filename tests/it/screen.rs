@@ -89,10 +89,6 @@ impl Screen {
         self.seen.lock().expect("seen").parser.screen().contents()
     }
 
-    pub fn on_alternate_screen(&self) -> bool {
-        self.seen.lock().expect("seen").parser.screen().alternate_screen()
-    }
-
     #[track_caller]
     pub fn until(&self, what: &str, fulfilled: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + DEADLINE;
