@@ -14,9 +14,9 @@ use sqlx::postgres::PgConnection;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::run::resume_flags;
 use super::{AttachArgs, Exit, Global, attach, environment, opening, say};
 use crate::ledger::{migrate, open};
+use crate::postgres::deadline::within;
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
 use crate::run::id::RunRef;
@@ -32,6 +32,8 @@ pub const DATABASE: &str = "HOWDAH_DATABASE";
 
 /// How long the driver may take until its run stands in the ledger: checks of the plan may take their time.
 const BEGIN: Duration = Duration::from_mins(2);
+/// How long an answer of the server may take.
+const LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(50);
 /// No more is repeated of what a driver said that did not begin.
@@ -57,6 +59,8 @@ pub fn run_id() -> Option<RunId> {
 pub struct Detached<'a> {
     /// The database.
     pub target: &'a Target,
+    /// What finds that again, behind a command on a run of it.
+    pub flags: String,
     /// The run that it makes, or takes over.
     pub run: RunId,
     /// Its arguments, from the command on.
@@ -76,15 +80,23 @@ pub struct Detached<'a> {
 /// # Errors
 /// The driver cannot be started, or has ended before it had the run: with what it said.
 pub async fn run(global: &Global, detached: Detached<'_>) -> Result<Exit, Cause> {
-    let Detached { target, run, arguments, before, plan, theme, mouse } = detached;
+    let Detached { target, flags, run, arguments, before, plan, theme, mouse } = detached;
     let said = environment::log_directory()?.join(format!("howdah-{}.out", run.short()));
     let mut child = start(global, run, &arguments, &said)?;
+    let name = run.short();
+    let pid = child.id().map_or_else(String::new, |pid| format!(", process {pid}"));
     match begun(&mut child, target, run, before).await? {
         Begun::Ended(status) => return Ok(ended(status, &said)),
         Begun::Driven => {}
+        Begun::Unknown(why) => {
+            say::err(&format!(
+                "the driver of run {name}{pid}, is still on its way to it ({why}); what it says: {}",
+                said.display()
+            ));
+            say::out(&format!("watch it, once it is there:  howdah attach {name}{flags}"));
+            return Ok(Exit::Resumable);
+        }
     }
-    let (name, flags) = (run.short(), resume_flags(global, None));
-    let pid = child.id().map_or_else(String::new, |pid| format!(", process {pid}"));
     say::err(&format!("run {name} is driven in the background on {}{pid}", environment::host()));
     let style = environment::style(&super::ShowArgs::default());
     if style.is_some() || !std::io::stdout().is_terminal() {
@@ -104,7 +116,9 @@ fn start(global: &Global, run: RunId, arguments: &[OsString], said: &Path) -> Re
     if let Some(directory) = said.parent() {
         std::fs::create_dir_all(directory).map_err(|e| failed(&directory.display().to_string(), &e))?;
     }
-    let out = File::create(said).map_err(|e| failed(&said.display().to_string(), &e))?;
+    // Not truncated: another driver of the run may live, and write to it.
+    let out =
+        File::options().create(true).append(true).open(said).map_err(|e| failed(&said.display().to_string(), &e))?;
     let err = out.try_clone().map_err(|e| failed(&said.display().to_string(), &e))?;
     let mut command = Command::new(program);
     command.args(arguments).arg("--headless");
@@ -120,12 +134,15 @@ fn start(global: &Global, run: RunId, arguments: &[OsString], said: &Path) -> Re
 }
 
 enum Begun {
-    /// A driver holds the run.
+    /// A driver holds the run, and has put it together.
     Driven,
+    /// Nobody can tell yet: why.
+    Unknown(String),
     /// It has ended before that.
     Ended(ExitStatus),
 }
 
+/// Waits until the driver has its run, has ended, or takes too long.
 async fn begun(child: &mut Child, target: &Target, run: RunId, before: Option<i64>) -> Result<Begun, Cause> {
     let until = Instant::now() + BEGIN;
     let mut connection: Option<PgConnection> = None;
@@ -133,33 +150,45 @@ async fn begun(child: &mut Child, target: &Target, run: RunId, before: Option<i6
         if let Some(status) = child.try_wait().map_err(|e| Cause::new(format!("the driver is lost: {e}")))? {
             return Ok(Begun::Ended(status));
         }
-        let mut look = match connection.take() {
-            Some(look) => look,
-            None => opening::look(target).await?,
+        let looked = async {
+            let mut look = match connection.take() {
+                Some(look) => look,
+                None => opening::look(target).await.map_err(|cause| cause.headline())?,
+            };
+            let taken = within(LIMIT, is_taken(&mut look, run, before)).await.map_err(|e| e.to_string())?;
+            connection = Some(look);
+            Ok::<_, String>(taken)
         };
-        match is_taken(&mut look, run, before).await {
+        // What does not answer now may in a moment; the driver itself says why it cannot begin.
+        let why = match looked.await {
             Ok(true) => return Ok(Begun::Driven),
-            Ok(false) => connection = Some(look),
-            Err(e) => tracing::debug!("the run cannot be looked up: {e}"),
-        }
+            Ok(false) => "it is not in the ledger yet".to_owned(),
+            Err(why) => why,
+        };
         if Instant::now() > until {
-            return Err(Cause::new("the driver does not come to its run").hint("its log says what it waits for"));
+            return Ok(Begun::Unknown(why));
         }
         sleep(LOOK).await;
     }
 }
 
-/// Whether a driver has the run that had not before.
+/// Whether a driver has the run that had not before, and has checked the plan: it then writes its first snapshot. One that lacks
+/// the right to do that is taken at its lock, once it has beaten for a while.
 async fn is_taken(connection: &mut PgConnection, run: RunId, before: Option<i64>) -> Result<bool, sqlx::Error> {
     if !migrate::exists(connection).await? {
         return Ok(false);
     }
-    let epoch: Option<i64> = sqlx::query_scalar("SELECT epoch FROM howdah.run WHERE id = $1")
-        .bind(run.0)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let is_new = epoch.is_some_and(|epoch| before.is_none_or(|before| epoch > before));
-    Ok(is_new && open::is_driven(connection, run).await?)
+    let standing: Option<(i64, bool, bool)> = sqlx::query_as(
+        "SELECT r.epoch, EXISTS (SELECT FROM howdah.snapshot s WHERE s.run = r.id AND s.epoch = r.epoch), \
+                clock_timestamp() - r.heartbeat < interval '5 s' AND r.state IN ('running', 'paused') \
+         FROM howdah.run r WHERE r.id = $1",
+    )
+    .bind(run.0)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some((epoch, shown, beats)) = standing else { return Ok(false) };
+    let is_new = before.is_none_or(|before| epoch > before);
+    Ok(is_new && (shown || beats) && open::is_driven(connection, run).await?)
 }
 
 /// Repeats what a driver said that has ended at once.

@@ -119,10 +119,8 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
     looking.shutdown().await;
     let (leave, next) = match left {
         Ok(Leave::KeepRunning) => {
-            let run = handle.snapshots.borrow().run.clone();
-            say::err(&format!(
-                "going on without a console (howdah attach {run} opens one again); Ctrl-C pauses at the batch's edge and quits"
-            ));
+            let again = opens_again(&handle.snapshots.borrow());
+            say::err(&format!("going on without a console{again}; Ctrl-C pauses at the batch's edge and quits"));
             return without_console(handle, Style::Bar, slots).await;
         }
         // The terminal is gone: whoever looks later finds the log and the ledger, or attaches.
@@ -133,10 +131,9 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
         Ok(leave) => (leave, Next::of(leave)),
         Err(error) => {
             tracing::error!("the console failed: {error}");
-            let run = handle.snapshots.borrow().run.clone();
+            let again = opens_again(&handle.snapshots.borrow());
             say::err(&format!(
-                "the console failed ({error}); the run goes on without it: howdah attach {run} opens one again, Ctrl-C pauses \
-                 and quits"
+                "the console failed ({error}); the run goes on without it{again}; Ctrl-C pauses and quits"
             ));
             return without_console(handle, Style::Lines, slots).await;
         }
@@ -148,6 +145,14 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
             let last = put_away(handle).await;
             Driven { next, ..conclude(last, next.is_none()) }
         }
+    }
+}
+
+/// The command that opens a console again, in brackets. Nothing where nobody could: the demo's server ends with its run.
+fn opens_again(snapshot: &Snapshot) -> String {
+    match snapshot.resume_command.strip_prefix("howdah resume") {
+        Some(rest) => format!(" (howdah attach{rest} opens one again)"),
+        None => String::new(),
     }
 }
 

@@ -25,10 +25,11 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
-    let url = plan.as_ref().and_then(|plan| plan.database.url.as_ref());
-    let target = Target::resolve(global.database.as_deref(), url, &variable)?;
+    let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
+    let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     if args.detach {
-        return detached(global, args, &target).await;
+        let flags = resume_flags(global, plan.as_ref());
+        return detached(global, args, &target, flags).await;
     }
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
     let slots = Slots::default();
@@ -64,7 +65,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
 }
 
 /// Goes on with a run in a process of its own.
-async fn detached(global: &Global, args: ResumeArgs, target: &Target) -> Result<Exit, Cause> {
+async fn detached(global: &Global, args: ResumeArgs, target: &Target, flags: String) -> Result<Exit, Cause> {
     let mut connection = opening::look(target).await?;
     let run = open::find(&mut connection, args.run.as_ref(), true).await?;
     let before =
@@ -76,5 +77,5 @@ async fn detached(global: &Global, args: ResumeArgs, target: &Target) -> Result<
     }
     arguments.extend(args.accept_changed_plan.then(|| "--accept-changed-plan".into()));
     let (plan, theme, mouse) = (args.plan, args.show.theme, args.show.mouse);
-    detach::run(global, Detached { target, run, arguments, before: Some(before), plan, theme, mouse }).await
+    detach::run(global, Detached { target, flags, run, arguments, before: Some(before), plan, theme, mouse }).await
 }

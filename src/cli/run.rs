@@ -30,13 +30,16 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     if args.detach {
         let mut arguments = vec!["run".into(), args.plan.clone().into()];
         arguments.extend(args.new.then(|| "--new".into()));
+        let flags = resume_flags(global, Some(&plan));
         let (plan, theme, mouse) = (Some(args.plan), args.show.theme, args.show.mouse);
-        let detached = Detached { target: &target, run, arguments, before: None, plan, theme, mouse };
+        let detached = Detached { target: &target, flags, run, arguments, before: None, plan, theme, mouse };
         return detach::run(global, detached).await;
     }
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
     let slots = Slots::default();
+    // A terminal may be lost before the run is opened.
+    slots.on_hangup.send_replace(plan.on_hangup);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
@@ -58,7 +61,8 @@ pub fn resume_flags(global: &Global, plan: Option<&Plan>) -> String {
     if let Some(address) = &global.database {
         return format!(" --database {}", quoted(&without_password(address)));
     }
-    let Some(plan) = plan.filter(|plan| plan.database.url.is_some()) else { return String::new() };
+    let named = |plan: &&Plan| plan.database.control.is_some() || plan.database.url.is_some();
+    let Some(plan) = plan.filter(named) else { return String::new() };
     plan.source
         .path
         .as_ref()

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use tokio::time::{Instant, sleep};
 
-use super::attach::{newest_fit, target};
-use super::run::resume_flags;
+use super::attach::{Place, newest_fit, place};
 use super::{Exit, Global, SetArgs, SteerArgs, environment, opening, say};
-use crate::ledger::{commands, open, read};
+use crate::ledger::commands::{self, Standing};
+use crate::ledger::{open, read};
 use crate::postgres::deadline::within;
 use crate::postgres::error;
 use crate::run::id::RunRef;
@@ -26,17 +26,28 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// # Errors
 /// There is no such run, nobody drives it, or the driver refuses.
 pub async fn run(global: &Global, args: &SteerArgs, command: Command) -> Result<Exit, Cause> {
-    let target = target(global, args.plan.as_ref())?;
+    let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let id = newest_fit(&mut connection, args.run.as_ref()).await?;
-    let outcome = ask(&mut connection, global, id, command.clone()).await?;
+    let outcome = ask(&mut connection, &flags, id, command.clone()).await?;
     if !args.wait {
         say::out(&outcome);
         return Ok(Exit::Done);
     }
-    let state = settled(&mut connection, id, &command).await?;
-    say::out(&format!("run {} is {}", id.short(), state.word()));
-    Ok(Exit::Done)
+    let state = settled(&mut connection, &flags, id, &command).await?;
+    let by = match &state {
+        RunState::Paused { by, .. } => format!(" by {}", by.name()),
+        _ => String::new(),
+    };
+    say::out(&format!("run {} is {}{by}", id.short(), state.word()));
+    Ok(match (&command, state) {
+        (Command::Pause, RunState::Paused { .. })
+        | (Command::Continue, RunState::Running)
+        | (Command::Stop, RunState::Stopped { .. })
+        | (_, RunState::Done { .. }) => Exit::Done,
+        (_, RunState::Failed { .. }) => Exit::Failed,
+        _ => Exit::Resumable,
+    })
 }
 
 /// Asks for other settings, one after the other.
@@ -45,11 +56,11 @@ pub async fn run(global: &Global, args: &SteerArgs, command: Command) -> Result<
 /// As [`run`]; the settings before the one that was refused hold.
 pub async fn set(global: &Global, args: &SetArgs) -> Result<Exit, Cause> {
     let (named, settings) = split(&args.words)?;
-    let target = target(global, args.plan.as_ref())?;
+    let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let id = newest_fit(&mut connection, named.as_ref()).await?;
     for command in settings {
-        say::out(&ask(&mut connection, global, id, command).await?);
+        say::out(&ask(&mut connection, &flags, id, command).await?);
     }
     Ok(Exit::Done)
 }
@@ -85,11 +96,10 @@ fn setting(word: &str) -> Result<Command, Cause> {
 }
 
 /// Asks the driver, and waits for its answer.
-async fn ask(connection: &mut PgConnection, global: &Global, run: RunId, command: Command) -> Result<String, Cause> {
+async fn ask(connection: &mut PgConnection, flags: &str, run: RunId, command: Command) -> Result<String, Cause> {
     let failed = |e: sqlx::Error| error::cause("asking the driver", &e);
-    let flags = resume_flags(global, None);
     if !within(LIMIT, open::is_driven(connection, run)).await.map_err(failed)? {
-        return Err(undriven(connection, run, &flags).await);
+        return Err(undriven(connection, run, flags).await);
     }
     let words = command.words();
     let request = Request { who: environment::who(), ..Request::new(command, Asker::Script) };
@@ -97,17 +107,21 @@ async fn ask(connection: &mut PgConnection, global: &Global, run: RunId, command
     let until = Instant::now() + PATIENCE;
     let mut pause = LOOKS.0;
     loop {
-        let asked = within(LIMIT, commands::look(connection, id)).await.map_err(failed)?;
-        match asked.outcome {
-            Some((true, outcome)) => return Ok(format!("{words}: {}", text::clean(&outcome))),
-            Some((false, why)) => return Err(Cause::new(format!("{words}: {}", text::clean(&why)))),
-            None if Instant::now() < until => {}
-            None => {
+        let standing = within(LIMIT, commands::look(connection, id)).await.map_err(failed)?;
+        let look = format!("look how the driver is: howdah status {}{flags}", run.short());
+        match standing {
+            Standing::Answered(true, outcome) => return Ok(format!("{words}: {}", text::clean(&outcome))),
+            Standing::Answered(false, why) => return Err(Cause::new(format!("{words}: {}", text::clean(&why)))),
+            Standing::Asked | Standing::Heard if Instant::now() < until => {}
+            Standing::Asked => {
                 let why = "no answer from its driver in time";
                 if within(LIMIT, commands::withdraw(connection, id, why)).await.map_err(failed)? {
-                    return Err(Cause::new(format!("{words}: {why}; the command is withdrawn"))
-                        .hint(format!("look how the driver is: howdah status {}{flags}", run.short())));
+                    return Err(Cause::new(format!("{words}: {why}; the command is withdrawn")).hint(look));
                 }
+            }
+            Standing::Heard => {
+                let why = "its driver has heard it, and has not answered in time: it may come about yet";
+                return Err(Cause::new(format!("{words}: {why}")).hint(look));
             }
         }
         sleep(pause).await;
@@ -118,7 +132,7 @@ async fn ask(connection: &mut PgConnection, global: &Global, run: RunId, command
 async fn undriven(connection: &mut PgConnection, run: RunId, flags: &str) -> Cause {
     let cause = Cause::new(format!("nobody drives run {}", run.short()));
     match read::one(connection, run).await {
-        Ok(record) if record.snapshot.state.is_over() => {
+        Ok(record) if record.snapshot.state.is_over() || record.word == "superseded" => {
             Cause::new(format!("run {} is {} already", run.short(), record.word))
         }
         Ok(_) => cause.hint(format!("its driver is gone; go on with: howdah resume {}{flags}", run.short())),
@@ -127,20 +141,22 @@ async fn undriven(connection: &mut PgConnection, run: RunId, flags: &str) -> Cau
 }
 
 /// Waits until what was asked for has come about, however long it takes.
-async fn settled(connection: &mut PgConnection, run: RunId, command: &Command) -> Result<RunState, Cause> {
+async fn settled(connection: &mut PgConnection, flags: &str, run: RunId, command: &Command) -> Result<RunState, Cause> {
     loop {
         let record = read::one(connection, run).await?;
         let state = record.snapshot.state;
         let settled = match command {
             Command::Pause => matches!(state, RunState::Paused { .. }),
-            Command::Continue => matches!(state, RunState::Running),
+            // The governor may hold it again at once.
+            Command::Continue => matches!(state, RunState::Running | RunState::Paused { by: Asker::Governor, .. }),
             _ => false,
         };
-        if settled || state.is_over() {
+        // The ledger of a run that has just been taken over still says how it had ended before.
+        if settled || state.is_over() && !record.driven {
             return Ok(state);
         }
         if !record.driven {
-            return Err(undriven(connection, run, "").await);
+            return Err(undriven(connection, run, flags).await);
         }
         sleep(LOOKS.1).await;
     }

@@ -15,12 +15,16 @@ use super::news::failure;
 use super::orders;
 use super::ports::{Ledger, Opened};
 use super::runner;
-use crate::run::{Cause, Event, Request, Snapshot, Vitals};
+use crate::run::{Answered, Asker, Cause, Event, EventKind, Level, Request, Signal, Snapshot, Vitals};
 
 /// How long the last events may take to reach the ledger.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often the ledger hears that the driver lives.
 const PULSE_EVERY: u32 = 2;
+
+/// How often an answer is written before it stands only in the log, and after which time again.
+const ANSWER_TRIES: u32 = 3;
+const ANSWER_AGAIN: Duration = Duration::from_millis(500);
 
 type Adopted = (Arc<dyn Ledger>, Vec<BoxFuture<'static, ()>>);
 
@@ -72,16 +76,32 @@ async fn supervise(
     let mut runner = JoinSet::new();
     runner.spawn(runner::run(Arc::clone(&board), opener, stop.clone(), requests, adopt));
     let mut helpers = JoinSet::new();
+    let (stop_on_panic, end) = (stop.clone(), stop.clone());
     helpers.spawn(orders::obey(Arc::clone(&board), orders, errands, stop, over.clone()));
     let mut ticking = JoinSet::new();
-    ticking.spawn(keep(Arc::clone(&board), adoptions, pages, vitals, over.clone()));
-    while let Some(ended) = runner.join_next().await {
-        if let Err(panic) = ended {
-            drop(board.signal(&failure(from_panic(panic), true)));
+    let closing = CancellationToken::new();
+    ticking.spawn(keep(Arc::clone(&board), adoptions, pages, vitals, closing.clone(), stop_on_panic));
+    loop {
+        tokio::select! {
+            biased;
+            ended = runner.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(panic)) => drop(board.signal(&failure(from_panic(panic), true))),
+            },
+            Some(ended) = helpers.join_next() => {
+                if told_of_panic(&board, ended.err()) {
+                    end.cancel();
+                }
+            }
         }
     }
     over.cancel();
-    while helpers.join_next().await.is_some() {}
+    // The last answers are given before the record is closed.
+    while let Some(ended) = helpers.join_next().await {
+        told_of_panic(&board, ended.err());
+    }
+    closing.cancel();
     // The keeper ends by itself, once the last events are in the ledger.
     while let Some(ended) = ticking.join_next().await {
         if let Err(panic) = ended {
@@ -89,6 +109,14 @@ async fn supervise(
         }
     }
     board.publish();
+}
+
+/// A part of the engine that watches over the run has panicked: the run ends at its batch's edge, resumable.
+fn told_of_panic(board: &Board, panic: Option<JoinError>) -> bool {
+    let Some(panic) = panic else { return false };
+    let cause = from_panic(panic);
+    board.event(Level::Critical, EventKind::Notice, format!("{}; the run stops", cause.headline()));
+    board.signal(&Signal::AskStop { by: Asker::Engine }).is_ok()
 }
 
 /// A panic of a task, as the cause of a failure.
@@ -111,6 +139,7 @@ async fn keep(
     pages: mpsc::Receiver<Page>,
     vitals: watch::Receiver<Arc<Vitals>>,
     over: CancellationToken,
+    stop: CancellationToken,
 ) {
     let mut keepers = JoinSet::new();
     let mut pages = Some(pages);
@@ -123,6 +152,12 @@ async fn keep(
         tokio::select! {
             biased;
             () = over.cancelled() => break,
+            Some(ended) = keepers.join_next() => {
+                // The governor among them: nobody would hold the run back any more.
+                if told_of_panic(&board, ended.err()) {
+                    stop.cancel();
+                }
+            }
             adopted = &mut adoptions, if waiting => {
                 waiting = false;
                 if let (Ok((adopted, futures)), Some(pages)) = (adopted, pages.take()) {
@@ -174,13 +209,25 @@ async fn write_events(ledger: Arc<dyn Ledger>, mut pages: mpsc::Receiver<Page>, 
 async fn note(ledger: &dyn Ledger, page: &Page) -> bool {
     let written = match page {
         Page::Event(event) => ledger.event(event).await,
-        Page::Command(answered) => ledger.command(answered).await,
+        Page::Command(answered) => answer(ledger, answered).await,
     };
     match written {
         Ok(()) => true,
         Err(cause) => {
             tracing::warn!("a line of the record did not reach the ledger: {}", cause.headline());
             false
+        }
+    }
+}
+
+/// Somebody waits for an answer: it is not given up at the first failure.
+async fn answer(ledger: &dyn Ledger, answered: &Answered) -> Result<(), Cause> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match ledger.command(answered).await {
+            Err(_) if tries < ANSWER_TRIES => tokio::time::sleep(ANSWER_AGAIN).await,
+            written => return written,
         }
     }
 }

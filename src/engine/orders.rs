@@ -15,6 +15,9 @@ use crate::run::{Command, Request, RunState, Signal};
 /// How long an errand at the server may take.
 const ERRAND: Duration = Duration::from_secs(10);
 
+/// How long errands may still take when the run is over.
+const LAST_ERRANDS: Duration = Duration::from_secs(2);
+
 /// What became of a request: whether it was taken, and what came of it in words.
 pub type Outcome = Result<String, String>;
 
@@ -54,8 +57,10 @@ pub async fn obey(
         }
     }
     // Whoever asked while the run ended hears that it came too late.
+    orders.close();
+    drop(tokio::time::timeout(LAST_ERRANDS, async { while running.join_next().await.is_some() {} }).await);
     running.shutdown().await;
-    while let Ok(request) = orders.try_recv() {
+    while let Some(request) = orders.recv().await {
         board.answered(request, Err("the run is over".to_owned()));
     }
 }
@@ -89,6 +94,9 @@ fn act(board: &Board, request: &Request, stop: &CancellationToken) -> Outcome {
         Command::Acknowledge(key) => return board.acknowledge(key, request),
         Command::CancelSession(_) | Command::TerminateSession(_) => return Err("not the engine's to do".to_owned()),
     };
+    if matches!((&signal, board.state()), (Signal::AskStop { .. }, RunState::Stopping { .. })) {
+        return Ok("it is being stopped already".to_owned());
+    }
     match board.signal(&signal) {
         Ok(state) => {
             if matches!(signal, Signal::AskStop { .. }) {

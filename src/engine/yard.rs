@@ -37,6 +37,8 @@ pub struct Yard {
     ended: BTreeMap<SegmentNo, (Segment, Share)>,
     /// All of them, in the order of their keys.
     order: Vec<SegmentNo>,
+    /// The share of the input that was done in a segment before it was cut.
+    front: BTreeMap<SegmentNo, f64>,
     next: u32,
     /// Segments that may still be made.
     room: u32,
@@ -87,6 +89,7 @@ impl Yard {
             done: done.iter().map(|(_, share)| share).sum(),
             ended: done.into_iter().map(|(one, whole)| (one.no, (one, Share { whole, before: 0 }))).collect(),
             order,
+            front: BTreeMap::new(),
             waiting: waiting.into_iter().map(|(segment, whole)| (segment, Share { whole, before: 0 })).collect(),
             walking: BTreeMap::new(),
             broken: Vec::new(),
@@ -192,6 +195,7 @@ impl Yard {
         let position = walking.position.unwrap_or(0.0);
         let left = walking.share.whole * (1.0 - position);
         self.done += walking.share.whole - left;
+        *self.front.entry(no).or_default() += walking.share.whole - left;
         walking.share = Share { whole: left / 2.0, before: walking.walked };
         walking.position = None;
         walking.segment.upper.clone_from(&rest.lower);
@@ -269,9 +273,18 @@ impl Yard {
                 let (worker, position, retries, rate) = (None, None, 0, None);
                 Some(Known { segment, state, worker, share: share.whole, position, retries, rate })
             })
+            .map(|known| self.with_front(known))
             .collect();
         let (segments, more) = survey::list(&known);
         Work { map: survey::map(&known), segments, more, slowest: Vec::new(), latency: None }
+    }
+
+    /// With what had been done of it before it was cut.
+    fn with_front<'a>(&self, known: Known<'a>) -> Known<'a> {
+        let Some(front) = self.front.get(&known.segment.no).copied().filter(|front| *front > 0.0) else { return known };
+        let share = known.share + front;
+        let position = Some((front + known.share * known.position.unwrap_or(0.0)) / share);
+        Known { share, position, ..known }
     }
 
     /// Share of a segment that is done, by its keys, else by its share of the rows.

@@ -14,13 +14,15 @@ pub fn channel(run: RunId) -> String {
     format!("howdah_command_{}", run.0.simple())
 }
 
-/// A command as the record has it.
+/// How a command stands in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// Its number.
-    pub id: i64,
-    /// Whether it is answered, and how: whether it was taken, and what came of it.
-    pub outcome: Option<(bool, String)>,
+pub enum Standing {
+    /// No driver has heard of it.
+    Asked,
+    /// A driver has, and has not answered.
+    Heard,
+    /// It is answered: whether it was taken, and what came of it. Not cleaned.
+    Answered(bool, String),
 }
 
 /// Writes down what was asked for, and wakes the driver. Returns the number of the row.
@@ -48,20 +50,20 @@ pub async fn ask(connection: &mut PgConnection, run: RunId, request: &Request) -
 ///
 /// # Errors
 /// The driver's error.
-pub async fn look(connection: &mut PgConnection, id: i64) -> Result<Asked, sqlx::Error> {
+pub async fn look(connection: &mut PgConnection, id: i64) -> Result<Standing, sqlx::Error> {
     let row = sqlx::query("SELECT state, coalesce(outcome, '') AS outcome FROM howdah.command WHERE id = $1")
         .bind(id)
         .fetch_one(connection)
         .await?;
     let state: String = row.try_get("state")?;
-    let outcome = match state.as_str() {
-        "asked" => None,
-        state => Some((state == "taken", row.try_get("outcome")?)),
-    };
-    Ok(Asked { id, outcome })
+    Ok(match state.as_str() {
+        "asked" => Standing::Asked,
+        "heard" => Standing::Heard,
+        state => Standing::Answered(state == "taken", row.try_get("outcome")?),
+    })
 }
 
-/// Takes a command back that no driver has taken. `false`: one has, meanwhile.
+/// Takes a command back that no driver has heard of. `false`: one has, meanwhile.
 ///
 /// # Errors
 /// The driver's error.
@@ -76,45 +78,84 @@ pub async fn withdraw(connection: &mut PgConnection, id: i64, why: &str) -> Resu
     Ok(done.rows_affected() == 1)
 }
 
-/// What was asked for and is not answered, oldest first, after the row `after`.
+/// How long a command may have waited for its driver: whoever asked has long given up.
+const STALE_SECONDS: i32 = 30;
+/// The longest command that is heard, in bytes of its JSON.
+const LONGEST: i32 = 4096;
+
+/// Takes what was asked for and is not answered, oldest first: each is `heard` from then on, and nobody can withdraw it. What
+/// came too late, and what this version does not understand, is refused. `delivered`: the commands that were taken
+/// before; others that were heard are told again, since an answer of the server may have been lost. A driver that was replaced gets nothing.
 ///
 /// # Errors
 /// The driver's error.
-pub async fn waiting(
+pub async fn claim(
     connection: &mut PgConnection,
     run: RunId,
-    after: i64,
-) -> Result<Vec<(i64, Request)>, sqlx::Error> {
+    epoch: i64,
+    delivered: &[i64],
+) -> Result<Vec<Request>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT id, command, via, who FROM howdah.command WHERE run = $1 AND id > $2 AND state = 'asked' \
-         ORDER BY id LIMIT 50",
+        "WITH due AS ( \
+             SELECT c.id, octet_length(c.command::text) > $4 OR c.asked_at < clock_timestamp() - make_interval(secs => $5) AS late \
+             FROM howdah.command c JOIN howdah.run r ON r.id = c.run AND r.epoch = $2 \
+             WHERE c.run = $1 AND (c.state = 'asked' OR c.state = 'heard' AND c.id <> ALL ($3)) \
+             ORDER BY c.id LIMIT 50 FOR UPDATE OF c) \
+         UPDATE howdah.command c SET state = CASE WHEN due.late THEN 'refused' ELSE 'heard' END, \
+                outcome = CASE WHEN due.late THEN 'its driver did not hear of it in time' END, \
+                applied_at = CASE WHEN due.late THEN clock_timestamp() END \
+         FROM due WHERE c.id = due.id RETURNING c.id, c.command, c.via, left(c.who, 200) AS who, due.late",
     )
     .bind(run.0)
-    .bind(after)
-    .fetch_all(connection)
+    .bind(epoch)
+    .bind(delivered)
+    .bind(LONGEST)
+    .bind(f64::from(STALE_SECONDS))
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows.iter().filter_map(read).collect())
+    let mut requests = Vec::new();
+    for row in &rows {
+        let id: i64 = row.try_get("id")?;
+        if row.try_get("late")? {
+            continue;
+        }
+        match read(row, id) {
+            Some(request) => requests.push(request),
+            None => refuse(connection, id, "the driver's version of howdah does not know that command").await?,
+        }
+    }
+    requests.sort_by_key(|request| request.id);
+    Ok(requests)
 }
 
-/// A row that this version cannot read is left alone: whoever asked hears nothing, and withdraws it.
-fn read(row: &PgRow) -> Option<(i64, Request)> {
-    let id: i64 = row.try_get("id").ok()?;
+fn read(row: &PgRow, id: i64) -> Option<Request> {
     let command: Command = serde_json::from_value(row.try_get("command").ok()?)
         .map_err(|e| tracing::warn!(id, "a command that cannot be read: {e}"))
         .ok()?;
     let via: String = row.try_get("via").ok()?;
     let by = if via == Asker::Attached.word() { Asker::Attached } else { Asker::Script };
-    Some((id, Request { id: Some(id), command, by, who: row.try_get("who").ok()? }))
+    Some(Request { id: Some(id), command, by, who: row.try_get("who").ok()? })
 }
 
-/// Refuses what was asked of a driver that is gone: who resumes a run does not want its last driver's orders.
+async fn refuse(connection: &mut PgConnection, id: i64, why: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE howdah.command SET state = 'refused', outcome = $2, applied_at = clock_timestamp() WHERE id = $1",
+    )
+    .bind(id)
+    .bind(why)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Refuses what was asked of a driver that is gone: who takes a run over does not want its orders.
 ///
 /// # Errors
 /// The driver's error.
 pub async fn refuse_old(connection: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE howdah.command SET state = 'refused', outcome = 'its driver was gone', applied_at = now() \
-         WHERE run = $1 AND state = 'asked'",
+        "UPDATE howdah.command SET state = 'refused', outcome = 'its driver was gone', applied_at = clock_timestamp() \
+         WHERE run = $1 AND state IN ('asked', 'heard')",
     )
     .bind(run.0)
     .execute(connection)
@@ -130,7 +171,9 @@ pub async fn answer(connection: &mut PgConnection, run: RunId, answered: &Answer
     let state = if answered.taken { "taken" } else { "refused" };
     let outcome = answered.outcome.replace('\0', "");
     if let Some(id) = answered.id {
-        return sqlx::query("UPDATE howdah.command SET state = $2, outcome = $3, applied_at = $4 WHERE id = $1")
+        return sqlx::query(
+            "UPDATE howdah.command SET state = $2, outcome = $3, applied_at = $4 WHERE id = $1 AND state IN ('asked', 'heard')",
+        )
             .bind(id)
             .bind(state)
             .bind(outcome)

@@ -48,6 +48,36 @@ pub async fn exists(connection: &mut PgConnection) -> Result<bool, sqlx::Error> 
     sqlx::query_scalar("SELECT to_regclass('howdah.version') IS NOT NULL").fetch_one(connection).await
 }
 
+/// The version that knows of commands and snapshots.
+const WITH_CONSOLES: i32 = 4;
+
+/// Whether runs of this database can be watched and steered from here.
+///
+/// # Errors
+/// It is a standby, where nothing can be written and locks of the primary are not seen; its ledger is older, or newer; or it cannot
+/// be asked. A database without a ledger passes: it has no run to be found.
+pub async fn ready_for_consoles(connection: &mut PgConnection) -> Result<(), Cause> {
+    let failed = |e: sqlx::Error| error::cause("reading the ledger", &e);
+    let standby: bool =
+        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await.map_err(failed)?;
+    if standby {
+        return Err(Cause::usage("this server is a standby: runs are watched and steered on their primary")
+            .hint("give the primary's address: --database URL"));
+    }
+    let known = i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX);
+    match version(connection).await.map_err(failed)? {
+        Some(found) if found < WITH_CONSOLES => Err(Cause::usage(format!(
+            "schema howdah is at version {found}; its runs can be watched and steered from version {WITH_CONSOLES} on"
+        ))
+        .hint("whoever runs or resumes a plan with this howdah brings it up to date; `howdah status` shows runs meanwhile")),
+        Some(found) if found > known => Err(Cause::usage(format!(
+            "schema howdah is at version {found}, and this howdah knows version {known}"
+        ))
+        .hint("use the howdah that made it, or a newer one")),
+        _ => Ok(()),
+    }
+}
+
 async fn version(connection: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
     if !exists(connection).await? {
         return Ok(None);

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
+use super::commands;
 use crate::plan::model::Plan;
 use crate::postgres::error;
 use crate::run::id::RunRef;
@@ -308,6 +309,7 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
             .bind(epoch)
             .execute(&mut *tx)
             .await?;
+        commands::refuse_old(&mut tx, run).await?;
         tx.commit().await?;
         Ok(epoch)
     };

@@ -71,8 +71,7 @@ pub(super) async fn read(connection: &mut PgConnection, run: RunId) -> Result<Ru
     .await?;
     let now: DateTime<Utc> = row.try_get("now")?;
     let mut snapshot = Snapshot::starting(now, run.short(), row.try_get("plan_name")?, row.try_get("driver_host")?);
-    let detail: serde_json::Value = row.try_get("detail")?;
-    snapshot.state = serde_json::from_value(detail).unwrap_or(RunState::Starting);
+    snapshot.state = state(&row)?;
     snapshot.started_at = Some(row.try_get("created_at")?);
     let ms = |name: &str| row.try_get::<i64, _>(name).map(|n| Duration::from_millis(n.max(0).cast_unsigned()));
     snapshot.spent = Spent { worked: ms("worked_ms")?, paused: ms("paused_ms")? };
@@ -91,6 +90,20 @@ pub(super) async fn read(connection: &mut PgConnection, run: RunId) -> Result<Ru
         finished_at: row.try_get("finished_at")?,
         snapshot,
     })
+}
+
+/// The state of a run by its row: `state`, `detail`, `finished_at`. One that was superseded has ended for good, whatever its last
+/// driver did not live to write.
+pub(super) fn state(row: &PgRow) -> Result<RunState, sqlx::Error> {
+    let detail: serde_json::Value = row.try_get("detail")?;
+    let state: RunState = serde_json::from_value(detail).unwrap_or(RunState::Starting);
+    let word: String = row.try_get("state")?;
+    if word != "superseded" || state.is_over() {
+        return Ok(state);
+    }
+    let at: Option<DateTime<Utc>> = row.try_get("finished_at")?;
+    let cause = Cause::new("a newer run of this plan has taken its place");
+    Ok(RunState::Failed { at: at.unwrap_or_default(), cause, resumable: false })
 }
 
 /// The newest events after the row `after`, at most a hundred, oldest first; and the number of the last row.

@@ -3,6 +3,7 @@
 //! It has connections of its own, so that neither a batch nor the heartbeat ever waits for it; what fails here is tried
 //! again, and disturbs nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{commands, wire};
 use crate::postgres::connect::Connector;
 use crate::postgres::deadline::within;
+use crate::postgres::error;
 use crate::postgres::listen::listen;
 use crate::postgres::session::Session;
 use crate::run::{Answered, Request, RunId, RunState, Snapshot};
@@ -30,8 +32,11 @@ const LEAST: Duration = Duration::from_millis(50);
 const COURSE: Duration = Duration::from_secs(10);
 /// How long a round trip may take.
 const LIMIT: Duration = Duration::from_secs(5);
-/// From one attempt to connect to the next.
+/// From one attempt to the next; it doubles up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+/// Commands whose numbers are kept.
+const DELIVERED: usize = 1000;
 
 /// The channel on which consoles hear of a run's news.
 #[must_use]
@@ -63,9 +68,9 @@ impl Relay {
             poke,
             requests,
             connection: None,
-            newest: 0,
+            delivered: VecDeque::new(),
             course_at: None,
-            cleared: false,
+            failed: 0,
             heard: None,
         };
         tokio::select! {
@@ -113,18 +118,18 @@ struct Line<'a> {
     poke: Arc<Notify>,
     requests: mpsc::Sender<Request>,
     connection: Option<PgConnection>,
-    /// The last command that was taken to the engine.
-    newest: i64,
+    /// Commands that were taken to the engine.
+    delivered: VecDeque<i64>,
     course_at: Option<Instant>,
-    /// Whether what was asked of the last driver is refused.
-    cleared: bool,
+    /// How often it has failed in a row.
+    failed: u32,
     /// When a console, or a command line, was heard of last.
     heard: Option<Instant>,
 }
 
 impl Line<'_> {
     async fn publish(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut urgent = None;
+        let (mut urgent, mut last) = (None, false);
         let mut written = Instant::now();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
@@ -132,11 +137,13 @@ impl Line<'_> {
             let still = matches!(snapshot.state, RunState::Paused { .. }) || !self.is_watched();
             let due = written + if still { STILL } else { EVERY };
             if urgent.as_ref() != Some(&now) || Instant::now() >= due {
-                if self.write(&snapshot).await {
+                let is_written = self.write(&snapshot).await;
+                if is_written {
                     urgent = Some(now);
                 }
                 written = Instant::now();
-                if snapshot.state.is_over() && (urgent.is_some() || self.connection.is_none()) {
+                // One more attempt at the last row; then the ledger itself is all there is.
+                if snapshot.state.is_over() && (is_written || std::mem::replace(&mut last, true)) {
                     break;
                 }
             }
@@ -182,84 +189,100 @@ impl Line<'_> {
                 return true;
             }
         };
-        if self.connection.is_none() {
-            self.connection = self.relay.open().await;
-        }
-        if !self.cleared
-            && let Some(mut connection) = self.connection.take()
-        {
-            // Who takes a run over does not want the orders that its last driver did not live to hear.
-            if within(LIMIT, commands::refuse_old(&mut connection, self.relay.run)).await.is_ok() {
-                self.cleared = true;
-                self.connection = Some(connection);
-            }
-        }
-        let Some(mut connection) = self.connection.take() else {
-            tokio::time::sleep(AGAIN).await;
-            return false;
-        };
+        let Some(mut connection) = self.connected().await else { return false };
         let has_course = course.is_some();
-        match within(LIMIT, write(&mut connection, self.relay, snapshot, row, course)).await {
+        match within(LIMIT, write(&mut connection, self.relay, row, course)).await {
             Ok(waiting) => {
                 self.connection = Some(connection);
+                self.failed = 0;
                 if has_course {
                     self.course_at = Some(Instant::now());
                 }
                 // A notification may have been lost on a connection that nobody knew was dead.
-                if waiting.is_some_and(|id| id > self.newest) {
+                if waiting {
                     self.fetch().await;
                 }
                 true
             }
             Err(e) => {
-                tracing::debug!("consoles elsewhere get no news: {e}");
-                tokio::time::sleep(AGAIN).await;
+                self.fail(connection, "consoles elsewhere get no news of this run", &e).await;
                 false
             }
         }
     }
 
+    async fn connected(&mut self) -> Option<PgConnection> {
+        if let Some(connection) = self.connection.take() {
+            return Some(connection);
+        }
+        let opened = self.relay.open().await;
+        if opened.is_none() {
+            self.rest().await;
+        }
+        opened
+    }
+
+    /// Told once, and tried again ever more seldom: a role that lacks a right will not get it in a second.
+    async fn fail(&mut self, connection: PgConnection, what: &str, e: &sqlx::Error) {
+        if self.failed == 0 {
+            tracing::warn!("{what}: {e}");
+        }
+        if !error::is_lost(e) {
+            self.connection = Some(connection);
+        }
+        self.rest().await;
+    }
+
+    async fn rest(&mut self) {
+        let pause = (AGAIN * 2_u32.saturating_pow(self.failed)).min(LONGEST);
+        self.failed = (self.failed + 1).min(8);
+        tokio::time::sleep(pause).await;
+    }
+
     /// Takes what was asked for elsewhere to the engine.
     async fn fetch(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        match within(LIMIT, commands::waiting(&mut connection, self.relay.run, self.newest)).await {
-            Ok(waiting) => {
+        let Some(mut connection) = self.connected().await else { return };
+        let known: Vec<i64> = self.delivered.iter().copied().collect();
+        match within(LIMIT, commands::claim(&mut connection, self.relay.run, self.relay.epoch, &known)).await {
+            Ok(requests) => {
                 self.connection = Some(connection);
-                for (id, request) in waiting {
+                for request in requests {
+                    self.delivered.extend(request.id);
+                    if self.delivered.len() > DELIVERED {
+                        self.delivered.pop_front();
+                    }
                     if self.requests.send(request).await.is_err() {
                         return;
                     }
-                    self.newest = id;
                 }
             }
-            Err(e) => tracing::debug!("commands cannot be read: {e}"),
+            Err(e) => self.fail(connection, "commands from elsewhere cannot be read", &e).await,
         }
     }
 }
 
-/// Writes the row, tells the consoles, and returns the newest command that is not answered.
+/// Writes the row, tells the consoles, and returns whether a command waits to be heard.
 async fn write(
     connection: &mut PgConnection,
     relay: &Relay,
-    snapshot: &Snapshot,
     row: String,
     course: Option<String>,
-) -> Result<Option<i64>, sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "WITH written AS ( \
-             INSERT INTO howdah.snapshot AS s (run, epoch, at, snapshot, course) VALUES ($1, $2, $3, $4, $5) \
+             INSERT INTO howdah.snapshot AS s (run, epoch, at, snapshot, course) \
+             VALUES ($1, $2, clock_timestamp(), $3, $4) \
              ON CONFLICT (run) DO UPDATE SET epoch = excluded.epoch, at = excluded.at, snapshot = excluded.snapshot, \
                  course = coalesce(excluded.course, s.course) \
              WHERE s.epoch <= excluded.epoch RETURNING run) \
-         SELECT (SELECT max(id) FROM howdah.command WHERE run = $1 AND state = 'asked') FROM written, pg_notify($6, '')",
+         SELECT EXISTS (SELECT FROM howdah.command WHERE run = $1 AND state = 'asked') FROM written, pg_notify($5, '')",
     )
     .bind(relay.run.0)
     .bind(relay.epoch)
-    .bind(snapshot.now)
     .bind(row)
     .bind(course)
     .bind(channel(relay.run))
     .fetch_optional(connection)
     .await
-    .map(Option::flatten)
+    .map(|waiting| waiting.unwrap_or(false))
 }

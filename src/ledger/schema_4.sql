@@ -10,7 +10,7 @@ CREATE TABLE howdah.command (
     role       text NOT NULL DEFAULT session_user,  -- the role that wrote it
     client     text,                                -- the address that it came from; NULL: the driver's own
     asked_at   timestamptz NOT NULL DEFAULT now(),
-    state      text NOT NULL DEFAULT 'asked',       -- asked, taken, refused
+    state      text NOT NULL DEFAULT 'asked',       -- asked, heard, taken, refused
     outcome    text,
     applied_at timestamptz
 );

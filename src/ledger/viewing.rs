@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use super::{commands, open, read, wire};
 use crate::run::snapshot::EVENTS;
 use crate::run::{Event, History, Presence, RunId, RunState, Snapshot};
+
+/// A driver that has told nothing for so long is not believed to be at work: it writes every five seconds at least.
+const SILENT: TimeDelta = TimeDelta::seconds(15);
 
 /// What a viewer has read so far.
 #[derive(Debug, Default)]
@@ -27,7 +30,8 @@ pub struct Viewer {
 /// What a driver writes of itself.
 struct Driver {
     state: RunState,
-    is_over: bool,
+    /// When it has written its newest snapshot.
+    told: Option<DateTime<Utc>>,
     epoch: i64,
     host: String,
     pid: u32,
@@ -57,8 +61,12 @@ impl Viewer {
         let wire = driver.snapshot.as_deref().and_then(|text| {
             wire::unpack(text).map_err(|e| tracing::warn!("a snapshot of another version of howdah: {e}")).ok()
         });
-        let mut snapshot = match wire {
-            Some(wire) => {
+        let has_row = wire.is_some();
+        // What the ledger itself knows: where the driver has not written yet, where the server has crashed and lost the
+        // row, and of a run that nobody drives: a retry of its quarantine changes it behind the driver's last word.
+        let record = if has_row && self.driven { None } else { Some(read::read(connection, run).await?) };
+        let mut snapshot = match (wire, &record) {
+            (Some(wire), _) => {
                 // Only at first: what this viewer has seen of drivers before is more than a new one knows.
                 if let Some(course) = driver.course.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
                     self.history = Arc::new(course);
@@ -68,24 +76,36 @@ impl Viewer {
                 }
                 wire.snapshot
             }
-            // The driver has not written yet, or the server has crashed and lost the row.
-            None => read::read(connection, run).await?.snapshot,
+            (None, Some(record)) => record.snapshot.clone(),
+            (None, None) => return Err(sqlx::Error::RowNotFound),
         };
+        if let Some(record) = record {
+            snapshot.steps = record.snapshot.steps;
+            snapshot.spent = record.snapshot.spent;
+        }
         self.epoch = Some(driver.epoch);
+        snapshot.run = run.short();
         snapshot.host = driver.host;
         snapshot.events = self.events.clone();
         snapshot.history = Arc::clone(&self.history);
-        if driver.is_over {
-            // The ledger's word is the last one.
+        // The ledger's word is the last one, but for a driver that has just taken the run over, and waits.
+        let begins = self.driven && has_row && !snapshot.state.is_over();
+        let is_over = driver.state.is_over() && !begins;
+        if is_over {
             snapshot.state = driver.state;
         }
         let beat = (driver.now - driver.beat).to_std().unwrap_or_default();
-        snapshot.presence = match (driver.is_over, self.driven) {
-            (true, _) => Presence::Elsewhere { pid: driver.pid, beat: Duration::ZERO },
-            (false, true) => Presence::Elsewhere { pid: driver.pid, beat },
-            (false, false) => Presence::Gone { pid: driver.pid, since: driver.beat },
+        let silent = driver.told.filter(|told| driver.now - *told > SILENT);
+        snapshot.presence = match (is_over, self.driven, silent) {
+            (true, ..) => Presence::Elsewhere { pid: driver.pid, beat: Duration::ZERO },
+            (false, false, _) => Presence::Gone { pid: driver.pid, since: driver.beat },
+            (false, true, Some(since)) => Presence::Unreachable {
+                why: format!("process {} on {} holds the run, and says nothing", driver.pid, snapshot.host),
+                since,
+            },
+            (false, true, None) => Presence::Elsewhere { pid: driver.pid, beat },
         };
-        if matches!(snapshot.presence, Presence::Gone { .. }) {
+        if matches!(snapshot.presence, Presence::Gone { .. } | Presence::Unreachable { .. }) {
             snapshot.stand_still();
         }
         Ok(snapshot)
@@ -101,7 +121,7 @@ impl Viewer {
 
     async fn driver(connection: &mut PgConnection, run: RunId, anew: bool) -> Result<Driver, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT r.state, r.detail, r.epoch, r.driver_host, r.driver_pid, r.heartbeat, clock_timestamp() AS now, s.snapshot, \
+            "SELECT r.state, r.detail, r.epoch, r.driver_host, r.driver_pid, r.heartbeat, clock_timestamp() AS now, s.snapshot, s.at AS told, r.finished_at, \
                     CASE WHEN $2 THEN s.course END AS course \
              FROM howdah.run r LEFT JOIN howdah.snapshot s ON s.run = r.id AND s.epoch = r.epoch WHERE r.id = $1",
         )
@@ -109,13 +129,10 @@ impl Viewer {
         .bind(anew)
         .fetch_one(connection)
         .await?;
-        let detail: serde_json::Value = row.try_get("detail")?;
-        let word: String = row.try_get("state")?;
-        let state: RunState = serde_json::from_value(detail).unwrap_or(RunState::Starting);
         let pid: i32 = row.try_get("driver_pid")?;
         Ok(Driver {
-            is_over: state.is_over() || word == "superseded",
-            state,
+            state: read::state(&row)?,
+            told: row.try_get("told")?,
             epoch: row.try_get("epoch")?,
             host: row.try_get("driver_host")?,
             pid: pid.cast_unsigned(),

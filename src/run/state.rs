@@ -124,6 +124,13 @@ impl RunState {
             },
             Signal::AskPause { by } => match self {
                 S::Running | S::Resuming { .. } => Ok(S::Pausing { since: now, by: *by }),
+                // The governor's pause becomes somebody's own: it no longer ends by itself.
+                S::Pausing { since, by: Asker::Governor } if *by != Asker::Governor => {
+                    Ok(S::Pausing { since: *since, by: *by })
+                }
+                S::Paused { since, by: Asker::Governor } if *by != Asker::Governor => {
+                    Ok(S::Paused { since: *since, by: *by })
+                }
                 S::Starting
                 | S::Pausing { .. }
                 | S::Paused { .. }

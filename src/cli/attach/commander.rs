@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::opening;
-use crate::ledger::commands;
+use crate::ledger::commands::{self, Standing};
 use crate::postgres::connect;
 use crate::postgres::deadline::within;
 use crate::postgres::dsn::Target;
@@ -55,7 +55,14 @@ impl Commander {
             };
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    // What was asked for before the console was closed still counts.
+                    asked.close();
+                    while let Some(request) = asked.recv().await {
+                        self.ask(request).await;
+                    }
+                    return;
+                }
                 request = asked.recv() => match request {
                     Some(request) => self.ask(request).await,
                     None => return,
@@ -89,7 +96,7 @@ impl Commander {
         let run = self.run;
         let command = request.command.clone();
         let outcome = self.with(async |connection| commands::errand(connection, &command).await).await;
-        let answered = answered(request, outcome);
+        let answered = self.answered(request, outcome);
         let record = answered.clone();
         if let Err(why) = self.with(async |connection| commands::answer(connection, run, &record).await).await {
             tracing::warn!("a command is not in the record: {why}");
@@ -103,14 +110,30 @@ impl Commander {
         let why = "no answer from its driver in time";
         let withdrawn = self.with(async |connection| commands::withdraw(connection, id, why).await).await;
         match withdrawn {
-            Ok(false) => {}
+            Ok(false) => self.tell_standing(id, request).await,
             Ok(true) => self.answer(request, Err(why.to_owned())).await,
             Err(unknown) => self.answer(request, Err(format!("nobody knows whether it was heard: {unknown}"))).await,
         }
     }
 
+    /// The driver has heard it: what it answered, if it did.
+    async fn tell_standing(&mut self, id: i64, request: Request) {
+        let standing = self.with(async |connection| commands::look(connection, id).await).await;
+        let told = self.snapshots.borrow().commands.iter().any(|answered| answered.id == Some(id));
+        match standing {
+            Ok(Standing::Answered(..)) if told => {}
+            Ok(Standing::Answered(true, outcome)) => self.answer(request, Ok(outcome)).await,
+            Ok(Standing::Answered(false, why)) => self.answer(request, Err(why)).await,
+            Ok(Standing::Asked | Standing::Heard) => {
+                let why = "its driver has heard it, and has not answered in time: it may come about yet";
+                self.answer(request, Err(why.to_owned())).await;
+            }
+            Err(unknown) => self.answer(request, Err(format!("nobody knows whether it was done: {unknown}"))).await,
+        }
+    }
+
     async fn answer(&self, request: Request, outcome: Result<String, String>) {
-        drop(self.answers.send(answered(request, outcome)).await);
+        drop(self.answers.send(self.answered(request, outcome)).await);
     }
 
     /// Does something on the connection, which is opened when it is first needed.
@@ -138,13 +161,15 @@ impl Commander {
             }
         }
     }
-}
 
-fn answered(request: Request, outcome: Result<String, String>) -> Answered {
-    let Request { id, command, by, who } = request;
-    let (taken, outcome) = match outcome {
-        Ok(words) => (true, words),
-        Err(why) => (false, why),
-    };
-    Answered { id, at: Utc::now(), command, by, who, taken, outcome }
+    /// Never before what the driver has answered last, by whichever clock.
+    fn answered(&self, request: Request, outcome: Result<String, String>) -> Answered {
+        let Request { id, command, by, who } = request;
+        let (taken, outcome) = match outcome {
+            Ok(words) => (true, words),
+            Err(why) => (false, why),
+        };
+        let at = Utc::now().max(self.snapshots.borrow().now);
+        Answered { id, at, command, by, who, taken, outcome }
+    }
 }

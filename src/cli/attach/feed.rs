@@ -36,8 +36,8 @@ pub(super) struct Feed {
     pub(super) run: RunId,
     /// Whether the session can write nothing.
     pub(super) read_only: bool,
-    /// What finds the database again, behind `howdah resume RUN`; `None`: as the driver says it.
-    pub(super) resume_flags: Option<String>,
+    /// What finds the database again, behind `howdah resume RUN`. Empty: as the driver says it.
+    pub(super) resume_flags: String,
 }
 
 impl Feed {
@@ -67,8 +67,8 @@ impl Feed {
     /// The snapshot as it is for this reader.
     fn ours(&self, mut snapshot: Snapshot) -> Snapshot {
         snapshot.server = self.target.label();
-        if let Some(flags) = &self.resume_flags {
-            snapshot.resume_command = format!("howdah resume {}{flags}", snapshot.run);
+        if !self.resume_flags.is_empty() {
+            snapshot.resume_command = format!("howdah resume {}{}", snapshot.run, self.resume_flags);
         }
         snapshot
     }
@@ -139,6 +139,10 @@ impl Feed {
                         *held = Arc::new(old);
                     });
                     tokio::time::sleep(AGAIN).await;
+                    while let Ok(answer) = answers.try_recv() {
+                        own.push_back(answer);
+                        snapshots.send_modify(|held| *held = Arc::new(with_own(Snapshot::clone(held), &own)));
+                    }
                     // Whoever drives the run may have changed meanwhile.
                     viewer = Viewer::default();
                     looked = None;
@@ -165,7 +169,11 @@ impl Feed {
 
 /// What no driver has answered stands among what it has.
 fn with_own(mut snapshot: Snapshot, own: &VecDeque<Answered>) -> Snapshot {
-    snapshot.commands.extend(own.iter().cloned());
+    for answered in own {
+        if !snapshot.commands.contains(answered) {
+            snapshot.commands.push_back(answered.clone());
+        }
+    }
     snapshot.commands.make_contiguous().sort_by_key(|answered| answered.at);
     while snapshot.commands.len() > COMMANDS {
         snapshot.commands.pop_front();

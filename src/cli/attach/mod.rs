@@ -16,7 +16,7 @@ use super::next::{self, Next, Subject};
 use super::run::resume_flags;
 use super::{AttachArgs, Exit, Global, ShowArgs, drive, keys, opening, say};
 use crate::console::{self, Leave, Link, Mode};
-use crate::ledger::open;
+use crate::ledger::{migrate, open};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::run::id::RunRef;
@@ -28,23 +28,32 @@ use feed::Feed;
 /// # Errors
 /// There is no such run, no terminal, or the database cannot be reached.
 pub async fn run(global: &Global, args: AttachArgs) -> Result<Exit, Cause> {
-    let target = target(global, args.plan.as_ref())?;
+    let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let run = newest_fit(&mut connection, args.run.as_ref()).await?;
     drop(connection);
     // Into memory: whoever resumes the run from here names the file.
     let _log = Log::begin(global.log_level.as_deref())?;
-    attach(global, &args, &target, run).await
+    attach(global, &args, &target, &flags, run).await
+}
+
+/// A database, and what finds it again.
+pub(super) struct Place {
+    /// The database.
+    pub(super) target: Target,
+    /// What stands behind a command on a run of it: ` --database URL`, ` --plan FILE`, or nothing.
+    pub(super) flags: String,
 }
 
 /// The database, by the flag, the plan, or the environment.
-pub(super) fn target(global: &Global, plan: Option<&std::path::PathBuf>) -> Result<Target, Cause> {
+pub(super) fn place(global: &Global, plan: Option<&std::path::PathBuf>) -> Result<Place, Cause> {
     let plan = match plan {
         Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
     let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
-    Target::resolve(global.database.as_deref(), address, &variable)
+    let target = Target::resolve(global.database.as_deref(), address, &variable)?;
+    Ok(Place { target, flags: resume_flags(global, plan.as_ref()) })
 }
 
 /// The run that was named; without a name, the newest that is unfinished, else the newest.
@@ -52,6 +61,7 @@ pub(super) async fn newest_fit(
     connection: &mut sqlx::postgres::PgConnection,
     named: Option<&RunRef>,
 ) -> Result<RunId, Cause> {
+    migrate::ready_for_consoles(connection).await?;
     match open::find(connection, named, named.is_none()).await {
         Err(_) if named.is_none() => open::find(connection, None, false).await,
         found => found,
@@ -59,9 +69,15 @@ pub(super) async fn newest_fit(
 }
 
 /// Attaches, and does what the operator leaves the console for.
-pub(super) async fn attach(global: &Global, args: &AttachArgs, target: &Target, run: RunId) -> Result<Exit, Cause> {
+pub(super) async fn attach(
+    global: &Global,
+    args: &AttachArgs,
+    target: &Target,
+    flags: &str,
+    run: RunId,
+) -> Result<Exit, Cause> {
     let mode = if args.read_only { Mode::ReadOnly } else { Mode::Attached };
-    let (leave, last) = watched(global, args, target, run, mode).await?;
+    let (leave, last) = watched(args, target, flags, run, mode).await?;
     if let Some(next) = Next::of(leave) {
         let show = ShowArgs { theme: args.theme.clone(), mouse: args.mouse, ..ShowArgs::default() };
         return next::follow(global, Subject { run, plan: args.plan.clone(), show }, next).await;
@@ -69,26 +85,21 @@ pub(super) async fn attach(global: &Global, args: &AttachArgs, target: &Target, 
     if last.state.is_over() {
         return Ok(drive::conclude(last, true).exit);
     }
-    let (name, word, flags) = (&last.run, last.state.word(), resume_flags(global, None));
+    let (name, word) = (&last.run, last.state.word());
     say::err(&format!("left run {name}, which is {word}; back with: howdah attach {name}{flags}"));
     Ok(Exit::Done)
 }
 
 /// Shows the run until the operator leaves. Returns why, and what was seen last.
 async fn watched(
-    global: &Global,
     args: &AttachArgs,
     target: &Target,
+    flags: &str,
     run: RunId,
     mode: Mode,
 ) -> Result<(Leave, Arc<Snapshot>), Cause> {
     let options = keys::console_options(args.theme.as_deref(), args.mouse, mode, Vec::new())?;
-    let feed = Feed {
-        target: target.clone(),
-        run,
-        read_only: mode == Mode::ReadOnly,
-        resume_flags: global.database.is_some().then(|| resume_flags(global, None)),
-    };
+    let feed = Feed { target: target.clone(), run, read_only: mode == Mode::ReadOnly, resume_flags: flags.to_owned() };
     // The first snapshot is read before the terminal changes: an error is an error of the command line.
     let first = Arc::new(feed.first().await?);
     let (snapshots_in, snapshots) = watch::channel(first);

@@ -336,9 +336,13 @@ impl Board {
 
     /// The running sweep from near. The yard is asked without the board's own lock.
     fn survey(&self) {
-        let survey = self.lock().survey.clone();
-        let Some(mut work) = survey.map(|survey| survey(self.clock.elapsed())) else { return };
+        let Some(survey) = self.lock().survey.clone() else { return };
+        let mut work = survey(self.clock.elapsed());
         let mut inner = self.lock();
+        // Another step, or another sweep, may have begun meanwhile.
+        if inner.survey.as_ref().is_none_or(|newest| !Arc::ptr_eq(newest, &survey)) {
+            return;
+        }
         work.slowest = inner.course.slowest().to_vec();
         work.latency = inner.course.latency();
         inner.snapshot.work = Arc::new(work);

@@ -17,6 +17,7 @@ use super::halt::Halt;
 use super::tool::Made;
 use crate::postgres::error::io_words;
 use crate::run::{Cause, human};
+use crate::steps::program::command::is_secret;
 
 /// Bytes that are passed on at once.
 const CHUNK: usize = 64 << 10;
@@ -83,7 +84,7 @@ fn start(argv: &[String]) -> Result<Child, Halt> {
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // How to get into the database is no business of the program's.
     for (name, _) in std::env::vars_os() {
-        if name == "DATABASE_URL" || name.to_string_lossy().starts_with("PG") {
+        if is_secret(&name.to_string_lossy()) {
             command.env_remove(name);
         }
     }

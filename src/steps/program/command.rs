@@ -33,9 +33,9 @@ pub struct Process {
     name: String,
 }
 
-/// Whether a variable may lead a program to the run's database.
-fn is_secret(name: &str) -> bool {
-    name == "DATABASE_URL" || name.starts_with("PG")
+/// Whether a variable is no business of a program's: it may lead to the run's database, or is meant for a driver alone.
+pub(in crate::steps) fn is_secret(name: &str) -> bool {
+    name == "DATABASE_URL" || name.starts_with("PG") || name.starts_with("HOWDAH_")
 }
 
 impl Process {
