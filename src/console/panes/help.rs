@@ -41,8 +41,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
     }
     let widest = lines.iter().map(Line::width).chain([width(&title) + 4]).max().unwrap_or(0);
     let inside = canvas.popup(place(over, widest + 4, lines.len() + 2), &title);
-    // A scroll past the end shows the end.
-    let first = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
+    let first = canvas.scrolled(scroll, lines.len(), inside.height);
     for (row, line) in lines[first..].iter().enumerate() {
         canvas.line(inside, row, line);
     }
