@@ -133,11 +133,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 Effect::Look(wanted) => drop(interest.send_replace(wanted)),
                 Effect::Suspend if !has_shell() => effects.extend(app.update(Action::NoShell)),
                 Effect::Suspend => {
-                    Tty::leave();
-                    if let Err(error) = stop_job().await {
-                        tracing::warn!(%error, "the process cannot be stopped");
-                    }
-                    let back = tty.enter();
+                    let back = to_the_shell_and_back(&mut tty).await;
                     // Also when the terminal is gone: a pause that was only for the shell must not outlive it.
                     effects.extend(app.update(Action::Woken));
                     if back.is_err() {
@@ -148,6 +144,15 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
             }
         }
     }
+}
+
+/// Gives the terminal back and stops the process, until somebody continues it.
+async fn to_the_shell_and_back(tty: &mut Tty) -> io::Result<()> {
+    Tty::leave();
+    if let Err(error) = stop_job().await {
+        tracing::warn!(%error, "the process cannot be stopped");
+    }
+    tty.enter()
 }
 
 /// Draws a frame, and lets the console's state know what can be seen.

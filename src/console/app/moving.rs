@@ -126,7 +126,7 @@ impl App {
     }
 
     /// To the first line, or to the last one.
-    pub(super) fn to_end(&mut self, last: bool) -> Vec<Effect> {
+    pub(super) fn go_to_end(&mut self, last: bool) -> Vec<Effect> {
         match self.ui.overlay {
             Overlay::Quit { .. } | Overlay::Confirm(_) => self.step(if last { 1 } else { -1 }),
             Overlay::Help { .. } | Overlay::Detail { .. } | Overlay::None => {
