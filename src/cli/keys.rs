@@ -11,13 +11,11 @@ use crate::run::text::clean;
 /// # Errors
 /// The user's file is wrong, or the file cannot be read.
 pub fn run(args: &KeymapArgs) -> Result<Exit, Cause> {
-    match &args.check {
-        Some(path) => check(path),
-        None => {
-            say::out(keymap()?.to_toml().trim_end());
-            Ok(Exit::Done)
-        }
+    if let Some(path) = &args.check {
+        return check(path);
     }
+    say::out(keymap()?.to_toml().trim_end());
+    Ok(Exit::Done)
 }
 
 /// Reports every mistake of a file. What it says is the answer, so it goes to the standard output.

@@ -80,6 +80,8 @@ pub enum Action {
     Suspend,
     /// Draw everything again.
     Repaint,
+    /// A click with the mouse, by column and row.
+    Click(u16, u16),
     /// To the next line or choice.
     Next,
     /// To the previous line or choice.
@@ -156,6 +158,7 @@ impl Action {
             | Self::Interrupt
             | Self::Suspend
             | Self::Repaint
+            | Self::Click(..)
             | Self::Next
             | Self::Previous
             | Self::PageDown

@@ -18,12 +18,22 @@ const MIN_FRAMED_WIDTH: u16 = 12;
 pub(crate) struct Canvas<'a> {
     buffer: &'a mut Buffer,
     theme: &'a Theme,
+    seen: Seen,
+}
+
+/// What a drawn frame tells of itself: what only the view knows, and the console's state must.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    /// The places of the rows of lists, with their keys.
+    pub rows: Vec<(Rect, String)>,
+    /// How far the box over the view can be scrolled: further on it would show its end still.
+    pub last_scroll: Option<usize>,
 }
 
 impl<'a> Canvas<'a> {
     pub(crate) fn new(buffer: &'a mut Buffer, theme: &'a Theme) -> Self {
         buffer.set_style(buffer.area, theme.style(Role::Text));
-        Self { buffer, theme }
+        Self { buffer, theme, seen: Seen::default() }
     }
 
     pub(crate) fn theme(&self) -> &'a Theme {
@@ -129,13 +139,29 @@ impl<'a> Canvas<'a> {
         self.span(Role::Spark, text)
     }
 
-    /// Replaces what the terminal has no sign for.
-    pub(crate) fn flatten(self) {
+    /// Notes where a row of a list stands.
+    pub(crate) fn row(&mut self, area: Rect, row: usize, key: &str) {
+        if let Some(y) = u16::try_from(row).ok().filter(|row| *row < area.height) {
+            self.seen.rows.push((Rect { y: area.y + y, height: 1, ..area }, key.to_owned()));
+        }
+    }
+
+    /// The first of `lines` that is shown in so much room when `scroll` are scrolled away: a scroll past the end shows the
+    /// end. Notes how far it goes.
+    pub(crate) fn scrolled(&mut self, scroll: usize, lines: usize, height: u16) -> usize {
+        let last = lines.saturating_sub(usize::from(height));
+        self.seen.last_scroll = Some(last);
+        scroll.min(last)
+    }
+
+    /// The frame is drawn: replaces what the terminal has no sign for.
+    pub(crate) fn flatten(self) -> Seen {
         for cell in &mut self.buffer.content {
             if !self.theme.glyphs.shows(cell.symbol()) {
                 cell.set_symbol(to_ascii(cell.symbol()));
             }
         }
+        self.seen
     }
 
     /// Lays a style over one line of `area`.

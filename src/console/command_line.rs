@@ -205,13 +205,11 @@ fn column(rest: &str, scene: &Scene<'_>) -> Result<Option<(usize, bool)>, String
     if name.is_empty() {
         return Ok(None);
     }
-    match columns.iter().position(|column| column.to_lowercase() == name) {
-        Some(index) => Ok(Some((index, descending.unwrap_or_else(|| from_the_largest(columns[index]))))),
-        None => {
-            let all = format!("there are {}", columns.join(", "));
-            Err(unknown(&format!("there is no column `{name}` to sort by"), name, columns.iter().copied(), &all))
-        }
+    if let Some(index) = columns.iter().position(|column| column.to_lowercase() == name) {
+        return Ok(Some((index, descending.unwrap_or_else(|| from_the_largest(columns[index])))));
     }
+    let all = format!("there are {}", columns.join(", "));
+    Err(unknown(&format!("there is no column `{name}` to sort by"), name, columns.iter().copied(), &all))
 }
 
 /// How a column is sorted first: names and the like from their first letter, and numbers and times from the largest.

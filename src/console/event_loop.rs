@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use tokio::time::{Sleep, sleep};
 
 use super::action::{Action, Effect, Haste};
 use super::app::App;
+use super::canvas::Seen;
 use super::input::{Input, Press};
 use super::pace::Pace;
 use super::signals::{Signals, has_shell, stop_job};
 use super::terminal::Tty;
 use super::ui::{Mode, Ui};
-use super::{ConsoleError, Leave, Link, Options, view};
+use super::{ConsoleError, Leave, Link, Options, Theme, view};
 use crate::run::text::clean;
 use crate::run::{Asker, Request};
 
@@ -58,7 +60,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
     // Before the terminal changes: from here on a signal leaves by the door.
     let mut signals = Signals::listen().map_err(ConsoleError::Signals)?;
     let mut tty = Tty::open(mouse).map_err(ConsoleError::Terminal)?;
-    tty.draw(|frame| view::render(&app.scene(), &theme, frame)).map_err(ConsoleError::Terminal)?;
+    draw(&mut tty, &mut app, &theme).map_err(ConsoleError::Terminal)?;
     let mut input = Input::open().map_err(ConsoleError::Keys)?;
     let mut pace = Pace::begin();
     let mut next_key: Option<Pin<Box<Sleep>>> = None;
@@ -73,6 +75,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     failpoint("console.key");
                     app.press(key)
                 }
+                Some(Press::Click { x, y }) => app.update(Action::Click(x, y)),
                 Some(Press::Wheel { down: true }) => app.update(Action::Next),
                 Some(Press::Wheel { down: false }) => app.update(Action::Previous),
                 None => app.update(Action::HangUp),
@@ -97,7 +100,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
             }
             () = pace.due() => {
                 failpoint("console.frame");
-                if let Err(error) = tty.draw(|frame| view::render(&app.scene(), &theme, frame)) {
+                if let Err(error) = draw(&mut tty, &mut app, &theme) {
                     tracing::warn!(%error, "the terminal does not take what is written");
                     return Ok(Leave::HungUp);
                 }
@@ -130,11 +133,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 Effect::Look(wanted) => drop(interest.send_replace(wanted)),
                 Effect::Suspend if !has_shell() => effects.extend(app.update(Action::NoShell)),
                 Effect::Suspend => {
-                    Tty::leave();
-                    if let Err(error) = stop_job().await {
-                        tracing::warn!(%error, "the process cannot be stopped");
-                    }
-                    let back = tty.enter();
+                    let back = to_the_shell_and_back(&mut tty).await;
                     // Also when the terminal is gone: a pause that was only for the shell must not outlive it.
                     effects.extend(app.update(Action::Woken));
                     if back.is_err() {
@@ -145,6 +144,23 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
             }
         }
     }
+}
+
+/// Gives the terminal back and stops the process, until somebody continues it.
+async fn to_the_shell_and_back(tty: &mut Tty) -> io::Result<()> {
+    Tty::leave();
+    if let Err(error) = stop_job().await {
+        tracing::warn!(%error, "the process cannot be stopped");
+    }
+    tty.enter()
+}
+
+/// Draws a frame, and lets the console's state know what can be seen.
+fn draw(tty: &mut Tty, app: &mut App, theme: &Theme) -> io::Result<()> {
+    let mut seen = Seen::default();
+    tty.draw(|frame| seen = view::draw(&app.scene(), theme, frame))?;
+    app.drawn(seen);
+    Ok(())
 }
 
 /// Returns when the time is over; never while there is none.

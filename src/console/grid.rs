@@ -167,6 +167,7 @@ impl<R> Grid<'_, R> {
         for (at, row) in page.iter().enumerate() {
             let ink = Ink { snapshot, glyphs, width: 0 };
             let marked = selected == Some(first + at);
+            canvas.row(inside, head + at, &row.key);
             canvas.line(inside, head + at, &self.row(canvas, &columns, &row.of, ink, marked));
             if marked {
                 canvas.tint(inside, head + at, canvas.theme().style(Role::Selected));

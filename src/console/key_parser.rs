@@ -14,6 +14,8 @@ const LONGEST: usize = 32;
 pub(crate) enum Press {
     /// A key.
     Key(KeyEvent),
+    /// The mouse's left button, where it went down, from 0.
+    Click { x: u16, y: u16 },
     /// The mouse's wheel, by one notch.
     Wheel {
         /// Towards the hand.
@@ -31,8 +33,8 @@ pub(crate) struct KeyParser {
 enum Front {
     /// A key that took so many bytes.
     Key(KeyEvent, usize),
-    /// A notch of the wheel that took so many bytes.
-    Wheel { down: bool, taken: usize },
+    /// A report of the mouse that took so many bytes.
+    Mouse(Press, usize),
     /// So many bytes that mean nothing here.
     Noise(usize),
     /// The beginning of something.
@@ -51,8 +53,8 @@ impl KeyParser {
                     presses.push(Press::Key(key));
                     at += taken;
                 }
-                Front::Wheel { down, taken } => {
-                    presses.push(Press::Wheel { down });
+                Front::Mouse(press, taken) => {
+                    presses.push(press);
                     at += taken;
                 }
                 Front::Noise(taken) => at += taken,
@@ -96,7 +98,7 @@ fn front(bytes: &[u8]) -> Front {
         [0x1b, 0x1b, ..] => Front::Key(plain(KeyCode::Esc), 1),
         [0x1b, ref rest @ ..] => match front(rest) {
             Front::Key(key, taken) => Front::Key(KeyEvent::new(key.code, key.modifiers | KeyModifiers::ALT), taken + 1),
-            Front::Wheel { down, taken } => Front::Wheel { down, taken: taken + 1 },
+            Front::Mouse(press, taken) => Front::Mouse(press, taken + 1),
             Front::Noise(taken) => Front::Noise(taken + 1),
             Front::Incomplete => Front::Incomplete,
         },
@@ -174,14 +176,18 @@ fn csi(bytes: &[u8]) -> Front {
     }
 }
 
-/// `ESC [ < button ; column ; row M`. Bits 2 to 4 of the button are what is held; 64 is the wheel upwards, 65 downwards.
+/// `ESC [ < button ; column ; row M`, from 1. Bits 2 to 4 of the button are what is held; 0 is the left button, 64 the wheel
+/// upwards, 65 downwards. A small `m` at the end tells that a button was let go.
 fn mouse(report: &[u8], last: u8, taken: usize) -> Front {
-    let button = report.split(|byte| *byte == b';').next().and_then(number);
-    match (last, button.map(|button| button & !0b1_1100)) {
-        (b'M', Some(64)) => Front::Wheel { down: false, taken },
-        (b'M', Some(65)) => Front::Wheel { down: true, taken },
-        _ => Front::Noise(taken),
-    }
+    let mut numbers = report.split(|byte| *byte == b';').map(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let mut number = || -> Option<u16> { numbers.next().flatten() };
+    let press = match (last, number().map(|button| button & !0b1_1100), number(), number()) {
+        (b'M', Some(0), Some(x @ 1..), Some(y @ 1..)) => Press::Click { x: x - 1, y: y - 1 },
+        (b'M', Some(64), ..) => Press::Wheel { down: false },
+        (b'M', Some(65), ..) => Press::Wheel { down: true },
+        _ => return Front::Noise(taken),
+    };
+    Front::Mouse(press, taken)
 }
 
 fn number(digits: &[u8]) -> Option<u8> {
@@ -234,6 +240,7 @@ mod tests {
     fn names(presses: impl IntoIterator<Item = Press>) -> String {
         let name = |press| match press {
             Press::Key(key) => KeyCombination::from(key).to_string().to_lowercase(),
+            Press::Click { x, y } => format!("click {x} {y}"),
             Press::Wheel { down } => if down { "wheel-down" } else { "wheel-up" }.to_owned(),
         };
         presses.into_iter().map(name).collect::<Vec<_>>().join(" ")
@@ -261,7 +268,7 @@ mod tests {
             (b"\x1b[12\x1b[A", "up"),
             (b"\xff\xc3q", "q"),
             (b"\x1b[<64;10;5M\x1b[<65;10;5M\x1b[<69;10;5M", "wheel-up wheel-down wheel-down"),
-            (b"\x1b[<0;10;5M\x1b[<0;10;5m\x1b[<300;10;5Mq", "q"),
+            (b"\x1b[<0;310;5M\x1b[<0;310;5m\x1b[<2;1;1M\x1b[<0;0;1M\x1b[<;;Mq", "click 309 4 q"),
         ];
         for (bytes, expected) in table {
             assert_eq!(names(KeyParser::default().feed(bytes)), expected, "{}", bytes.escape_ascii());

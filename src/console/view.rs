@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::layout::Rect;
 
-use super::canvas::Canvas;
+use super::canvas::{Canvas, Seen};
 use super::layout::{Needs, Panes, arrange, charted, screen};
 use super::panes::{
     alerts, charts, checkpoints, confirm, detail, dialogue, event_list, gone, governor, header, help, hints, log,
@@ -29,10 +29,15 @@ pub struct Scene<'a> {
 
 /// Draws the open view, and the box over it where one is open. Any size will do, down to no cell at all.
 pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
+    draw(scene, theme, frame);
+}
+
+/// [`render`], and what can be seen then.
+pub(crate) fn draw(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) -> Seen {
     let Scene { snapshot, details: _, ui } = *scene;
     let area = frame.area();
     if area.is_empty() {
-        return;
+        return Seen::default();
     }
     let screen = screen(area);
     let mut canvas = Canvas::new(frame.buffer_mut(), theme);
@@ -77,7 +82,7 @@ pub fn render(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) {
         }
         Overlay::None => {}
     }
-    canvas.flatten();
+    canvas.flatten()
 }
 
 fn needs(snapshot: &Snapshot) -> Needs {

@@ -30,6 +30,7 @@ use self::remarks::Remarks;
 use self::typing::Typing;
 use super::Leave;
 use super::action::{Action, Effect, Haste};
+use super::canvas::Seen;
 use super::ui::{Mode, Overlay, Ui, View};
 use super::view::Scene;
 use crate::run::{self, BreakerView, Command, Details, Interest, Pace, Presence, RunState, Snapshot};
@@ -50,6 +51,7 @@ pub struct App {
     /// The keys of a sequence that has begun.
     pressed: Vec<KeyCombination>,
     rows: Rows,
+    seen: Seen,
     typing: Typing,
     remarks: Remarks,
     leaving: Option<Leave>,
@@ -69,6 +71,7 @@ impl App {
             interest: Interest::default(),
             pressed: Vec::new(),
             rows: Rows::default(),
+            seen: Seen::default(),
             typing: Typing::default(),
             leaving: None,
             suspension: Suspension::None,
@@ -79,6 +82,17 @@ impl App {
     #[must_use]
     pub fn scene(&self) -> Scene<'_> {
         Scene { snapshot: &self.shown, details: &self.details, ui: &self.ui }
+    }
+
+    /// Takes in what the last frame told of itself.
+    pub(super) fn drawn(&mut self, seen: Seen) {
+        if let (Overlay::Help { scroll, .. } | Overlay::Detail { scroll }, Some(last)) =
+            (&mut self.ui.overlay, seen.last_scroll)
+        {
+            // It shows the same; and the next key back is seen.
+            *scroll = (*scroll).min(last);
+        }
+        self.seen = seen;
     }
 
     /// Takes in one action, and says what must follow, in order.
@@ -130,12 +144,13 @@ impl App {
             Action::Sort => self.sort(),
             Action::ReverseSort => self.reverse_sort(),
             Action::Level => self.level(),
+            Action::Click(x, y) => self.click(x, y),
             Action::Next => self.step(1),
             Action::Previous => self.step(-1),
             Action::PageDown => self.page(1),
             Action::PageUp => self.page(-1),
-            Action::First => self.to_end(false),
-            Action::Last => self.to_end(true),
+            Action::First => self.go_to_end(false),
+            Action::Last => self.go_to_end(true),
             Action::Confirm => self.confirm(),
             Action::Answer(yes) => self.answer(yes),
             Action::Dismiss => self.dismiss(),

@@ -1,17 +1,19 @@
 //! Views, panes, lists, and the boxes that lie over them.
 
+use ratatui::layout::Position;
+
 use super::{App, redraw};
 use crate::console::Leave;
 use crate::console::action::Effect;
 use crate::console::command_line::from_the_largest;
 use crate::console::key_help;
 use crate::console::listing;
-use crate::console::ui::{List, ListId, Overlay, SegmentsPane, View};
+use crate::console::ui::{List, ListId, Overlay, SegmentsPane, Ui, View};
 
 /// The lines of a page. What the window holds is the view's to know.
 const PAGE: isize = 10;
-/// No more lines of a detail than these are ever scrolled away.
-const MAX_DETAIL: usize = 400;
+/// No more lines of a detail than these are ever scrolled away. The next frame says how many there are to scroll.
+const MAX_DETAIL: usize = 10_000;
 
 /// The rows that the open list had last, so that the neighbours of one that vanishes are known.
 #[derive(Debug, Default)]
@@ -124,7 +126,7 @@ impl App {
     }
 
     /// To the first line, or to the last one.
-    pub(super) fn to_end(&mut self, last: bool) -> Vec<Effect> {
+    pub(super) fn go_to_end(&mut self, last: bool) -> Vec<Effect> {
         match self.ui.overlay {
             Overlay::Quit { .. } | Overlay::Confirm(_) => self.step(if last { 1 } else { -1 }),
             Overlay::Help { .. } | Overlay::Detail { .. } | Overlay::None => {
@@ -165,8 +167,30 @@ impl App {
         redraw()
     }
 
-    /// Selects a row by its place in the list, from 0, if there is one.
-    pub(super) fn row_for_detail(&mut self) -> bool {
+    /// Selects the row that was clicked at, and its pane.
+    pub(super) fn click(&mut self, x: u16, y: u16) -> Vec<Effect> {
+        if self.ui.overlay != Overlay::None || self.ui.prompt.is_some() {
+            return Vec::new();
+        }
+        let at = Position::new(x, y);
+        let Some((_, key)) = self.seen.rows.iter().find(|(place, _)| place.contains(at)) else { return Vec::new() };
+        let key = key.clone();
+        // Only the segments have more than one list.
+        let panes = if self.ui.view == View::Segments { &SegmentsPane::ALL[..] } else { &[self.ui.pane] };
+        for pane in panes {
+            let ui = Ui { pane: *pane, ..self.ui.clone() };
+            let Some(id) = ui.list() else { continue };
+            if listing::keys(id, &self.scene()).contains(&key) {
+                self.ui.pane = *pane;
+                self.ui.lists.get_mut(id).selected = Some(key);
+                return redraw();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether there is a row whose detail can be shown: the selected one, or else the first one, of a log the last one.
+    fn row_for_detail(&mut self) -> bool {
         let Some(id) = self.ui.list() else { return false };
         let keys = listing::keys(id, &self.scene());
         let list = self.ui.lists.get_mut(id);

@@ -72,13 +72,12 @@ impl App {
             Some(ListId::Events) => self.ui.lists.events.selected.as_deref(),
             _ => None,
         };
-        let keys: Vec<String> = match selected.and_then(|key| key.strip_prefix("alert:")) {
-            Some(key) => vec![key.to_owned()],
-            None => {
-                let alerts = self.newest.vitals.alerts.iter();
-                let open = alerts.filter(|alert| alert.is_active() && !self.newest.is_acknowledged(alert));
-                open.map(|alert| alert.key.clone()).collect()
-            }
+        let keys: Vec<String> = if let Some(key) = selected.and_then(|key| key.strip_prefix("alert:")) {
+            vec![key.to_owned()]
+        } else {
+            let alerts = self.newest.vitals.alerts.iter();
+            let open = alerts.filter(|alert| alert.is_active() && !self.newest.is_acknowledged(alert));
+            open.map(|alert| alert.key.clone()).collect()
         };
         if self.is_over() {
             return Vec::new();

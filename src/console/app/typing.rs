@@ -103,17 +103,14 @@ impl App {
 
     /// Puts the next candidate into the line, or the one before.
     pub(super) fn complete(&mut self, back: bool) -> Vec<Effect> {
-        let (completion, at) = match self.typing.walked.take() {
-            Some((completion, at)) => {
-                let count = completion.candidates.len();
-                let at = if back { at + count - 1 } else { at + 1 } % count.max(1);
-                (completion, at)
-            }
-            None => {
-                let completion = self.completion();
-                let at = if back { completion.candidates.len().saturating_sub(1) } else { 0 };
-                (completion, at)
-            }
+        let (completion, at) = if let Some((completion, at)) = self.typing.walked.take() {
+            let count = completion.candidates.len();
+            let at = if back { at + count - 1 } else { at + 1 } % count.max(1);
+            (completion, at)
+        } else {
+            let completion = self.completion();
+            let at = if back { completion.candidates.len().saturating_sub(1) } else { 0 };
+            (completion, at)
         };
         let (Some(prompt), Some(candidate)) = (&mut self.ui.prompt, completion.candidates.get(at)) else {
             return Vec::new();

@@ -55,7 +55,7 @@ pub(crate) fn is_text(key: KeyCombination) -> bool {
 
 /// Keys that have been pressed of a sequence that goes on, as the screen shows them.
 pub(crate) fn pending(pressed: &[KeyCombination]) -> String {
-    pressed.iter().map(|key| format!("{}-", label(*key))).collect()
+    join(pressed, label, "-") + "-"
 }
 
 fn join(keys: &[KeyCombination], word: fn(KeyCombination) -> String, between: &str) -> String {

@@ -80,8 +80,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, scene: &Scene<'_>, scr
     let area = place(over, width, lines.len() + 2);
     let inside = canvas.popup(area, &page.title);
     let height = usize::from(inside.height);
-    // A scroll past the end shows the end.
-    let first = scroll.min(lines.len().saturating_sub(height));
+    let first = canvas.scrolled(scroll, lines.len(), inside.height);
     for (row, line) in lines[first..].iter().enumerate() {
         canvas.line(inside, row, line);
     }

@@ -16,6 +16,9 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
     let sections = sections(ui);
     let keys = sections.iter().flat_map(|section| &section.lines).map(|line| width(&line.keys)).max().unwrap_or(0);
     let words = sections.iter().flat_map(|section| &section.lines).map(|line| width(line.about)).max().unwrap_or(0);
+    let names = sections.iter().flat_map(|section| &section.lines).map(|line| width(line.name)).max().unwrap_or(0);
+    // The name in the file, where there is room for it: margins, frame and gaps take ten cells.
+    let named = keys + words + names + 10 <= usize::from(over.width);
     let mut lines: Vec<Line<'_>> = Vec::new();
     for section in &sections {
         if !lines.is_empty() {
@@ -25,8 +28,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
         lines.extend(section.lines.iter().map(|line| {
             let bound = canvas.span(Role::Key, format!("  {}  ", left(&line.keys, keys)));
             let about = canvas.span(Role::Text, left(line.about, words));
-            // The name in the file, cut off where there is no room for it.
-            Line::from(vec![bound, about, canvas.span(Role::Dim, format!("  {}", line.name))])
+            let name = if named { format!("  {}", line.name) } else { String::new() };
+            Line::from(vec![bound, about, canvas.span(Role::Dim, name)])
         }));
     }
     let title = match &ui.overlay {
@@ -41,8 +44,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, over: Rect, ui: &Ui, scroll: usize
     }
     let widest = lines.iter().map(Line::width).chain([width(&title) + 4]).max().unwrap_or(0);
     let inside = canvas.popup(place(over, widest + 4, lines.len() + 2), &title);
-    // A scroll past the end shows the end.
-    let first = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
+    let first = canvas.scrolled(scroll, lines.len(), inside.height);
     for (row, line) in lines[first..].iter().enumerate() {
         canvas.line(inside, row, line);
     }

@@ -142,13 +142,12 @@ fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     match ui.view {
         View::Overview if ui.charts => vec![one(Action::Zoom, "zoom"), one(Action::Charts, "panes")],
         View::Overview => Vec::new(),
-        View::Tables => vec![detail, sort, filter],
         View::Sessions if steers => {
             let [cancel, terminate] =
                 [one(Action::CancelSession, "cancel"), one(Action::TerminateSession, "terminate")];
             vec![detail, cancel, terminate, sort, filter]
         }
-        View::Sessions => vec![detail, sort, filter],
+        View::Tables | View::Sessions => vec![detail, sort, filter],
         View::Segments => vec![(vec![Action::PreviousPane, Action::NextPane], "pane"), detail, sort, filter],
         View::Events if steers => vec![one(Action::Acknowledge, "acknowledge"), detail, level, filter],
         View::Events => vec![detail, level, filter],

@@ -40,6 +40,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     let page = &rows[first..rows.len().min(first + height)];
     for (row, line) in page.iter().enumerate() {
         let marked = selected == Some(first + row);
+        canvas.row(inside, row, &line.key);
         canvas.line(inside, row, &one(canvas, line.of, marked, usize::from(inside.width)));
         if marked {
             canvas.tint(inside, row, canvas.theme().style(Role::Selected));

@@ -6,8 +6,10 @@ use ratatui::style::Modifier;
 
 use super::questions::sessions;
 use super::*;
+use crate::console::canvas::Seen;
 use crate::console::colour::Environment;
 use crate::console::theme::{Source, Theme};
+use crate::console::ui::SegmentsPane;
 use crate::console::view;
 
 fn drawn(app: &App, (width, height): (u16, u16)) -> Terminal<TestBackend> {
@@ -109,4 +111,50 @@ fn the_help_says_what_is_looked_for_and_when_no_key_does_it() {
     assert!(found.contains("/breaker_") && found.contains("close-breaker") && !found.contains("ctrl-z"), "{found}");
     write(&mut app, "xyz");
     assert!(screen(&app, (80, 24)).contains("no key does that"));
+}
+
+/// Draws the console as the event loop does.
+fn draw(app: &mut App, (width, height): (u16, u16)) {
+    let theme = Theme::load(Source::Named("dark"), &Environment::default()).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let mut seen = Seen::default();
+    terminal.draw(|frame| seen = view::draw(&app.scene(), &theme, frame)).unwrap();
+    app.drawn(seen);
+}
+
+#[test]
+fn a_click_selects_the_row_and_the_pane_under_it() {
+    let mut app = app(RunState::Running);
+    press(&mut app, "2");
+    draw(&mut app, (80, 24));
+    let (place, key) = app.seen.rows[1].clone();
+    assert_eq!(app.update(Action::Click(place.x + 5, place.y)), [QUICK]);
+    assert_eq!(app.ui.lists.tables.selected, Some(key));
+    assert_eq!(app.update(Action::Click(0, 0)), [], "there is no row");
+    press(&mut app, "enter");
+    assert_eq!(app.update(Action::Click(place.x, place.y)), [], "a box lies over it");
+
+    let mut app = watching(samples::full(), Mode::Driver);
+    press(&mut app, "4");
+    draw(&mut app, (140, 40));
+    let slow = app.seen.rows.iter().find(|(_, key)| key.contains('/')).cloned().unwrap();
+    app.update(Action::Click(slow.0.x, slow.0.y));
+    assert_eq!((app.ui.pane, app.ui.lists.slowest.selected.clone()), (SegmentsPane::Slowest, Some(slow.1)));
+}
+
+#[test]
+fn a_box_is_scrolled_to_its_end_and_back_from_there() {
+    let mut app = app(RunState::Running);
+    press_all(&mut app, "? G");
+    draw(&mut app, (80, 24));
+    let end = match app.ui.overlay {
+        Overlay::Help { scroll, .. } => scroll,
+        _ => 0,
+    };
+    assert!(end > 0 && Some(end) == app.seen.last_scroll);
+    press(&mut app, "k");
+    assert!(matches!(app.ui.overlay, Overlay::Help { scroll, .. } if scroll == end - 1));
+    press_all(&mut app, "esc 2 enter G");
+    draw(&mut app, (80, 24));
+    assert_eq!(app.ui.overlay, Overlay::Detail { scroll: app.seen.last_scroll.unwrap() });
 }
