@@ -86,7 +86,12 @@ impl Keeper {
                 Err(e) => tracing::warn!("the connection that holds the lock on the run is lost: {e}"),
             }
         }
-        if let Some(session) = session {
+        if let Some(mut session) = session {
+            // At once, and not when the server gets round to ending the session: who comes next finds the run free.
+            let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(self.run.advisory_key());
+            if let Err(e) = within(Duration::from_secs(2), unlock.execute(&mut session.connection)).await {
+                tracing::debug!("the lock on the run ends with its session: {e}");
+            }
             drop(tokio::time::timeout(Duration::from_secs(2), session.connection.close()).await);
         }
     }
