@@ -43,7 +43,7 @@ async fn main() {
     std::thread::sleep(Duration::from_secs(3));
     let (from, cpu) = (console.bytes(), used(pid));
     std::thread::sleep(WATCHED);
-    let (bytes, cpu) = (console.bytes() - from, used(pid) - cpu);
+    let (bytes, cpu) = (console.bytes() - from, used(pid).saturating_sub(cpu));
     figure("overview, running", per_second(bytes, WATCHED), "bytes/s", 700.0);
     figure("CPU with the engine", cpu.as_secs_f64() * 100.0 / WATCHED.as_secs_f64(), "% of a core", 0.6);
     writes_a_frame(&console, pid);
@@ -55,7 +55,7 @@ async fn main() {
     std::thread::sleep(Duration::from_secs(2));
     let (from, cpu) = (console.bytes(), used(pid));
     std::thread::sleep(WATCHED);
-    let (bytes, cpu) = (console.bytes() - from, used(pid) - cpu);
+    let (bytes, cpu) = (console.bytes() - from, used(pid).saturating_sub(cpu));
     figure("overview, paused", per_second(bytes, WATCHED), "bytes/s", 30.0);
     println!("CPU, paused              {:>8.2} % of a core", cpu.as_secs_f64() * 100.0 / WATCHED.as_secs_f64());
     figure("peak RSS with the engine", peak_mib(pid), "MiB", 25.0);
@@ -164,8 +164,8 @@ async fn elsewhere(pool: &PgPool, url: &str, home: &std::path::Path) {
     let (before, relay_before, bytes) = (spent(&theirs), spent(&ours), viewer.bytes());
     std::thread::sleep(WATCHED);
     let percent = |time: Duration| time.as_secs_f64() * 100.0 / WATCHED.as_secs_f64();
-    figure("a viewer, in the database", percent(spent(&theirs) - before), "% of a core", 1.0);
-    println!("the driver's relay there {:>8.2} % of a core", percent(spent(&ours) - relay_before));
+    figure("a viewer, in the database", percent(spent(&theirs).saturating_sub(before)), "% of a core", 1.0);
+    println!("the driver's relay there {:>8.2} % of a core", percent(spent(&ours).saturating_sub(relay_before)));
     println!("the viewer's terminal    {:>8.0} bytes/s", per_second(viewer.bytes() - bytes, WATCHED));
     println!("the viewer's peak RSS    {:>8.1} MiB", peak_mib(viewer.child.process_id().expect("a pid")));
     viewer.press("q");

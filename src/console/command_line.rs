@@ -119,8 +119,11 @@ pub(super) fn parse(text: &str, scene: &Scene<'_>) -> Result<Vec<Order>, String>
         Takes::Alert => vec![Order::Do(alert(rest, scene)?)],
         Takes::Pid => {
             let pid = session(spec.name, rest, scene)?;
-            let command =
-                if spec.name == "cancel" { Command::CancelSession(pid) } else { Command::TerminateSession(pid) };
+            let command = if spec.name == "cancel" {
+                Command::CancelSession(pid, None)
+            } else {
+                Command::TerminateSession(pid, None)
+            };
             vec![Order::Do(Action::Ask(command))]
         }
     };

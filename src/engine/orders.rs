@@ -47,7 +47,7 @@ pub async fn obey(
         };
         let Some(request) = request else { break };
         match &request.command {
-            Command::CancelSession(_) | Command::TerminateSession(_) => {
+            Command::CancelSession(..) | Command::TerminateSession(..) => {
                 running.spawn(errand(Arc::clone(&board), errands.borrow().clone(), request));
             }
             _ => {
@@ -92,7 +92,7 @@ fn act(board: &Board, request: &Request, stop: &CancellationToken) -> Outcome {
         Command::SetTarget(target) => return board.set_target(*target),
         Command::SkipWindow => return board.skip_window(),
         Command::Acknowledge(key) => return board.acknowledge(key, request),
-        Command::CancelSession(_) | Command::TerminateSession(_) => return Err("not the engine's to do".to_owned()),
+        Command::CancelSession(..) | Command::TerminateSession(..) => return Err("not the engine's to do".to_owned()),
     };
     if matches!((&signal, board.state()), (Signal::AskStop { .. }, RunState::Stopping { .. })) {
         return Ok("it is being stopped already".to_owned());

@@ -3,8 +3,8 @@
 //! A console or a command line elsewhere writes a row and tells the driver by `NOTIFY`; the driver answers in the same row, and
 //! tells back. What was asked for in the driver's own process is written when it is answered.
 
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::run::{Answered, Asker, Command, Request, RunId};
 
@@ -205,11 +205,19 @@ pub async fn answer(connection: &mut PgConnection, run: RunId, answered: &Answer
 /// # Errors
 /// The driver's error: it may not, as a rule.
 pub async fn errand(connection: &mut PgConnection, command: &Command) -> Result<String, sqlx::Error> {
-    let (sql, pid, done) = match command {
-        Command::CancelSession(pid) => ("SELECT pg_cancel_backend($1)", *pid, "asked to cancel its statement"),
-        Command::TerminateSession(pid) => ("SELECT pg_terminate_backend($1)", *pid, "asked to end"),
+    let (asked, pid, started, done) = match command {
+        Command::CancelSession(pid, started) => ("pg_cancel_backend", *pid, *started, "asked to cancel its statement"),
+        Command::TerminateSession(pid, started) => ("pg_terminate_backend", *pid, *started, "asked to end"),
         _ => return Ok("nothing to do".to_owned()),
     };
-    let there: bool = sqlx::query_scalar(sql).bind(pid).fetch_one(connection).await?;
-    Ok(if there { format!("session {pid} was {done}") } else { format!("there is no session {pid} any more") })
+    let sql = format!(
+        "SELECT {asked}(pid) FROM pg_stat_activity WHERE pid = $1 AND ($2::timestamptz IS NULL OR backend_start = $2)"
+    );
+    let there: Option<bool> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(pid).bind(started).fetch_optional(connection).await?;
+    Ok(if there == Some(true) {
+        format!("session {pid} was {done}")
+    } else {
+        format!("there is no session {pid} any more")
+    })
 }

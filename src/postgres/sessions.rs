@@ -34,7 +34,7 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
              WHERE a.pid <> pg_backend_pid() AND (a.backend_type IN ('client backend', 'autovacuum worker', 'walsender') \
                  OR a.backend_type IS NULL AND a.datid IS NOT NULL)), \
          blocking AS MATERIALIZED (SELECT DISTINCT unnest(blockers) AS pid FROM seen) \
-         SELECT pid, usename::text AS role, datname::text AS database, datname = current_database() AS is_here, \
+         SELECT pid, backend_start, usename::text AS role, datname::text AS database, datname = current_database() AS is_here, \
                 application_name AS application, backend_type AS kind, host(client_addr) AS address, state, \
                 wait_event_type AS wait_type, wait_event AS wait, left(query, $2) AS query, blockers, is_ours, \
                 extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction, \
@@ -93,6 +93,7 @@ fn read(row: &PgRow) -> Result<SessionView, sqlx::Error> {
     let hidden = kind.is_none();
     Ok(SessionView {
         pid: row.try_get("pid")?,
+        started: row.try_get("backend_start")?,
         user: user(text("role")?, text("database")?, row.try_get::<Option<bool>, _>("is_here")?.unwrap_or(true)),
         application: if application.is_empty() && !is_client { kind.unwrap_or_default() } else { application },
         client: match text("address")? {

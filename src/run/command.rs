@@ -35,10 +35,10 @@ pub enum Command {
     SkipWindow,
     /// Take note of an alert, by its key: it stays, and no longer calls.
     Acknowledge(String),
-    /// Cancel the statement of another session, by its process id.
-    CancelSession(i32),
-    /// End another session, by its process id.
-    TerminateSession(i32),
+    /// Cancel the statement of another session, by its process id and its start: a later session may get the same number.
+    CancelSession(i32, Option<DateTime<Utc>>),
+    /// End another session, by the same.
+    TerminateSession(i32, Option<DateTime<Utc>>),
 }
 
 impl Command {
@@ -58,8 +58,8 @@ impl Command {
             Self::CloseBreaker => "close the breaker".to_owned(),
             Self::SkipWindow => "skip the window".to_owned(),
             Self::Acknowledge(key) => format!("acknowledge {key}"),
-            Self::CancelSession(pid) => format!("cancel session {pid}"),
-            Self::TerminateSession(pid) => format!("terminate session {pid}"),
+            Self::CancelSession(pid, _) => format!("cancel session {pid}"),
+            Self::TerminateSession(pid, _) => format!("terminate session {pid}"),
         }
     }
 }

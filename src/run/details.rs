@@ -50,6 +50,8 @@ pub struct Sessions {
 pub struct SessionView {
     /// The backend's process id.
     pub pid: i32,
+    /// When it was opened. `None`: not visible to this role.
+    pub started: Option<DateTime<Utc>>,
     /// The role.
     pub user: String,
     /// `application_name`.

@@ -74,7 +74,7 @@ impl Commander {
 
     async fn ask(&mut self, request: Request) {
         let presence = self.snapshots.borrow().presence.clone();
-        let is_errand = matches!(request.command, Command::CancelSession(_) | Command::TerminateSession(_));
+        let is_errand = matches!(request.command, Command::CancelSession(..) | Command::TerminateSession(..));
         match presence {
             Presence::Gone { .. } if is_errand => self.run_errand(request).await,
             Presence::Gone { .. } => {

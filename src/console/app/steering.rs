@@ -1,5 +1,7 @@
 //! What is asked of the run, and what is asked once more before, because it cannot be taken back.
 
+use chrono::{DateTime, Utc};
+
 use super::leaving::Suspension;
 use super::{App, redraw};
 use crate::console::Leave;
@@ -39,7 +41,7 @@ impl App {
     pub(super) fn ask_in_words(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::Stop => self.ask_to_stop(),
-            Command::CancelSession(pid) | Command::TerminateSession(pid) => self.ask_about(pid, command),
+            Command::CancelSession(pid, _) | Command::TerminateSession(pid, _) => self.ask_about(pid, &command),
             Command::Pause
             | Command::Continue
             | Command::LongerBatches
@@ -114,31 +116,32 @@ impl App {
     }
 
     /// The same of the session that is selected.
-    pub(super) fn ask_about_selected(&mut self, command: fn(i32) -> Command) -> Vec<Effect> {
+    pub(super) fn ask_about_selected(&mut self, command: fn(i32, Option<DateTime<Utc>>) -> Command) -> Vec<Effect> {
         let selected = match self.ui.list() {
             Some(ListId::Sessions) => self.ui.lists.sessions.selected.as_deref(),
             _ => None,
         };
         match selected.and_then(|pid| pid.parse().ok()) {
-            Some(pid) => self.ask_about(pid, command(pid)),
+            Some(pid) => self.ask_about(pid, &command(pid, None)),
             None => self.say("no session is selected: the view of the sessions has them"),
         }
     }
 
     /// Asks once more before a session is disturbed.
-    fn ask_about(&mut self, pid: i32, command: Command) -> Vec<Effect> {
+    ///
+    /// Also where the driver is gone: it may have left a session behind, and this console can ask the server itself.
+    fn ask_about(&mut self, pid: i32, command: &Command) -> Vec<Effect> {
         if self.is_over() {
             return self.say_over();
-        }
-        if self.is_abandoned() {
-            return self.say_abandoned();
         }
         let sessions = self.details.sessions.value();
         let Some(session) = sessions.and_then(|sessions| sessions.sessions.iter().find(|session| session.pid == pid))
         else {
             return self.say(format!("session {pid} is gone"));
         };
-        let ends = matches!(command, Command::TerminateSession(_));
+        let ends = matches!(command, Command::TerminateSession(..));
+        let start = session.started;
+        let command = if ends { Command::TerminateSession(pid, start) } else { Command::CancelSession(pid, start) };
         let text = format!("{} {}?", command.words(), described(session));
         let consequence = consequence(session, ends);
         self.question(text, consequence, Effect::Send(command))

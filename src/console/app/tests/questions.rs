@@ -71,7 +71,8 @@ fn a_session_is_disturbed_only_after_it_was_named() {
         let question = question(&app);
         assert_eq!(question.text, text);
         assert_eq!(question.consequence.contains("THIS RUN'S OWN"), is_ours, "{}", question.consequence);
-        let command = if keys.ends_with('x') { Command::CancelSession(pid) } else { Command::TerminateSession(pid) };
+        let command =
+            if keys.ends_with('x') { Command::CancelSession(pid, None) } else { Command::TerminateSession(pid, None) };
         assert_eq!(press(&mut app, "y"), [Effect::Send(command), QUICK]);
     }
     let mut none = app(RunState::Running);
