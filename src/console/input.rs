@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, ErrorKind, IsTerminal, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
 use super::key_parser::KeyParser;
@@ -25,6 +26,8 @@ const CHUNKS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Input {
     chunks: mpsc::Receiver<Vec<u8>>,
+    /// Ends the thread by being dropped.
+    _open: Option<PipeWriter>,
     parser: KeyParser,
     ready: VecDeque<Press>,
 }
@@ -32,18 +35,20 @@ pub(crate) struct Input {
 impl Input {
     /// Begins to read from the terminal: from the standard input where that is one, else from the controlling terminal.
     ///
-    /// The thread ends when the terminal does. After the `Input` is dropped, it ends with the next bytes that come.
+    /// The thread ends when the terminal does, and when the `Input` is dropped: whatever is typed then is for whoever reads
+    /// the terminal next.
     pub(crate) fn open() -> io::Result<Self> {
         let stdin = io::stdin();
         let terminal =
             if stdin.is_terminal() { File::from(stdin.as_fd().try_clone_to_owned()?) } else { File::open("/dev/tty")? };
         let (sender, chunks) = mpsc::channel(CHUNKS);
-        thread::Builder::new().name("howdah-keys".to_owned()).spawn(move || read(terminal, &sender))?;
-        Ok(Self::over(chunks))
+        let (closed, open) = io::pipe()?;
+        thread::Builder::new().name("howdah-keys".to_owned()).spawn(move || read(terminal, &closed, &sender))?;
+        Ok(Self::over(chunks, Some(open)))
     }
 
-    fn over(chunks: mpsc::Receiver<Vec<u8>>) -> Self {
-        Self { chunks, parser: KeyParser::default(), ready: VecDeque::new() }
+    fn over(chunks: mpsc::Receiver<Vec<u8>>, open: Option<PipeWriter>) -> Self {
+        Self { chunks, _open: open, parser: KeyParser::default(), ready: VecDeque::new() }
     }
 
     /// The next key, or `None` when the terminal is gone. May be dropped and called again without losing a key.
@@ -66,9 +71,12 @@ impl Input {
     }
 }
 
-fn read(mut terminal: File, sender: &mpsc::Sender<Vec<u8>>) {
+fn read(mut terminal: File, closed: &PipeReader, sender: &mpsc::Sender<Vec<u8>>) {
     let mut buffer = [0; 1024];
     loop {
+        if is_closed(&terminal, closed) {
+            return;
+        }
         match terminal.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => {
@@ -84,6 +92,15 @@ fn read(mut terminal: File, sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
+/// Waits until there is something to read, or the input is closed. Where that cannot be waited for, reading has to show.
+fn is_closed(terminal: &File, closed: &PipeReader) -> bool {
+    let mut watched =
+        [PollFd::new(terminal.as_fd(), PollFlags::POLLIN), PollFd::new(closed.as_fd(), PollFlags::POLLIN)];
+    // An interrupted wait is like one that has ended.
+    let _interrupted = poll(&mut watched, PollTimeout::NONE);
+    watched[1].revents().is_some_and(|events| !events.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn keys_come_one_by_one_and_the_end_is_a_hang_up() {
         let (sender, chunks) = mpsc::channel(4);
-        let mut input = Input::over(chunks);
+        let mut input = Input::over(chunks, None);
         sender.send(b"a\x1b[".to_vec()).await.unwrap();
         sender.send(b"A\x1b".to_vec()).await.unwrap();
         let mut codes = Vec::new();
@@ -108,8 +125,26 @@ mod tests {
     #[test]
     fn a_file_that_ends_ends_the_keys() {
         let (sender, mut chunks) = mpsc::channel(4);
-        read(File::open("/dev/null").unwrap(), &sender);
+        let (closed, _open) = io::pipe().unwrap();
+        read(File::open("/dev/null").unwrap(), &closed, &sender);
         drop(sender);
         assert_eq!(chunks.blocking_recv(), None);
+    }
+
+    #[test]
+    fn an_input_that_is_closed_takes_nothing_that_is_typed_later() {
+        let (sender, mut chunks) = mpsc::channel(4);
+        let (typed, mut keyboard) = io::pipe().unwrap();
+        let (closed, open) = io::pipe().unwrap();
+        let typed = File::from(std::os::fd::OwnedFd::from(typed));
+        let mut other = typed.try_clone().unwrap();
+        let reader = thread::spawn(move || read(typed, &closed, &sender));
+        drop(open);
+        reader.join().unwrap();
+        std::io::Write::write_all(&mut keyboard, b"q").unwrap();
+        assert_eq!(chunks.blocking_recv(), None);
+        let mut read = [0; 1];
+        other.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"q");
     }
 }

@@ -92,7 +92,7 @@ pub struct Limits {
     pub batch: BatchLimits,
     /// How long a statement waits for a lock. Default 2 s.
     pub lock_timeout: Duration,
-    /// How long a batch's statement may run. Default ten times `batch.target`.
+    /// How long a batch's statement may run. Default ten times `batch.target`, and at least twice `lock_timeout`.
     pub statement_timeout: Duration,
     /// How long a transaction of ours may stand idle. Default 60 s.
     pub idle_in_transaction_timeout: Duration,

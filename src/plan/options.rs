@@ -78,6 +78,7 @@ pub(super) fn limits(
     let statement = timeout("limits.statement_timeout", raw.statement_timeout);
     let idle = timeout("limits.idle_in_transaction_timeout", raw.idle_in_transaction_timeout);
     let count = timeout("limits.count_timeout", raw.count_timeout);
+    let lock_timeout = value(lock).unwrap_or(seconds(2));
     if let Some(statement) = &statement
         && statement.value <= batch.target
     {
@@ -91,8 +92,9 @@ pub(super) fn limits(
     Limits {
         workers,
         batch,
-        lock_timeout: value(lock).unwrap_or(seconds(2)),
-        statement_timeout: value(statement).unwrap_or(batch.target * 10),
+        lock_timeout,
+        // A wait for a lock must end as one: a statement that ran into its limit meanwhile would look too slow.
+        statement_timeout: value(statement).unwrap_or((batch.target * 10).max(lock_timeout * 2)),
         idle_in_transaction_timeout: value(idle).unwrap_or(seconds(60)),
         count_timeout: value(count).unwrap_or(seconds(600)),
         max_quarantined: value(max_quarantined).unwrap_or(100),

@@ -116,7 +116,8 @@ pub(super) struct RawLimits {
     pub(super) batch: Option<RawBatch>,
     /// How long a statement waits for a lock. Default: "2s".
     pub(super) lock_timeout: Option<Text>,
-    /// How long a batch's statement may run. Default: ten times `batch.target`.
+    /// How long a batch's statement may run. Default: ten times `batch.target`, at least twice
+    /// `lock_timeout`.
     pub(super) statement_timeout: Option<Text>,
     /// How long a transaction of howdah may stand idle. Default: "60s".
     pub(super) idle_in_transaction_timeout: Option<Text>,

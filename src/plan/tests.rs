@@ -429,6 +429,12 @@ fn steps_come_as_they_are_written() {
     "#;
     let plan = load(text).expect("a good plan");
     assert_eq!(plan.limits.statement_timeout, Duration::from_secs(10));
+    // A wait for a lock ends before the statement does.
+    let quick = load(&format!("[limits.batch]\ntarget = \"100ms\"\n{STEP}")).expect("a good plan");
+    assert_eq!(
+        (quick.limits.lock_timeout, quick.limits.statement_timeout),
+        (Duration::from_secs(2), Duration::from_secs(4))
+    );
     let StepKind::Backfill(backfill) = &plan.steps[0].kind else { panic!("a backfill") };
     let Change::Set { set, filter: None } = &backfill.change else { panic!("a set without a where") };
     let set: Vec<(&str, &str)> = set.iter().map(|(column, sql)| (column.as_str(), sql.text.as_str())).collect();

@@ -82,3 +82,54 @@ async fn an_attached_console_leaves_the_run_alone_when_it_is_left_or_killed() {
     driver.signal(nix::sys::signal::Signal::SIGTERM);
     driver.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_driver_is_resumed_from_an_attached_console_that_then_drives_it() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 60_000).await;
+    let mut driver = lab.howdah(&["run", &plan, "--headless"]).start();
+    lab.until_walked(200).await;
+    let mut console = Screen::open(&lab, &["attach"], &[]);
+    console.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    driver.kill_hard();
+    console.until_shown("DRIVER GONE");
+    console.press("r");
+    console.until("the run again", |text| text.contains("RUNNING") && !text.contains("attached"));
+    // The first key that is pressed is heard: the console before it reads no more.
+    console.press(" ");
+    console.until_shown("PAUSED");
+    let pid = console.child.process_id().map(i64::from);
+    assert_eq!(Some(lab.number("SELECT driver_pid::int8 FROM howdah.run").await), pid, "this process drives it now");
+    console.press(" ");
+    console.until_shown("DONE: every step is done and checked");
+    // Taken back is what keeps no old values: it says so, on the normal screen.
+    console.press("U");
+    console.until("the question", |text| text.contains("take run") && text.contains("back?"));
+    console.press("y");
+    assert_eq!(console.ended().exit_code(), 2);
+    assert!(console.text().contains("cannot be taken back"), "{}", console.text());
+    console.expect_restored();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superseded_run_is_not_shown_as_one_at_work_and_an_older_ledger_says_what_to_do() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 30_000).await;
+    let mut driver = lab.howdah(&["run", &plan, "--headless"]).start();
+    lab.until_walked(200).await;
+    let old = lab.run_id().await;
+    driver.kill_hard();
+    lab.until_undriven().await;
+    let mut console = Screen::open(&lab, &["attach", &old], &[]);
+    console.until_shown("DRIVER GONE");
+    let mut newer = lab.howdah(&["run", &plan, "--new", "--headless"]).start();
+    console.until("what became of it", |text| text.contains("a newer run of this plan has taken its place"));
+    console.press("q");
+    assert_eq!(console.ended().exit_code(), 1);
+    newer.signal(nix::sys::signal::Signal::SIGTERM);
+    newer.ended().await;
+    lab.howdah(&["pause", &old]).run().expect_code(1).expect_words(&["superseded already"]);
+
+    lab.sql("DELETE FROM howdah.version WHERE version > 3").await;
+    lab.howdah(&["pause"]).run().expect_code(2).expect_words(&["schema howdah is at version 3", "howdah status"]);
+}
