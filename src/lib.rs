@@ -36,6 +36,11 @@
 //! the segment as the ledger has it (a commit whose answer was lost may have come about). Wrong rows are halved down to and set
 //! aside in the batch's own transaction. A segment is split only by the worker that walks it, between two batches.
 //!
+//! What an operator asks for is a [`run::Request`]: from the console of the process that drives the run by a channel, from
+//! elsewhere by a row of `howdah.command` ([`ledger::commands`]), which the driver hears once ([`ledger::relay`]). Each is answered
+//! ([`engine::orders`]) on the screen and in the record. The relay also writes the newest snapshot for consoles elsewhere, which
+//! read it back ([`ledger::viewing`], [`cli::attach`]). What a console looks up beside it comes from its own desk ([`cli::desk`]).
+//!
 //! A run that takes another back ([`cli::undoing`]) is a run like any other: its steps walk undo logs, newest first.
 //!
 //! # Invariants, as absences
@@ -48,6 +53,9 @@
 //! - No future that is inside a transaction is dropped and its connection used again. A run stops by message, at a batch's
 //!   edge; a long statement is cancelled by asking the server. Only a deadline on a round trip gives a connection up, with all
 //!   that is on it.
+//! - No command of another process is carried out twice, by a driver that was replaced, or half a minute after it was asked for.
+//! - Nothing that consoles elsewhere need is on the way of a batch: the relay has connections of its own, and what fails there is
+//!   tried again.
 //! - No batch opens before the governor has read its signals once, and none while one with a limit cannot be read.
 //! - No identifier is quoted but by [`postgres::ident::quote`]; no text from outside is shown but through
 //!   [`run::text::clean`]; no password is printed: addresses are shown by [`postgres::dsn::Target::label`].
@@ -71,6 +79,9 @@
 //! - SIGTERM ends with exit code 3, as everything that can be resumed.
 //! - `control` is used in the place of `url`: howdah needs sessions of its own everywhere.
 //! - An undo log compares rows byte by byte, and is indexed only when it is walked back.
+//! - The driver writes its snapshot once a second only while somebody watches, else every five seconds.
+//! - A pause of the governor's that somebody asks for as well becomes theirs, and no longer ends by itself.
+//! - A batch's `statement_timeout` is at least twice `lock_timeout`, so that a wait for a lock ends as one.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
 pub mod cli;

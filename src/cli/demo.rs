@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::drive::{self, Job};
 use super::environment::{self, variable};
 use super::log::Log;
+use super::next::{self, Subject};
 use super::opening::{self, Slots};
 use super::{DemoArgs, Exit, Global, Scenario, keys, say};
 use crate::console::Mode;
@@ -96,6 +97,11 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         }
     }
     let driven = driven?;
+    // Only where the server stays is there anything to go on with.
+    if let (true, Some(next)) = (args.keep, driven.next) {
+        let global = Global { database: Some(url), ..global.clone() };
+        return next::follow(&global, Subject { run, plan: None, show: args.show.clone() }, next).await;
+    }
     if environment::style(&args.show).is_some() && !args.show.json {
         say::err(&farewell(label).join("\n"));
     }

@@ -111,7 +111,10 @@ impl App {
             return self.say("the run is being stopped already");
         }
         let then = Effect::Send(Command::Stop);
-        let consequence = format!("the open batch is finished first; then `{}` goes on", self.newest.resume_command);
+        let consequence = match self.newest.resume_command.as_str() {
+            "" => "the open batch is finished first; this run's server ends with it, and nobody can go on".to_owned(),
+            command => format!("the open batch is finished first; then `{command}` goes on"),
+        };
         self.question("stop the run?".to_owned(), consequence, then)
     }
 
@@ -147,7 +150,19 @@ impl App {
         self.question(text, consequence, Effect::Send(command))
     }
 
+    /// A run whose server ends with it, as the demo's does: nobody can do anything with it afterwards.
+    fn ends_with_its_server(&self) -> bool {
+        self.is_over() && self.newest.resume_command.is_empty()
+    }
+
+    fn say_it_ends(&mut self) -> Vec<Effect> {
+        self.say("this run's server ends with it: with `howdah demo --keep` it stays")
+    }
+
     pub(super) fn ask_to_retry(&mut self) -> Vec<Effect> {
+        if self.ends_with_its_server() {
+            return self.say_it_ends();
+        }
         if !self.is_over() && !self.is_abandoned() {
             return self.say("rows that were set aside can be tried again once the run is over");
         }
@@ -162,6 +177,9 @@ impl App {
     }
 
     pub(super) fn ask_to_undo(&mut self) -> Vec<Effect> {
+        if self.ends_with_its_server() {
+            return self.say_it_ends();
+        }
         if !self.is_over() {
             return self.say("a run can be taken back once it is over: stop it first");
         }
@@ -172,6 +190,9 @@ impl App {
     }
 
     pub(super) fn resume(&mut self) -> Vec<Effect> {
+        if self.ends_with_its_server() {
+            return self.say_it_ends();
+        }
         match &self.newest.state {
             RunState::Done { .. } => self.say("the run is done: there is nothing to go on with"),
             RunState::Failed { resumable: false, .. } => self.say("the run has failed for good: it cannot be resumed"),

@@ -159,7 +159,7 @@ fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
 fn of_state(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     let resume = || one(Action::Resume, "resume");
     let undo = || one(Action::Undo, "undo");
-    if ui.mode == Mode::ReadOnly {
+    if ui.mode == Mode::ReadOnly || snapshot.state.is_over() && snapshot.resume_command.is_empty() {
         return Vec::new();
     }
     if !snapshot.state.is_over() && matches!(snapshot.presence, Presence::Gone { .. }) {
@@ -182,7 +182,7 @@ fn working(toggle: &'static str, snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     if !why::is_closed(&snapshot.pace.breaker) {
         offers.push(one(Action::CloseBreaker, "close breaker"));
     }
-    if snapshot.pace.hold.as_ref().is_some_and(|hold| hold.key == "window") {
+    if snapshot.pace.hold.as_ref().is_some_and(|hold| hold.key == "hours") {
         offers.push(one(Action::SkipWindow, "skip window"));
     }
     if ui.view == View::Overview {

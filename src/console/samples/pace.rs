@@ -97,7 +97,7 @@ pub(crate) fn outside_window() -> Snapshot {
     let mut snapshot = paused();
     snapshot.state = RunState::Paused { since: ago(250), by: Asker::Governor };
     snapshot.pace.hold = Some(Hold {
-        key: "window".to_owned(),
+        key: "hours".to_owned(),
         reason: "outside of 22:00-06:00 Europe/Berlin".to_owned(),
         since: ago(250),
         until: Some(now() + TimeDelta::hours(7) - TimeDelta::seconds(202)),
