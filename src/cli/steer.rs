@@ -156,7 +156,9 @@ async fn settled(connection: &mut PgConnection, flags: &str, run: RunId, command
             return Ok(state);
         }
         if !record.driven {
-            return Err(undriven(connection, run, flags).await);
+            // Its driver may have ended between the two looks.
+            let last = read::one(connection, run).await?.snapshot.state;
+            return if last.is_over() { Ok(last) } else { Err(undriven(connection, run, flags).await) };
         }
         sleep(LOOKS.1).await;
     }
