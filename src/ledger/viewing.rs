@@ -53,9 +53,13 @@ impl Viewer {
         look: bool,
     ) -> Result<Snapshot, sqlx::Error> {
         let anew = self.epoch.is_none();
-        let driver = Self::driver(connection, run, anew).await?;
+        let mut driver = Self::driver(connection, run, anew).await?;
         if self.epoch != Some(driver.epoch) || look {
             self.driven = open::is_driven(connection, run).await?;
+            if !self.driven && !driver.state.is_over() {
+                // It may have ended between the two looks: a driver that came to its end is not gone.
+                driver = Self::driver(connection, run, anew).await?;
+            }
         }
         self.read_events(connection, run).await?;
         let wire = driver.snapshot.as_deref().and_then(|text| {
