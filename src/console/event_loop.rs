@@ -75,6 +75,8 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     failpoint("console.key");
                     app.press(key)
                 }
+                // Reports that nobody has asked for: a program before has left them switched on.
+                Some(Press::Click { .. } | Press::Wheel { .. }) if !mouse => Vec::new(),
                 Some(Press::Click { x, y }) => app.update(Action::Click(x, y)),
                 Some(Press::Wheel { down: true }) => app.update(Action::Next),
                 Some(Press::Wheel { down: false }) => app.update(Action::Previous),
@@ -102,10 +104,11 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 failpoint("console.frame");
                 if let Err(error) = draw(&mut tty, &mut app, &theme) {
                     tracing::warn!(%error, "the terminal does not take what is written");
-                    return Ok(Leave::HungUp);
+                    app.update(Action::HangUp)
+                } else {
+                    pace.drawn();
+                    Vec::new()
                 }
-                pace.drawn();
-                Vec::new()
             }
         };
         let mut effects = VecDeque::from(follows);
@@ -115,9 +118,10 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 Effect::AwaitKey => next_key = Some(Box::pin(sleep(NEXT_KEY))),
                 Effect::Repaint => {
                     if tty.repaint().is_err() {
-                        return Ok(Leave::HungUp);
+                        effects.extend(app.update(Action::HangUp));
+                    } else {
+                        pace.want(Haste::Quick);
                     }
-                    pace.want(Haste::Quick);
                 }
                 Effect::Send(_) | Effect::SendFor(..) => {
                     let request = match effect {

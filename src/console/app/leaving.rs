@@ -78,9 +78,10 @@ impl App {
             Choice::Stay => self.close(),
             Choice::KeepRunning => {
                 let mut effects = Vec::new();
-                // Without a console nobody could end the pause; the governor ends its own.
+                // A pause of this console's own ends with it; whoever else paused the run, or attaches, ends theirs. In a
+                // demo nobody could.
                 if let RunState::Pausing { by, .. } | RunState::Paused { by, .. } = self.newest.state
-                    && by != Asker::Governor
+                    && (by == Asker::Console || by != Asker::Governor && self.newest.resume_command.is_empty())
                 {
                     effects.push(Effect::Send(Command::Continue));
                 }
@@ -107,7 +108,9 @@ impl App {
                 effects
             }
             RunState::Pausing { .. } | RunState::Stopping { .. } => {
-                waits(self, false);
+                // Asked for once more while its own pause is on the way: that is still to end with `fg`.
+                let ours = matches!(self.suspension, Suspension::Waiting { ours: true });
+                waits(self, ours);
                 redraw()
             }
             // Nothing is open, so nothing is held while the process is stopped.

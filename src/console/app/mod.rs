@@ -212,6 +212,12 @@ impl App {
             self.drop_vain_question();
         }
         let stands_still = self.is_over() || matches!(self.newest.state, RunState::Paused { .. });
+        let went_on = matches!(self.shown.state, RunState::Pausing { .. } | RunState::Resuming { .. })
+            && self.newest.state == RunState::Running;
+        if went_on && matches!(self.suspension, Suspension::Waiting { .. }) {
+            // Somebody has ended the pause: a later one is not this one.
+            self.suspension = Suspension::None;
+        }
         if let (Suspension::Waiting { ours }, true) = (self.suspension, stands_still) {
             self.suspension = Suspension::Stopped { ours };
             effects.push(Effect::Suspend);

@@ -167,7 +167,8 @@ impl App {
             return self.say("rows that were set aside can be tried again once the run is over");
         }
         let listed = self.details.quarantine.value().map(|quarantine| quarantine.open);
-        let rows = listed.unwrap_or_else(|| self.newest.quarantined());
+        // What was listed may be old.
+        let rows = listed.unwrap_or(0).max(self.newest.quarantined());
         if rows == 0 {
             return self.say("no rows are set aside");
         }
@@ -180,7 +181,7 @@ impl App {
         if self.ends_with_its_server() {
             return self.say_it_ends();
         }
-        if !self.is_over() {
+        if !self.is_over() && !self.is_abandoned() {
             return self.say("a run can be taken back once it is over: stop it first");
         }
         let text = format!("take run {} back?", self.newest.run);

@@ -123,7 +123,7 @@ fn the_breaker_is_closed_by_a_key_only_where_it_is_not_closed() {
 #[test]
 fn going_on_without_a_console_ends_a_pause_of_the_operators_and_not_one_of_the_governors() {
     let since = samples::running().now;
-    for (by, continues) in [(Asker::Console, true), (Asker::Signal, true), (Asker::Governor, false)] {
+    for (by, continues) in [(Asker::Console, true), (Asker::HangUp, false), (Asker::Governor, false)] {
         let mut app = app(RunState::Paused { since, by });
         press(&mut app, "q");
         let effects = press(&mut app, "enter");
@@ -261,4 +261,39 @@ fn help_opens_scrolls_and_closes() {
     assert!(matches!(app.ui.overlay, Overlay::Help { scroll: 10, .. }));
     assert_eq!(press(&mut app, "?"), [QUICK]);
     assert_eq!(app.ui.overlay, Overlay::None);
+}
+
+#[test]
+fn an_impatient_second_suspension_still_goes_on_with_fg() {
+    let mut app = app(RunState::Running);
+    let since = app.scene().snapshot.now;
+    app.update(Action::Suspend);
+    becomes(&mut app, RunState::Pausing { since, by: BY });
+    app.update(Action::Suspend);
+    let effects = becomes(&mut app, RunState::Paused { since, by: BY });
+    assert!(effects.contains(&Effect::Suspend));
+    assert!(app.update(Action::Woken).contains(&Effect::Send(Command::Continue)));
+}
+
+#[test]
+fn a_suspension_that_somebody_has_prevented_does_not_come_with_a_later_pause() {
+    let mut app = app(RunState::Running);
+    let since = app.scene().snapshot.now;
+    app.update(Action::Suspend);
+    for state in [RunState::Pausing { since, by: BY }, RunState::Resuming { since }, RunState::Running] {
+        becomes(&mut app, state);
+    }
+    let effects = becomes(&mut app, RunState::Paused { since, by: Asker::Attached });
+    assert!(!effects.contains(&Effect::Suspend));
+}
+
+#[test]
+fn whoever_leaves_a_run_running_does_not_end_somebody_elses_pause() {
+    for (by, continues) in [(Asker::Console, true), (Asker::Attached, false), (Asker::Script, false)] {
+        let mut app = app(RunState::Running);
+        let since = app.scene().snapshot.now;
+        becomes(&mut app, RunState::Paused { since, by });
+        press(&mut app, "q");
+        assert_eq!(press(&mut app, "enter").contains(&Effect::Send(Command::Continue)), continues, "{by:?}");
+    }
 }

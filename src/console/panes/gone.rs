@@ -18,8 +18,7 @@ const WIDTH: usize = 96;
 pub(crate) fn is_due(snapshot: &Snapshot) -> bool {
     match snapshot.presence {
         Presence::Here | Presence::Elsewhere { .. } => false,
-        Presence::Gone { .. } => !snapshot.state.is_over(),
-        Presence::Unreachable { .. } => true,
+        Presence::Gone { .. } | Presence::Unreachable { .. } => !snapshot.state.is_over(),
     }
 }
 
@@ -74,7 +73,7 @@ fn paragraphs(snapshot: &Snapshot, ui: &Ui) -> Option<(&'static str, Paragraphs)
             Some(("Driver gone", text))
         }
         Presence::Unreachable { why, since } => {
-            let silent = format!("The database does not answer this console: {}", clean(why));
+            let silent = format!("Nothing is heard of the run: {}", clean(why));
             let since = since.format("%H:%M:%S");
             let old = format!("What is shown is from {since} UTC. The run may be going on; this console keeps trying.");
             Some(("No contact", vec![(Some(Level::Warning), silent), (None, old)]))

@@ -93,7 +93,7 @@ fn chip(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Span<'static> {
     let word = || state.word().to_uppercase();
     match &snapshot.presence {
         Presence::Here | Presence::Elsewhere { .. } => {}
-        Presence::Gone { .. } if state.is_over() => {}
+        Presence::Gone { .. } | Presence::Unreachable { .. } if state.is_over() => {}
         Presence::Gone { .. } => {
             return canvas.span(Role::Critical, format!("{} DRIVER GONE", glyphs.level(Level::Critical)));
         }

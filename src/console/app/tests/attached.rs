@@ -55,7 +55,7 @@ fn an_attached_console_steers_as_the_drivers_own_does() {
 }
 
 #[test]
-fn a_run_whose_driver_is_gone_is_resumed_and_takes_nothing_else() {
+fn a_run_whose_driver_is_gone_is_resumed_or_taken_back_and_takes_nothing_else() {
     let presence = Presence::Gone { pid: 4711, since: samples::running().now };
     let abandoned = || watching(Snapshot { presence: presence.clone(), ..samples::running() }, Mode::Attached);
     for key in ["space", "+", "]", "b", "w", "a", "Q"] {
@@ -67,7 +67,10 @@ fn a_run_whose_driver_is_gone_is_resumed_and_takes_nothing_else() {
     assert_eq!(press(&mut abandoned(), "r"), [Effect::Leave(Leave::Resume)]);
     let mut app = abandoned();
     press(&mut app, "U");
-    assert!(app.ui.notice.is_some() && app.ui.overlay == Overlay::None, "it is not over");
+    assert!(
+        matches!(app.ui.overlay, Overlay::Confirm(_)),
+        "nobody drives it: it can be taken back, once that is confirmed"
+    );
 }
 
 #[test]
