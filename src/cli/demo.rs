@@ -97,10 +97,11 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         }
     }
     let driven = driven?;
-    // Only where the server stays is there anything to go on with.
-    if let (true, Some(next)) = (args.keep, driven.next) {
+    // Only where the server stays is there anything to go on with. An import also wants to be told where its files are.
+    if args.keep && args.scenario != Scenario::Import {
         let global = Global { database: Some(url), ..global.clone() };
-        return next::follow(&global, Subject { run, plan: None, show: args.show.clone() }, next).await;
+        let subject = Subject { run, plan: None, accept_changed_plan: false, show: args.show.clone() };
+        return Ok(next::after(&global, driven, subject).await);
     }
     if environment::style(&args.show).is_some() && !args.show.json {
         say::err(&farewell(label).join("\n"));

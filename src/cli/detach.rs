@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::{AttachArgs, Exit, Global, attach, environment, opening, say};
-use crate::ledger::{migrate, open};
+use crate::ledger::{migrate, runs};
 use crate::postgres::deadline::within;
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -188,7 +188,7 @@ async fn is_taken(connection: &mut PgConnection, run: RunId, before: Option<i64>
     .await?;
     let Some((epoch, shown, beats)) = standing else { return Ok(false) };
     let is_new = before.is_none_or(|before| epoch > before);
-    Ok(is_new && (shown || beats) && open::is_driven(connection, run).await?)
+    Ok(is_new && (shown || beats) && runs::is_driven(connection, run).await?)
 }
 
 /// Repeats what a driver said that has ended at once.

@@ -106,7 +106,7 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
     // The console writes to the terminal on the thread that hears its signals: a line that stalls must not keep SIGTERM
     // from stopping the run.
     let mut listeners = JoinSet::new();
-    listeners.spawn(stop_on_sigterm(handle.requests.clone()));
+    listeners.spawn(stop_on_signals(handle.requests.clone()));
     let closed = CancellationToken::new();
     let desk = Desk::on(target, handle.snapshots.clone());
     let mut looking = JoinSet::new();
@@ -188,10 +188,18 @@ async fn without_console(handle: Handle, style: Style, slots: &Slots) -> Driven 
     conclude(last, style != Style::Json)
 }
 
-async fn stop_on_sigterm(requests: mpsc::Sender<Request>) {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    while terminate.recv().await.is_some() {
-        let _ = requests.try_send(Request::new(Command::Stop, Asker::Signal));
+/// Under a console, which itself only leaves when the run has stopped.
+async fn stop_on_signals(requests: mpsc::Sender<Request>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        drop(requests.send(Request::new(Command::Stop, Asker::Signal)).await);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::drive::{self, Driven};
 use super::quarantine::{self, QuarantineArgs, QuarantineCommand, RetryArgs};
-use super::{AttachArgs, Exit, Global, ResumeArgs, ShowArgs, UndoArgs, attach, resume, undo};
+use super::{AttachArgs, Exit, Global, ResumeArgs, ShowArgs, UndoArgs, attach, resume, say, undo};
 use crate::console::Leave;
 use crate::run::id::RunRef;
 use crate::run::{Cause, RunId};
@@ -32,27 +33,39 @@ impl Next {
     }
 }
 
-/// The run that was looked at, and how it was shown.
+/// The run that was looked at, and how.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// The run.
     pub run: RunId,
     /// The plan file that was given.
     pub plan: Option<PathBuf>,
+    /// Whether a plan that has changed since it began was accepted.
+    pub accept_changed_plan: bool,
     /// How it was shown.
     pub show: ShowArgs,
 }
 
-/// Does what the console was left for.
+/// Does what the console of a run was left for, if for anything.
 ///
-/// # Errors
-/// As the command that it stands for.
-pub async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exit, Cause> {
-    let Subject { run, plan, show } = subject;
+/// What cannot be done is told, and changes nothing of how the run itself has ended.
+pub async fn after(global: &Global, driven: Driven, subject: Subject) -> Exit {
+    let Some(next) = driven.next else { return driven.exit };
+    match follow(global, subject, next).await {
+        Ok(exit) => exit,
+        Err(cause) => {
+            say::err(&say::failure_text(&cause));
+            drive::conclude(driven.last, true).exit
+        }
+    }
+}
+
+async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exit, Cause> {
+    let Subject { run, plan, accept_changed_plan, show } = subject;
     let named = Some(RunRef::Full(run));
     match next {
         Next::Resume => {
-            let args = ResumeArgs { run: named, plan, accept_changed_plan: false, detach: false, show };
+            let args = ResumeArgs { run: named, plan, accept_changed_plan, detach: false, show };
             Box::pin(resume::run(global, args)).await
         }
         Next::Undo => {
@@ -60,7 +73,8 @@ pub async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exi
             Box::pin(undo::run(global, args)).await
         }
         Next::RetryQuarantine => {
-            let command = QuarantineCommand::Retry(RetryArgs::of(run, plan.clone()));
+            let retry = RetryArgs { accept_changed_plan, ..RetryArgs::of(run, plan.clone()) };
+            let command = QuarantineCommand::Retry(retry);
             Box::pin(quarantine::run(global, QuarantineArgs { command })).await?;
             let args = AttachArgs { run: named, read_only: false, plan, theme: show.theme, mouse: show.mouse };
             Box::pin(attach::run(global, args)).await

@@ -14,6 +14,7 @@ use super::undoing::{self, Undoing, WayBack};
 use crate::engine::ports::Opened;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Draft, Driver, StepRecord};
+use crate::ledger::runs;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, OnHangup, Plan, Step};
@@ -199,7 +200,7 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
     let mut lock = connect::one(&opening.target, limit, &session("ledger", "resume", None)).await?;
     refuse_pooler(&opening.target, limit, &mut lock).await?;
-    let run = open::find(&mut lock, wanted.run.as_ref(), true).await?;
+    let run = runs::find(&mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
     migrate::migrate(&mut lock).await?;
     let taken = open::resume(&mut lock, run, &opening.driver).await?;
@@ -212,7 +213,7 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let undoes = open::undoes(&mut lock, run).await;
+    let undoes = runs::undoes(&mut lock, run).await;
     let undoes = undoes.map_err(|e| crate::postgres::error::cause("reading the run", &e))?;
     let steps = match &undoes {
         None => planned(&plan),

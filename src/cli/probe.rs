@@ -35,6 +35,8 @@ struct Known {
     size: ByteSize,
     /// The tables that are looked at.
     chosen: Vec<i64>,
+    /// How many there are.
+    all: i64,
     /// Tables with their TOAST, and their indexes.
     sizes: HashMap<i64, (ByteSize, ByteSize)>,
 }
@@ -59,12 +61,14 @@ impl PoolSource {
         let rows = stats::tables(&mut connection, &known.chosen).await?;
         let tables = rows.into_iter().map(|row| self.table(row, &known)).collect();
         let size = known.size;
+        let more = known.all - i64::try_from(known.chosen.len()).unwrap_or(i64::MAX);
+        let more_tables = u32::try_from(more.max(0)).unwrap_or(u32::MAX);
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        Ok(DatabaseSample { size, pool_in_use: all.saturating_sub(idle), pool_idle: idle, tables })
+        Ok(DatabaseSample { size, pool_in_use: all.saturating_sub(idle), pool_idle: idle, tables, more_tables })
     }
 
     async fn ask_seldom(&self, connection: &mut PgConnection, known: &mut Known) -> Result<(), sqlx::Error> {
-        known.chosen = stats::busiest(connection, &self.plan, TABLES).await?;
+        (known.chosen, known.all) = stats::busiest(connection, &self.plan, TABLES).await?;
         let measured = known.chosen.iter().filter(|oid| self.plan.contains(oid)).count() + MEASURED;
         let measured = &known.chosen[..measured.min(known.chosen.len())];
         match stats::sizes(connection, measured).await {

@@ -3,7 +3,7 @@
 use super::environment::variable;
 use super::run::resume_flags;
 use super::{Exit, Global, ReportArgs, ReportFormat, opening, say};
-use crate::ledger::{open, read};
+use crate::ledger::{read, runs};
 use crate::postgres::dsn::Target;
 use crate::run::Cause;
 use crate::run::report::Report;
@@ -15,7 +15,7 @@ use crate::run::report::Report;
 pub async fn run(global: &Global, args: &ReportArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(global.database.as_deref(), None, &variable)?;
     let mut connection = opening::look(&target).await?;
-    let id = open::find(&mut connection, args.run.as_ref(), false).await?;
+    let id = runs::find(&mut connection, args.run.as_ref(), false).await?;
     let mut record = read::one(&mut connection, id).await?;
     record.snapshot.server = target.label();
     record.snapshot.resume_command.push_str(&resume_flags(global, None));

@@ -10,7 +10,7 @@ use super::next::{self, Subject};
 use super::opening::{self, Slots, Wanted};
 use super::run::resume_flags;
 use super::{Exit, Global, ResumeArgs};
-use crate::ledger::open;
+use crate::ledger::runs;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -58,16 +58,16 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let taken = job.slots.run.subscribe();
     let driven = drive::drive(job, &args.show).await?;
     let run = *taken.borrow();
-    match driven.next.zip(run) {
-        Some((next, run)) => next::follow(global, Subject { run, plan: args.plan, show: args.show }, next).await,
-        None => Ok(driven.exit),
-    }
+    let Some(run) = run else { return Ok(driven.exit) };
+    let accept_changed_plan = args.accept_changed_plan;
+    let subject = Subject { run, plan: args.plan, accept_changed_plan, show: args.show };
+    Ok(next::after(global, driven, subject).await)
 }
 
 /// Goes on with a run in a process of its own.
 async fn detached(global: &Global, args: ResumeArgs, target: &Target, flags: String) -> Result<Exit, Cause> {
     let mut connection = opening::look(target).await?;
-    let run = open::find(&mut connection, args.run.as_ref(), true).await?;
+    let run = runs::find(&mut connection, args.run.as_ref(), true).await?;
     let before =
         sqlx::query_scalar("SELECT epoch FROM howdah.run WHERE id = $1").bind(run.0).fetch_one(&mut connection);
     let before: i64 = before.await.map_err(|e| error::cause("reading the run", &e))?;

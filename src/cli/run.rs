@@ -49,10 +49,8 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         target,
     };
     let driven = drive::drive(job, &args.show).await?;
-    match driven.next {
-        Some(next) => next::follow(global, Subject { run, plan: Some(args.plan), show: args.show }, next).await,
-        None => Ok(driven.exit),
-    }
+    let subject = Subject { run, plan: Some(args.plan), accept_changed_plan: false, show: args.show };
+    Ok(next::after(global, driven, subject).await)
 }
 
 /// What has to stand behind `howdah resume RUN` so that it finds the same database again. Never a password.

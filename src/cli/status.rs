@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::environment::variable;
 use super::run::resume_flags;
 use super::{Exit, Global, StatusArgs, opening, say};
-use crate::ledger::open;
 use crate::ledger::read::{self, RunRecord};
+use crate::ledger::runs;
 use crate::postgres::dsn::Target;
 use crate::run::report::Report;
 use crate::run::{Cause, human, text};
@@ -19,7 +19,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(global.database.as_deref(), None, &variable)?;
     let mut connection = opening::look(&target).await?;
     if let Some(named) = &args.run {
-        let id = open::find(&mut connection, Some(named), false).await?;
+        let id = runs::find(&mut connection, Some(named), false).await?;
         let mut record = read::one(&mut connection, id).await?;
         record.snapshot.server = target.label();
         record.snapshot.resume_command.push_str(&resume_flags(global, None));

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::attach::{Place, newest_fit, place};
 use super::{Exit, Global, SetArgs, SteerArgs, environment, opening, say};
 use crate::ledger::commands::{self, Standing};
-use crate::ledger::{open, read};
+use crate::ledger::{read, runs};
 use crate::postgres::deadline::within;
 use crate::postgres::error;
 use crate::run::id::RunRef;
@@ -98,7 +98,7 @@ fn setting(word: &str) -> Result<Command, Cause> {
 /// Asks the driver, and waits for its answer.
 async fn ask(connection: &mut PgConnection, flags: &str, run: RunId, command: Command) -> Result<String, Cause> {
     let failed = |e: sqlx::Error| error::cause("asking the driver", &e);
-    if !within(LIMIT, open::is_driven(connection, run)).await.map_err(failed)? {
+    if !within(LIMIT, runs::is_driven(connection, run)).await.map_err(failed)? {
         return Err(undriven(connection, run, flags).await);
     }
     let words = command.words();

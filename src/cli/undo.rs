@@ -14,7 +14,7 @@ use super::opening::{self, Slots};
 use super::run::resume_flags;
 use super::undoing::{self, Undoing};
 use super::{Exit, Global, UndoArgs, say};
-use crate::ledger::{migrate, open};
+use crate::ledger::{migrate, runs};
 use crate::plan::model::{Plan, StepKind};
 use crate::plan::{PlanError, load};
 use crate::postgres::catalog;
@@ -36,9 +36,9 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     let mut connection = opening::look(&target).await?;
     // What has no run yet says so, before anything is made.
-    let found = open::find(&mut connection, args.run.as_ref(), false).await?;
+    let found = runs::find(&mut connection, args.run.as_ref(), false).await?;
     migrate::migrate(&mut connection).await?;
-    let undone = if args.run.is_some() { found } else { open::newest_of_a_plan(&mut connection).await? };
+    let undone = if args.run.is_some() { found } else { runs::newest_of_a_plan(&mut connection).await? };
     let plan = match given {
         Some(plan) => plan,
         None => opening::find_plan(&mut connection, undone, global.database.as_deref(), &mut Vec::new()).await?,
@@ -75,10 +75,8 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
         target,
     };
     let driven = drive::drive(job, &args.show).await?;
-    match driven.next {
-        Some(next) => next::follow(global, Subject { run, plan: args.plan, show: args.show }, next).await,
-        None => Ok(driven.exit),
-    }
+    let subject = Subject { run, plan: args.plan, accept_changed_plan: false, show: args.show };
+    Ok(next::after(global, driven, subject).await)
 }
 
 /// Asks, unless `--yes` has answered.
@@ -102,11 +100,11 @@ fn confirmed(question: &str, yes: bool) -> Result<bool, Cause> {
 /// Drops the undo logs of a run: what they hold cannot be taken back any more.
 async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args: &UndoArgs) -> Result<Exit, Cause> {
     let failed = |e: sqlx::Error| error::cause("dropping the undo log", &e);
-    if open::is_driven(connection, run).await.map_err(failed)? {
+    if runs::is_driven(connection, run).await.map_err(failed)? {
         return Err(Cause::usage(format!("run {} is being driven at this moment", run.short()))
             .hint("stop it first: q in its console, or SIGTERM"));
     }
-    for (other, state, _) in open::undone_by(connection, run).await.map_err(failed)? {
+    for (other, state, _) in runs::undone_by(connection, run).await.map_err(failed)? {
         if state != "done" {
             return Err(Cause::usage(format!(
                 "run {} is being taken back by run {}, which is {state}: it needs the undo log",
@@ -116,7 +114,7 @@ async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args:
             .hint(format!("go on with that: howdah resume {}", other.short())));
         }
     }
-    if !open::is_ended(connection, run).await.map_err(failed)? {
+    if !runs::is_ended(connection, run).await.map_err(failed)? {
         return Err(Cause::usage(format!(
             "run {} is not at its end: resumed, it would go on with the log",
             run.short()

@@ -4,6 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::opening::Planned;
 use crate::ledger::open::{self, StepRecord};
+use crate::ledger::runs;
 use crate::plan::model::{Plan, Step, StepKind, Undo};
 use crate::plan::movers::Sink;
 use crate::postgres::error;
@@ -44,7 +45,7 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
     if !undo.again {
         allowed(connection, undo).await?;
     }
-    let before = open::undone_by(connection, undo.run).await.map_err(failed)?;
+    let before = runs::undone_by(connection, undo.run).await.map_err(failed)?;
     let undone = |name: &str| before.iter().any(|(_, state, step)| state == "done" && step.as_deref() == Some(name));
     let records = open::steps(connection, undo.run).await.map_err(failed)?;
     let names = |steps: &mut dyn Iterator<Item = &str>| steps.collect::<Vec<_>>().join(", ");
@@ -104,15 +105,15 @@ pub async fn plan(connection: &mut PgConnection, plan: &Plan, undo: &Undoing) ->
 async fn allowed(connection: &mut PgConnection, undo: &Undoing) -> Result<(), Cause> {
     let failed = |e: sqlx::Error| error::cause("reading the run", &e);
     let short = undo.run.short();
-    if open::undoes(connection, undo.run).await.map_err(failed)?.is_some() {
+    if runs::undoes(connection, undo.run).await.map_err(failed)?.is_some() {
         return Err(Cause::usage(format!("run {short} itself takes another run back"))
             .hint("to make its changes again, run the plan again: howdah run PLAN"));
     }
-    if open::is_driven(connection, undo.run).await.map_err(failed)? {
+    if runs::is_driven(connection, undo.run).await.map_err(failed)? {
         return Err(Cause::usage(format!("run {short} is being driven at this moment"))
             .hint("stop it first: q in its console, or SIGTERM"));
     }
-    for (other, state, step) in open::undone_by(connection, undo.run).await.map_err(failed)? {
+    for (other, state, step) in runs::undone_by(connection, undo.run).await.map_err(failed)? {
         // One step alone may have been taken back before the others.
         let overlaps = match (&step, &undo.step) {
             (Some(one), Some(other)) => one == other,

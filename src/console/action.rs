@@ -6,7 +6,7 @@ use crossterm::event::KeyEvent;
 
 use super::Leave;
 use super::ui::{PromptKind, View};
-use crate::run::{Asker, Command, Details, Interest, Snapshot};
+use crate::run::{Command, Details, Interest, Snapshot};
 
 /// Everything that can happen to the console. Keys, the command line, signals, the engine and tests all speak in these.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,8 @@ pub enum Action {
     Prompt(PromptKind),
     /// A key for the line that is being typed.
     Typed(KeyEvent),
+    /// Text that was pasted. Not cleaned.
+    Pasted(String),
     /// Complete the word that is being typed; again: by the next one that fits, or by the one before.
     Complete {
         /// By the one before.
@@ -152,6 +154,7 @@ impl Action {
             | Self::Level
             | Self::Prompt(_)
             | Self::Typed(_)
+            | Self::Pasted(_)
             | Self::Complete { .. }
             | Self::Help
             | Self::Quit
@@ -184,10 +187,8 @@ impl Action {
 /// What the event loop must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask the engine in the operator's name, without waiting.
+    /// Ask the engine, without waiting.
     Send(Command),
-    /// Ask the engine in another name: a signal's.
-    SendFor(Asker, Command),
     /// Tell which details are looked at.
     Look(Interest),
     /// Draw, soon.

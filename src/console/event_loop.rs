@@ -75,6 +75,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     failpoint("console.key");
                     app.press(key)
                 }
+                Some(Press::Paste(text)) => app.update(Action::Pasted(text)),
                 // Reports that nobody has asked for: a program before has left them switched on.
                 Some(Press::Click { .. } | Press::Wheel { .. }) if !mouse => Vec::new(),
                 Some(Press::Click { x, y }) => app.update(Action::Click(x, y)),
@@ -123,12 +124,8 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                         pace.want(Haste::Quick);
                     }
                 }
-                Effect::Send(_) | Effect::SendFor(..) => {
-                    let request = match effect {
-                        Effect::SendFor(by, command) => Request::new(command, by),
-                        Effect::Send(command) => Request { who: who.clone(), ..Request::new(command, by) },
-                        _ => continue,
-                    };
+                Effect::Send(command) => {
+                    let request = Request { who: who.clone(), ..Request::new(command, by) };
                     if let Err(error) = requests.try_send(request) {
                         tracing::warn!(%error, "the engine did not take a command");
                         effects.extend(app.update(Action::NotTaken));

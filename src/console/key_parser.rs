@@ -1,19 +1,25 @@
 //! Bytes that a terminal sends, as keys. Pure: whoever reads the bytes decides how long to wait for more.
 //!
 //! Understood are UTF-8, control characters, and the cursor, editing and function keys of xterm, rxvt and the Linux
-//! console with xterm's modifiers, and the wheel of xterm's mouse in SGR reports. A sequence that is not understood is
-//! skipped whole, never typed as letters.
+//! console with xterm's modifiers, clicks and the wheel of xterm's mouse in SGR reports, and bracketed paste. A sequence that is
+//! not understood, a string that a terminal answers with among them, is skipped whole, never typed as letters.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// A sequence longer than this is noise.
 const LONGEST: usize = 32;
+/// Bytes of a paste that are kept.
+const LONGEST_PASTE: usize = 4096;
+/// A paste or a string whose end has not come after so many waits has none.
+const PATIENCE: u8 = 20;
 
 /// What somebody does with keyboard or mouse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Press {
     /// A key.
     Key(KeyEvent),
+    /// Text that was pasted, as it came. Not cleaned, cut.
+    Paste(String),
     /// The mouse's left button, where it went down, from 0.
     Click { x: u16, y: u16 },
     /// The mouse's wheel, by one notch.
@@ -27,6 +33,23 @@ pub(crate) enum Press {
 #[derive(Debug, Default)]
 pub(crate) struct KeyParser {
     pending: Vec<u8>,
+    within: Within,
+    /// Waits that have passed since anything came.
+    waits: u8,
+    /// Whether the last thing was an escape that nothing followed in time.
+    escaped: bool,
+}
+
+/// What the bytes belong to.
+#[derive(Debug, Default)]
+enum Within {
+    /// Keys, one by one.
+    #[default]
+    Keys,
+    /// A paste, up to its closing bracket.
+    Paste(Vec<u8>),
+    /// A string of the terminal's own (OSC, DCS, APC, PM, SOS), up to its end.
+    Text,
 }
 
 /// What stands at the front of the pending bytes.
@@ -37,6 +60,8 @@ enum Front {
     Mouse(Press, usize),
     /// So many bytes that mean nothing here.
     Noise(usize),
+    /// The opening of something longer, of so many bytes.
+    Opens(Within, usize),
     /// The beginning of something.
     Incomplete,
 }
@@ -44,11 +69,29 @@ enum Front {
 impl KeyParser {
     /// The keys that `bytes` complete.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Press> {
+        if std::mem::take(&mut self.escaped) && matches!(bytes, [b'[' | b'O', _, ..]) {
+            // The rest of a sequence that came too late: its escape was taken for the key.
+            self.pending.push(ESCAPE);
+        }
+        self.waits = 0;
         self.pending.extend_from_slice(bytes);
         let mut presses = Vec::new();
         let mut at = 0;
         while at < self.pending.len() {
+            if !matches!(self.within, Within::Keys) {
+                let (taken, press) = self.inside(at);
+                presses.extend(press);
+                at += taken;
+                if taken == 0 {
+                    break;
+                }
+                continue;
+            }
             match front(&self.pending[at..]) {
+                Front::Opens(within, taken) => {
+                    self.within = within;
+                    at += taken;
+                }
                 Front::Key(key, taken) => {
                     presses.push(Press::Key(key));
                     at += taken;
@@ -65,21 +108,79 @@ impl KeyParser {
         presses
     }
 
-    /// Whether more bytes may follow that change what the pending ones mean.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.pending.is_empty()
+    /// What the bytes from `at` on are inside of a paste or a string: how many are taken, and the paste where that is whole.
+    fn inside(&mut self, at: usize) -> (usize, Option<Press>) {
+        let bytes = &self.pending[at..];
+        // Where it ends, how long the end is, and what else may be the beginning of it.
+        let (end, after, marker) = match self.within {
+            Within::Keys => return (0, None),
+            Within::Paste(_) => (find(bytes, PASTE_ENDS), PASTE_ENDS.len(), PASTE_ENDS),
+            Within::Text => {
+                let bell = bytes.iter().position(|byte| *byte == 0x07);
+                let terminator = find(bytes, STRING_ENDS);
+                match (bell, terminator) {
+                    (Some(bell), Some(end)) if end < bell => (Some(end), STRING_ENDS.len(), STRING_ENDS),
+                    (Some(bell), _) => (Some(bell), 1, STRING_ENDS),
+                    (None, end) => (end, STRING_ENDS.len(), STRING_ENDS),
+                }
+            }
+        };
+        // What may be the beginning of the end is left for the next bytes.
+        let taken = end.unwrap_or_else(|| bytes.len() - begun(bytes, marker));
+        if let Within::Paste(text) = &mut self.within {
+            let room = LONGEST_PASTE.saturating_sub(text.len());
+            text.extend_from_slice(&bytes[..taken.min(room)]);
+        }
+        if end.is_none() {
+            return (taken, None);
+        }
+        let press = match std::mem::take(&mut self.within) {
+            Within::Paste(text) => Some(Press::Paste(String::from_utf8_lossy(&text).into_owned())),
+            Within::Keys | Within::Text => None,
+        };
+        (taken + after, press)
     }
 
-    /// The key that the pending bytes are if nothing follows: escape alone is the key Esc.
+    /// Whether more bytes may follow that change what the pending ones mean.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty() || !matches!(self.within, Within::Keys)
+    }
+
+    /// The key that the pending bytes are if nothing follows: escape alone is the key Esc. Nothing has come for a while.
     pub(crate) fn flush(&mut self) -> Option<Press> {
+        if !matches!(self.within, Within::Keys) {
+            self.waits += 1;
+            if self.waits >= PATIENCE {
+                *self = Self::default();
+            }
+            return None;
+        }
         let pending = std::mem::take(&mut self.pending);
         let key = match pending[..] {
-            [0x1b] => plain(KeyCode::Esc),
-            [0x1b, letter @ (b'[' | b'O')] => KeyEvent::new(KeyCode::Char(char::from(letter)), KeyModifiers::ALT),
+            [ESCAPE] => {
+                self.escaped = true;
+                plain(KeyCode::Esc)
+            }
+            [ESCAPE, letter @ (b'[' | b'O' | b']' | b'P' | b'X' | b'^' | b'_')] => {
+                KeyEvent::new(KeyCode::Char(char::from(letter)), KeyModifiers::ALT)
+            }
             _ => return None,
         };
         Some(Press::Key(key))
     }
+}
+
+const ESCAPE: u8 = 0x1b;
+const PASTE_ENDS: &[u8] = b"\x1b[201~";
+const STRING_ENDS: &[u8] = b"\x1b\\";
+
+fn find(bytes: &[u8], end: &[u8]) -> Option<usize> {
+    bytes.windows(end.len()).position(|window| window == end)
+}
+
+/// How many of the last bytes are the first of `end`.
+fn begun(bytes: &[u8], end: &[u8]) -> usize {
+    (1..end.len()).rev().find(|length| bytes.ends_with(&end[..*length])).unwrap_or(0)
 }
 
 fn plain(code: KeyCode) -> KeyEvent {
@@ -92,14 +193,17 @@ fn control(letter: u8) -> KeyEvent {
 
 fn front(bytes: &[u8]) -> Front {
     match *bytes {
-        [] | [0x1b] => Front::Incomplete,
+        // With one of these, alone, it is a key that is held with alt, once nothing follows.
+        [] | [0x1b] | [0x1b, b']' | b'P' | b'X' | b'^' | b'_'] => Front::Incomplete,
         [0x1b, b'[', ..] => csi(bytes),
         [0x1b, b'O', ..] => ss3(bytes),
+        [0x1b, b']' | b'P' | b'X' | b'^' | b'_', ..] => Front::Opens(Within::Text, 2),
         [0x1b, 0x1b, ..] => Front::Key(plain(KeyCode::Esc), 1),
         [0x1b, ref rest @ ..] => match front(rest) {
             Front::Key(key, taken) => Front::Key(KeyEvent::new(key.code, key.modifiers | KeyModifiers::ALT), taken + 1),
             Front::Mouse(press, taken) => Front::Mouse(press, taken + 1),
             Front::Noise(taken) => Front::Noise(taken + 1),
+            Front::Opens(within, taken) => Front::Opens(within, taken + 1),
             Front::Incomplete => Front::Incomplete,
         },
         [b'\r', ..] => Front::Key(plain(KeyCode::Enter), 1),
@@ -157,6 +261,13 @@ fn csi(bytes: &[u8]) -> Front {
     if !(0x40..=0x7e).contains(&last) {
         // Something else began in the middle: it is looked at on its own.
         return Front::Noise(taken - 1);
+    }
+    match (parameters, last) {
+        (b"200", b'~') => return Front::Opens(Within::Paste(Vec::new()), taken),
+        // The mouse as xterm told of it first: three bytes follow, which are no keys.
+        (b"", b'M') if bytes.len() < taken + 3 => return Front::Incomplete,
+        (b"", b'M') => return Front::Noise(taken + 3),
+        _ => {}
     }
     if let Some(report) = parameters.strip_prefix(b"<") {
         return mouse(report, last, taken);
@@ -240,6 +351,7 @@ mod tests {
     fn names(presses: impl IntoIterator<Item = Press>) -> String {
         let name = |press| match press {
             Press::Key(key) => KeyCombination::from(key).to_string().to_lowercase(),
+            Press::Paste(text) => format!("paste {}", text.escape_debug()),
             Press::Click { x, y } => format!("click {x} {y}"),
             Press::Wheel { down } => if down { "wheel-down" } else { "wheel-up" }.to_owned(),
         };
@@ -248,7 +360,7 @@ mod tests {
 
     #[test]
     fn terminals_are_understood() {
-        let table: [(&[u8], &str); 20] = [
+        let table: [(&[u8], &str); 26] = [
             (b"q?+-", "q ? + hyphen"),
             (b"Q", "shift-q"),
             (b" \r\t\x7f", "space enter tab backspace"),
@@ -264,7 +376,13 @@ mod tests {
             (b"\x1bx", "alt-x"),
             (b"\x1b\x1b[A", "esc up"),
             (b"\x1b[?1;2cq", "q"),
-            (b"\x1b[200~q", "q"),
+            (b"\x1b[200~p\nq\x1b[201~r", "paste p\\nq r"),
+            (b"\x1b[201~q", "q"),
+            (b"\x1b]11;rgb:1c1c/1c1c/1c1c\x1b\\q", "q"),
+            (b"\x1b]11;rgb:1c1c/1c1c/1c1c\x07q", "q"),
+            (b"\x1bP1$r0m\x1b\\q", "q"),
+            (b"\x1b[M !!q", "q"),
+            (b"\x1b\x1b]0;title\x07q", "esc q"),
             (b"\x1b[12\x1b[A", "up"),
             (b"\xff\xc3q", "q"),
             (b"\x1b[<64;10;5M\x1b[<65;10;5M\x1b[<69;10;5M", "wheel-up wheel-down wheel-down"),
@@ -282,6 +400,44 @@ mod tests {
         assert_eq!(names(parser.flush()), "esc");
         assert!(!parser.is_waiting());
         assert_eq!(names(parser.flush()), "");
+    }
+
+    #[test]
+    fn what_comes_too_late_for_its_escape_is_no_letters() {
+        let mut parser = KeyParser::default();
+        assert!(parser.feed(b"\x1b").is_empty());
+        assert_eq!(names(parser.flush()), "esc");
+        assert_eq!(names(parser.feed(b"[A")), "up");
+        assert!(parser.feed(b"\x1b").is_empty());
+        assert_eq!(names(parser.flush()), "esc");
+        assert_eq!(names(parser.feed(b"[")), "[", "somebody who has pressed it");
+        assert!(parser.feed(b"\x1b]").is_empty());
+        assert_eq!(names(parser.flush()), "alt-]");
+    }
+
+    #[test]
+    fn a_paste_or_a_string_without_an_end_swallows_keys_for_a_moment_only() {
+        for opening in [&b"\x1b[200~abc"[..], b"\x1b]11;abc"] {
+            let mut parser = KeyParser::default();
+            assert_eq!(parser.feed(opening), []);
+            for _ in 0..PATIENCE {
+                assert!(parser.is_waiting());
+                assert_eq!(parser.flush(), None);
+            }
+            assert!(!parser.is_waiting());
+            assert_eq!(names(parser.feed(b"q")), "q");
+        }
+    }
+
+    #[test]
+    fn no_paste_takes_more_memory_than_a_line_has_room_for() {
+        let mut parser = KeyParser::default();
+        parser.feed(b"\x1b[200~");
+        for _ in 0..1000 {
+            parser.feed(&[b'x'; 1000]);
+        }
+        let presses = parser.feed(b"\x1b[201~q");
+        assert!(matches!(&presses[..], [Press::Paste(text), Press::Key(_)] if text.len() == LONGEST_PASTE));
     }
 
     proptest! {

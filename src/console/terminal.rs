@@ -18,12 +18,13 @@ use super::paint::Painter;
 /// Whether a console is open: what a panic must restore.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
-/// The alternate screen, without a cursor. Bracketed paste is never switched on.
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
+/// The alternate screen, without a cursor; pastes in brackets, so that nobody's clipboard steers a run; and no reports of the
+/// mouse, which a program before may have left switched on.
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l";
 /// Reports of the mouse's buttons and wheel, with coordinates as numbers (SGR).
 const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 /// Shows what a synchronized update holds back, and undoes [`MOUSE`] and [`ENTER`].
-const LEAVE: &[u8] = b"\x1b[?2026l\x1b[?1006l\x1b[?1000l\x1b[m\x1b[?25h\x1b[?1049l";
+const LEAVE: &[u8] = b"\x1b[?2026l\x1b[?1006l\x1b[?1000l\x1b[?2004l\x1b[m\x1b[?25h\x1b[?1049l";
 
 /// The size that is taken for one that is not known, as on a pseudo-terminal of 0 x 0 cells.
 const FALLBACK: Size = Size { width: 80, height: 24 };

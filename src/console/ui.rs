@@ -88,7 +88,7 @@ pub enum View {
     /// Progress, checkpoints, tables, resources, alerts.
     #[default]
     Overview,
-    /// Every table.
+    /// The plan's tables and the busiest others.
     Tables,
     /// Who is connected, and who waits for whom.
     Sessions,

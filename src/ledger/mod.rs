@@ -14,5 +14,6 @@ pub mod quarantine;
 pub mod read;
 pub mod record;
 pub mod relay;
+pub mod runs;
 pub mod viewing;
 pub mod wire;

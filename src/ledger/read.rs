@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use super::open;
+use super::{open, runs};
 use crate::postgres::error;
 use crate::run::timer::Spent;
 use crate::run::{Cause, Event, EventKind, Level, RunId, RunState, Snapshot};
@@ -84,7 +84,7 @@ pub(super) async fn read(connection: &mut PgConnection, run: RunId) -> Result<Ru
     Ok(RunRecord {
         run,
         word: row.try_get("state")?,
-        driven: open::is_driven(connection, run).await?,
+        driven: runs::is_driven(connection, run).await?,
         pid: row.try_get("driver_pid")?,
         heartbeat_age: Duration::try_from_secs_f64(age).unwrap_or_default(),
         finished_at: row.try_get("finished_at")?,

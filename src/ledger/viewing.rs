@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
-use super::{commands, open, read, wire};
+use super::{commands, read, runs, wire};
 use crate::run::snapshot::EVENTS;
 use crate::run::{Event, History, Presence, RunId, RunState, Snapshot};
 
@@ -55,7 +55,7 @@ impl Viewer {
         let anew = self.epoch.is_none();
         let mut driver = Self::driver(connection, run, anew).await?;
         if self.epoch != Some(driver.epoch) || look {
-            self.driven = open::is_driven(connection, run).await?;
+            self.driven = runs::is_driven(connection, run).await?;
             if !self.driven && !driver.state.is_over() {
                 // It may have ended between the two looks: a driver that came to its end is not gone.
                 driver = Self::driver(connection, run, anew).await?;

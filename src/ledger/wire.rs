@@ -34,7 +34,9 @@ pub fn pack(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
     let vitals = Arc::make_mut(&mut snapshot.vitals);
     if let Reading::Value(database) = &mut vitals.database {
         let planned = database.tables.iter().filter(|table| table.in_plan).count();
+        let all = database.tables.len();
         database.tables.truncate(planned + OTHER_TABLES);
+        database.more_tables += u32::try_from(all - database.tables.len()).unwrap_or(u32::MAX);
         for table in database.tables.iter_mut().filter(|table| !table.in_plan) {
             table.dead_series.clear();
         }

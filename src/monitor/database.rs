@@ -29,6 +29,8 @@ pub struct DatabaseSample {
     pub pool_idle: u32,
     /// The tables, in the order in which they are shown.
     pub tables: Vec<TableSample>,
+    /// Tables that are left out.
+    pub more_tables: u32,
 }
 
 /// What the server tells of a table.
@@ -99,7 +101,13 @@ impl Rates {
     pub fn vitals(&mut self, sample: DatabaseSample, at: Duration) -> DatabaseVitals {
         self.tables.retain(|name, _| sample.tables.iter().any(|table| table.name == *name));
         let tables = sample.tables.into_iter().map(|table| self.table(table, at)).collect();
-        DatabaseVitals { size: sample.size, pool_in_use: sample.pool_in_use, pool_idle: sample.pool_idle, tables }
+        DatabaseVitals {
+            size: sample.size,
+            pool_in_use: sample.pool_in_use,
+            pool_idle: sample.pool_idle,
+            tables,
+            more_tables: sample.more_tables,
+        }
     }
 
     fn table(&mut self, table: TableSample, at: Duration) -> TableVitals {

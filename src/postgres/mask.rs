@@ -9,7 +9,7 @@ use super::tokens::{dollar_tag, skip_comment, skip_dollar, skip_string_by, skip_
 const MASK: &str = "***";
 
 /// Words that a secret stands behind, as parts of words, in lower case. `crypt`: the keys of pgcrypto's functions.
-const TELLTALE: [&str; 10] = [
+const TELLTALE: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
@@ -20,6 +20,10 @@ const TELLTALE: [&str; 10] = [
     "api_key",
     "apikey",
     "access_key",
+    "private_key",
+    "token",
+    "bearer",
+    "pwd",
 ];
 
 /// `sql` with its secrets masked: strings behind `PASSWORD` and its like, `password=` inside of strings (connection strings of
@@ -31,6 +35,7 @@ pub fn secrets(sql: &str) -> String {
     let mut at = 0;
     let mut behind = false;
     let mut escapes = false;
+    let mut setting = Setting::Begins;
     while let Some(&c) = chars.get(at) {
         let next = chars.get(at + 1).copied();
         let tag = if c == '$' { dollar_tag(&chars, at) } else { None };
@@ -61,7 +66,9 @@ pub fn secrets(sql: &str) -> String {
                 out.extend(tag.iter().filter(|_| closes));
             }
             ('-' | '/', _) if piece.len() > 1 => out.push_str(&inside(piece)),
+            _ if is_word(c) && behind && setting == Setting::Assigned => out.push_str(MASK),
             _ => {
+                setting = setting.after(c, piece, behind);
                 behind = c != ';' && (behind || (c == '"' || is_word(c)) && tells(piece));
                 out.extend(piece);
             }
@@ -70,6 +77,37 @@ pub fn secrets(sql: &str) -> String {
         at = end;
     }
     out
+}
+
+/// Where a `SET name = value` stands, whose value may be a bare word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    /// No word of the statement has come.
+    Begins,
+    /// It sets something.
+    Sets,
+    /// What comes is the value.
+    Assigned,
+    /// It is another statement.
+    Other,
+}
+
+impl Setting {
+    fn after(self, c: char, piece: &[char], behind: bool) -> Self {
+        let is = |word: &str| piece.iter().collect::<String>().eq_ignore_ascii_case(word);
+        match self {
+            _ if c == ';' => Self::Begins,
+            Self::Begins if is_word(c) => {
+                if is("set") {
+                    Self::Sets
+                } else {
+                    Self::Other
+                }
+            }
+            Self::Sets if behind && (c == '=' || is("to")) => Self::Assigned,
+            Self::Begins | Self::Sets | Self::Assigned | Self::Other => self,
+        }
+    }
 }
 
 fn is_word(c: char) -> bool {
@@ -172,6 +210,10 @@ mod tests {
                 "create user x encrypted password E'***' valid until '***'",
             ),
             ("ALTER ROLE a PASSWORD 'x'; SELECT 'y'", "ALTER ROLE a PASSWORD '***'; SELECT 'y'"),
+            ("SET app.jwt_token = 'eyJ'", "SET app.jwt_token = '***'"),
+            ("set local app.password TO hunter2", "set local app.password TO ***"),
+            ("SET app.password=123; SET app.x = y", "SET app.password=***; SET app.x = y"),
+            ("SELECT password FROM users WHERE id = 4", "SELECT password FROM users WHERE id = 4"),
             ("ALTER ROLE a PASSWORD $q$x$q$", "ALTER ROLE a PASSWORD '***'"),
             ("ALTER ROLE a PASSWORD 'cut by the serv", "ALTER ROLE a PASSWORD '***'"),
             (

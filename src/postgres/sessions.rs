@@ -18,7 +18,7 @@ const LETTERS: i32 = 4_000;
 /// What stands in the place of what a role may not see.
 pub const HIDDEN: &str = "(not visible to this role)";
 
-/// Clients, autovacuum workers and walsenders, without the session that asks. Ours first, then those that wait for a lock and
+/// Whoever may hold a lock here: clients, workers of autovacuum, of subscriptions and of extensions; walsenders. Without the session that asks. Ours first, then those that wait for a lock and
 /// those that they wait for, then by the age of their transactions.
 ///
 /// # Errors
@@ -31,8 +31,8 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
              SELECT a.*, b.pids AS blockers, starts_with(a.application_name, $1) AS is_ours \
              FROM pg_stat_activity a \
              LEFT JOIN LATERAL (SELECT pg_blocking_pids(a.pid) AS pids WHERE a.wait_event_type = 'Lock') b ON true \
-             WHERE a.pid <> pg_backend_pid() AND (a.backend_type IN ('client backend', 'autovacuum worker', 'walsender') \
-                 OR a.backend_type IS NULL AND a.datid IS NOT NULL)), \
+             WHERE a.pid <> pg_backend_pid() AND (a.backend_type = 'walsender' OR a.datid IS NOT NULL) \
+                 AND a.backend_type IS DISTINCT FROM 'parallel worker'), \
          blocking AS MATERIALIZED (SELECT DISTINCT unnest(blockers) AS pid FROM seen) \
          SELECT pid, backend_start, usename::text AS role, datname::text AS database, datname = current_database() AS is_here, \
                 application_name AS application, backend_type AS kind, host(client_addr) AS address, state, \
@@ -40,7 +40,9 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
                 extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction, \
                 extract(epoch FROM clock_timestamp() - CASE WHEN state LIKE 'idle%' THEN state_change ELSE query_start END)::float8 \
                     AS in_state, \
-                clock_timestamp() AS at, count(*) OVER () AS everybody, current_setting('max_connections')::int4 AS most \
+                clock_timestamp() AS at, count(*) OVER () AS everybody, \
+                count(*) FILTER (WHERE coalesce(backend_type, 'client backend') = 'client backend') OVER () AS clients, \
+                current_setting('max_connections')::int4 AS most \
          FROM seen \
          ORDER BY is_ours DESC, (blockers IS NOT NULL OR pid IN (SELECT pid FROM blocking)) DESC, xact_start NULLS LAST, pid \
          LIMIT $3",
@@ -53,12 +55,15 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
     let sessions = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if let Some(first) = rows.first() {
         let everybody: i64 = first.try_get("everybody")?;
+        let clients: i64 = first.try_get("clients")?;
         let limit: i32 = first.try_get("most")?;
         return Ok(Sessions {
             at: first.try_get("at")?,
             more: u32::try_from(everybody)
                 .unwrap_or(u32::MAX)
                 .saturating_sub(u32::try_from(sessions.len()).unwrap_or(0)),
+            // And the one that asks.
+            clients: u32::try_from(clients + 1).unwrap_or(u32::MAX),
             limit: limit.max(0).cast_unsigned(),
             sessions,
         });
@@ -67,7 +72,7 @@ pub async fn sessions(connection: &mut PgConnection, run: &str) -> Result<Sessio
     let (at, limit): (_, i32) = sqlx::query_as("SELECT clock_timestamp(), current_setting('max_connections')::int4")
         .fetch_one(connection)
         .await?;
-    Ok(Sessions { at, sessions, more: 0, limit: limit.max(0).cast_unsigned() })
+    Ok(Sessions { at, sessions, more: 0, clients: 1, limit: limit.max(0).cast_unsigned() })
 }
 
 fn read(row: &PgRow) -> Result<SessionView, sqlx::Error> {

@@ -37,10 +37,10 @@ pub struct TableRow {
 ///
 /// # Errors
 /// The driver's error.
-pub async fn busiest(connection: &mut PgConnection, plan: &[i64], most: i64) -> Result<Vec<i64>, sqlx::Error> {
+pub async fn busiest(connection: &mut PgConnection, plan: &[i64], most: i64) -> Result<(Vec<i64>, i64), sqlx::Error> {
     // Not `pg_stat_user_tables`: that view also adds up the counters of every index.
-    sqlx::query_scalar(
-        "SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT c.oid::int8, count(*) OVER () FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT IN ('howdah', 'pg_catalog', 'information_schema') \
            AND n.nspname !~ '^pg_(toast|temp_)' \
          ORDER BY array_position($1::int8[], c.oid::int8) NULLS LAST, \
@@ -50,7 +50,9 @@ pub async fn busiest(connection: &mut PgConnection, plan: &[i64], most: i64) -> 
     .bind(plan)
     .bind(most)
     .fetch_all(connection)
-    .await
+    .await?;
+    let all = rows.first().map_or(0, |(_, all)| *all);
+    Ok((rows.into_iter().map(|(oid, _)| oid).collect(), all))
 }
 
 /// The statistics of the tables with these object ids, in that order. Those that are gone are left out.

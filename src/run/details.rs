@@ -41,6 +41,8 @@ pub struct Sessions {
     pub sessions: Vec<SessionView>,
     /// Sessions that were left out, of more than are shown.
     pub more: u32,
+    /// Sessions of clients, the console's own among them: those count against the limit.
+    pub clients: u32,
     /// `max_connections`.
     pub limit: u32,
 }

@@ -84,6 +84,9 @@ pub struct DatabaseVitals {
     pub pool_idle: u32,
     /// The plan's tables first, then the busiest others.
     pub tables: Vec<TableVitals>,
+    /// Tables that are left out.
+    #[serde(default)]
+    pub more_tables: u32,
 }
 
 /// One row of `pg_stat_user_tables`, with rates by difference.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -162,14 +161,14 @@ impl Commander {
         }
     }
 
-    /// Never before what the driver has answered last, by whichever clock.
+    /// By the run's clock, as all other answers: this host's may be another one.
     fn answered(&self, request: Request, outcome: Result<String, String>) -> Answered {
         let Request { id, command, by, who } = request;
         let (taken, outcome) = match outcome {
             Ok(words) => (true, words),
             Err(why) => (false, why),
         };
-        let at = Utc::now().max(self.snapshots.borrow().now);
+        let at = self.snapshots.borrow().now;
         Answered { id, at, command, by, who, taken, outcome }
     }
 }

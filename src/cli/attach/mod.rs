@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{self, Desk};
-use super::environment::{of_plan, variable};
+use super::drive::Driven;
+use super::environment::{self, of_plan, variable};
 use super::log::Log;
 use super::next::{self, Next, Subject};
 use super::run::resume_flags;
 use super::{AttachArgs, Exit, Global, ShowArgs, drive, keys, opening, say};
 use crate::console::{self, Leave, Link, Mode};
-use crate::ledger::{migrate, open};
+use crate::ledger::{migrate, runs};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::run::id::RunRef;
@@ -28,6 +29,10 @@ use feed::Feed;
 /// # Errors
 /// There is no such run, no terminal, or the database cannot be reached.
 pub async fn run(global: &Global, args: AttachArgs) -> Result<Exit, Cause> {
+    if environment::style(&ShowArgs::default()).is_some() {
+        return Err(Cause::usage("there is no terminal here that can show a console")
+            .hint("`howdah status` shows the run; `howdah pause`, `continue`, `stop` and `set` steer it"));
+    }
     let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let run = newest_fit(&mut connection, args.run.as_ref()).await?;
@@ -62,8 +67,8 @@ pub(super) async fn newest_fit(
     named: Option<&RunRef>,
 ) -> Result<RunId, Cause> {
     migrate::ready_for_consoles(connection).await?;
-    match open::find(connection, named, named.is_none()).await {
-        Err(_) if named.is_none() => open::find(connection, None, false).await,
+    match runs::find(connection, named, named.is_none()).await {
+        Err(_) if named.is_none() => runs::find(connection, None, false).await,
         found => found,
     }
 }
@@ -80,7 +85,9 @@ pub(super) async fn attach(
     let (leave, last) = watched(args, target, flags, run, mode).await?;
     if let Some(next) = Next::of(leave) {
         let show = ShowArgs { theme: args.theme.clone(), mouse: args.mouse, ..ShowArgs::default() };
-        return next::follow(global, Subject { run, plan: args.plan.clone(), show }, next).await;
+        let subject = Subject { run, plan: args.plan.clone(), accept_changed_plan: false, show };
+        let driven = Driven { last, exit: Exit::Done, next: Some(next) };
+        return Ok(next::after(global, driven, subject).await);
     }
     if last.state.is_over() {
         return Ok(drive::conclude(last, true).exit);

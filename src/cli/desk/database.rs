@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Desk, show};
-use crate::ledger::{open, quarantine};
+use crate::ledger::{quarantine, runs};
 use crate::postgres::connect;
 use crate::postgres::deadline::within;
 use crate::postgres::session::{Session, application_name};
@@ -256,7 +256,7 @@ async fn read_quarantine(
     before: Option<(RunId, quarantine::Standing)>,
 ) -> Result<Read, sqlx::Error> {
     if run.is_none() {
-        *run = open::by_short_id(connection, short).await?;
+        *run = runs::by_short_id(connection, short).await?;
     }
     // A run that the ledger does not know yet has set nothing aside.
     let Some(id) = *run else { return Ok(Read::Rows(None, Quarantine::default())) };

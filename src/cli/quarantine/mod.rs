@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use super::environment::variable;
 use super::run::resume_flags;
 use super::{Exit, Global, opening};
-use crate::ledger::{open, quarantine};
+use crate::ledger::{quarantine, runs};
 use crate::postgres::catalog;
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -137,7 +137,7 @@ impl Reading {
     async fn begin(global: &Global, which: &Which) -> Result<Self, Cause> {
         let target = Target::resolve(global.database.as_deref(), None, &variable)?;
         let mut connection = opening::look(&target).await?;
-        let run = open::find(&mut connection, which.run.as_ref(), false).await?;
+        let run = runs::find(&mut connection, which.run.as_ref(), false).await?;
         let step = step(&mut connection, run, which.step.as_deref()).await?;
         let exists = quarantine::exists(&mut connection).await?;
         Ok(Self { connection, run, step, exists, flags: resume_flags(global, None) })

@@ -16,6 +16,7 @@ use crate::ledger::migrate;
 use crate::ledger::open::{self, StepRecord};
 use crate::ledger::quarantine::{self, Wanted};
 use crate::ledger::record::PostgresRecorder;
+use crate::ledger::runs;
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::connect;
@@ -45,7 +46,7 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     let log = Log::begin(global.log_level.as_deref())?;
     let mut connection = connect::one(&target, limit, &opening::session("quarantine", "retry", None)).await?;
     opening::refuse_pooler(&target, limit, &mut connection).await?;
-    let run = open::find(&mut connection, args.which.run.as_ref(), false).await?;
+    let run = runs::find(&mut connection, args.which.run.as_ref(), false).await?;
     log.of_run(run)?;
     migrate::migrate(&mut connection).await?;
     let step = super::step(&mut connection, run, args.which.step.as_deref()).await?;

@@ -2,7 +2,7 @@
 
 use super::{App, redraw};
 use crate::console::Leave;
-use crate::console::action::{Effect, Haste};
+use crate::console::action::Effect;
 use crate::console::ui::{Choice, Mode, Overlay};
 use crate::run::{Asker, Command, RunState};
 
@@ -47,29 +47,32 @@ impl App {
         }
         match (self.leaving, &self.ui.overlay) {
             (Some(leave), _) => vec![Effect::Leave(leave)],
-            (None, Overlay::Quit { .. }) => self.stop(None, Leave::PauseAndQuit),
+            (None, Overlay::Quit { .. }) => self.stop(),
             (None, _) => self.quit(),
         }
     }
 
     pub(super) fn terminate(&mut self) -> Vec<Effect> {
-        if self.is_spectator() { vec![Effect::Leave(Leave::Over)] } else { self.stop(Some(Asker::Signal), Leave::Over) }
+        // Whoever drives the run hears the signal as well, and stops it: also while this console waits for its terminal.
+        if self.is_spectator() { vec![Effect::Leave(Leave::Over)] } else { self.leave_with_the_end(Leave::Over) }
     }
 
     /// Asks for an end, and leaves when it has come.
-    fn stop(&mut self, by: Option<Asker>, leave: Leave) -> Vec<Effect> {
+    fn stop(&mut self) -> Vec<Effect> {
+        let asked_already = self.leaving.is_some() || matches!(self.newest.state, RunState::Stopping { .. });
+        let effects = self.leave_with_the_end(Leave::PauseAndQuit);
+        if asked_already || self.is_over() { effects } else { self.ask(Command::Stop) }
+    }
+
+    /// Leaves once the run has come to its end.
+    fn leave_with_the_end(&mut self, leave: Leave) -> Vec<Effect> {
         if self.is_over() {
             return vec![Effect::Leave(leave)];
         }
         self.ui.overlay = Overlay::None;
         self.suspension = Suspension::None;
-        let already_asked = self.leaving.is_some() || matches!(self.newest.state, RunState::Stopping { .. });
         self.leaving = self.leaving.or(Some(leave));
-        match by {
-            _ if already_asked => redraw(),
-            None => self.ask(Command::Stop),
-            Some(by) => vec![Effect::SendFor(by, Command::Stop), Effect::Redraw(Haste::Quick)],
-        }
+        redraw()
     }
 
     /// Takes the marked way out.
@@ -88,7 +91,7 @@ impl App {
                 effects.push(Effect::Leave(Leave::KeepRunning));
                 effects
             }
-            Choice::PauseAndQuit => self.stop(None, Leave::PauseAndQuit),
+            Choice::PauseAndQuit => self.stop(),
         }
     }
 

@@ -157,6 +157,7 @@ impl App {
             Action::Help => self.help(),
             Action::Prompt(kind) => self.prompt(kind),
             Action::Typed(key) => self.typed(key),
+            Action::Pasted(text) => self.pasted(&text),
             Action::Complete { back } => self.complete(back),
             Action::NoKeyCame => self.no_key_came(),
             Action::Quit => self.quit(),
@@ -209,8 +210,8 @@ impl App {
             if never_began && self.ui.mode == Mode::Driver {
                 return vec![Effect::Leave(Leave::EndedEarly)];
             }
-            self.drop_vain_question();
         }
+        self.drop_vain_question();
         let stands_still = self.is_over() || matches!(self.newest.state, RunState::Paused { .. });
         let went_on = matches!(self.shown.state, RunState::Pausing { .. } | RunState::Resuming { .. })
             && self.newest.state == RunState::Running;
@@ -230,11 +231,13 @@ impl App {
         effects
     }
 
-    /// A question about a run that goes on has no answer when it is over.
+    /// A question about a run that goes on has no answer when it is over; nor has one about its end when somebody resumes it.
     fn drop_vain_question(&mut self) {
+        let (over, abandoned) = (self.is_over(), self.is_abandoned());
         let is_vain = match &self.ui.overlay {
-            Overlay::Quit { .. } => true,
-            Overlay::Confirm(question) => matches!(*question.then, Effect::Send(_)),
+            Overlay::Quit { .. } => over,
+            Overlay::Confirm(question) if matches!(*question.then, Effect::Leave(_)) => !over && !abandoned,
+            Overlay::Confirm(question) => over && matches!(*question.then, Effect::Send(_)),
             Overlay::None | Overlay::Help { .. } | Overlay::Detail { .. } => false,
         };
         if is_vain {

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{App, redraw};
 use crate::console::action::Effect;
-use crate::run::{Answered, Command, Snapshot};
+use crate::run::{Answered, Command, Presence, Snapshot};
 
 /// How long a remark stands, by the snapshots' time.
 const SHOWN: TimeDelta = TimeDelta::seconds(6);
@@ -71,8 +71,9 @@ impl App {
 
     /// A key has been pressed: whoever presses one has read what was said. Whether there was anything.
     pub(super) fn let_go(&mut self) -> bool {
-        // When the run is over no snapshot comes any more whose time could end it.
-        let ends = matches!(self.remarks.end, End::Soon(_)) || self.is_over();
+        // When the run is over, or nothing is heard of it, no snapshot comes any more whose time could end it.
+        let hears = matches!(self.newest.presence, Presence::Here | Presence::Elsewhere { .. });
+        let ends = matches!(self.remarks.end, End::Soon(_)) || self.is_over() || !hears;
         ends && self.ui.notice.take().is_some()
     }
 

@@ -112,6 +112,7 @@ impl App {
         }
         let then = Effect::Send(Command::Stop);
         let consequence = match self.newest.resume_command.as_str() {
+            _ if self.newest.state == RunState::Starting => "it has not begun: nothing is changed".to_owned(),
             "" => "the open batch is finished first; this run's server ends with it, and nobody can go on".to_owned(),
             command => format!("the open batch is finished first; then `{command}` goes on"),
         };
@@ -234,8 +235,7 @@ impl App {
         match then {
             _ if !yes => closed,
             Effect::Send(command) => self.ask(command),
-            Effect::SendFor(..)
-            | Effect::Look(_)
+            Effect::Look(_)
             | Effect::Redraw(_)
             | Effect::AwaitKey
             | Effect::Repaint

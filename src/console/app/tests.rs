@@ -189,7 +189,7 @@ fn pause_and_quit_leaves_when_the_run_has_stopped() {
 #[test]
 fn a_signal_stops_the_run_once_and_leaves_when_it_is_over() {
     let mut app = app(RunState::Running);
-    assert_eq!(app.update(Action::Terminate), [Effect::SendFor(Asker::Signal, Command::Stop), QUICK]);
+    assert_eq!(app.update(Action::Terminate), [QUICK], "whoever drives the run hears it as well");
     assert_eq!(app.update(Action::Terminate), [QUICK]);
     let [.., stopped, _, _] = states();
     assert_eq!(becomes(&mut app, stopped), [Effect::Leave(Leave::Over)]);
@@ -245,10 +245,12 @@ fn a_paused_run_is_shown_anew_every_ten_seconds_or_when_something_happens() {
 #[test]
 fn a_command_that_was_not_taken_is_said_and_not_waited_for() {
     let mut app = app(RunState::Running);
-    app.update(Action::Terminate);
+    press(&mut app, "ctrl-c");
+    press(&mut app, "ctrl-c");
     assert_eq!(app.update(Action::NotTaken), [QUICK]);
     assert!(app.ui.notice.is_some());
-    assert_eq!(app.update(Action::Terminate), [Effect::SendFor(Asker::Signal, Command::Stop), QUICK]);
+    press(&mut app, "ctrl-c");
+    assert_eq!(press(&mut app, "ctrl-c"), [Effect::Send(Command::Stop), QUICK]);
 }
 
 #[test]

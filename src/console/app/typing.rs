@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{App, redraw};
 use crate::console::action::Effect;
@@ -91,6 +91,17 @@ impl App {
         }
         self.filter_by_line();
         self.offer();
+        redraw()
+    }
+
+    /// Text goes into the line that is open, as one line. Nowhere else does it do anything: keys steer the run.
+    pub(super) fn pasted(&mut self, text: &str) -> Vec<Effect> {
+        if !self.is_typing() {
+            return self.say("pasted text is no keys, and was not taken; `:` and `/` open a line for it");
+        }
+        for c in text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
+            self.typed(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+        }
         redraw()
     }
 

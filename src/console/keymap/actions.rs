@@ -41,7 +41,7 @@ pub static BINDABLE: [Bindable; 48] = [
     at("suspend", Action::Suspend, EVERYWHERE, "pause, and back to the shell until fg"),
     at("repaint", Action::Repaint, EVERYWHERE, "draw the whole screen again"),
     at("overview", Action::Goto(View::Overview), EVERYWHERE, "the overview"),
-    at("tables", Action::Goto(View::Tables), EVERYWHERE, "every table"),
+    at("tables", Action::Goto(View::Tables), EVERYWHERE, "the plan's tables and the busiest others"),
     at("sessions", Action::Goto(View::Sessions), EVERYWHERE, "who is connected, and who waits for whom"),
     at("segments", Action::Goto(View::Segments), EVERYWHERE, "the key space, slow batches, rows set aside"),
     at("events", Action::Goto(View::Events), EVERYWHERE, "alerts, commands and events"),

@@ -42,14 +42,13 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
 /// `61 of 100 sessions   4 active   2 idle in transaction   3 waiting for others`
 fn totals(canvas: &Canvas<'_>, sessions: &Sessions, width: usize) -> Line<'static> {
     let of = |wanted: &str| sessions.sessions.iter().filter(|session| session.state.starts_with(wanted)).count();
-    let all = sessions.sessions.len() + sessions.more as usize;
     let waiting = sessions.sessions.iter().filter(|session| !session.blocked_by.is_empty()).count();
     let idle = of("idle in transaction");
     let notable = |n: usize| if n > 0 { Role::Warning } else { Role::Text };
     let limit = if sessions.limit > 0 { format!(" of {}", sessions.limit) } else { String::new() };
-    let near = sessions.limit > 0 && all.saturating_mul(10) >= (sessions.limit as usize).saturating_mul(9);
+    let near = sessions.limit > 0 && sessions.clients.saturating_mul(10) >= sessions.limit.saturating_mul(9);
     let mut items = vec![
-        (9, if near { Role::Warning } else { Role::Text }, format!("{all}{limit} sessions")),
+        (9, if near { Role::Warning } else { Role::Text }, format!("{}{limit} sessions", sessions.clients)),
         (5, Role::Text, format!("{} active", of("active"))),
         (6, notable(idle), format!("{idle} idle in transaction")),
         (8, notable(waiting), format!("{waiting} waiting for others")),

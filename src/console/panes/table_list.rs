@@ -27,8 +27,12 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     }
     let grid = Grid { columns: columns().into(), sign: |row, ink| sign(row, ink), list, empty: super::tables::NONE };
     let shown = grid.draw(canvas, inside, scene.snapshot, &rows);
-    let ours = format!("{} of the plan", canvas.theme().glyphs.ours);
-    finish(canvas, area, shown, Some(&ours));
+    let mut notes = format!("{} of the plan", canvas.theme().glyphs.ours);
+    let more = reading.value().map_or(0, |database| database.more_tables);
+    if more > 0 {
+        notes = format!("{notes}   {} quiet ones not shown", human::count(more.into()));
+    }
+    finish(canvas, area, shown, Some(&notes));
 }
 
 fn sign(table: &TableVitals, ink: &Ink<'_>) -> (&'static str, Role) {

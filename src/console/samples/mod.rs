@@ -408,6 +408,7 @@ fn vitals() -> Vitals {
             size: ByteSize(1_302_000_000),
             pool_in_use: 2,
             pool_idle: 1,
+            more_tables: 0,
             tables: vec![
                 table("users", true, 2_000_000, 311_204, [0.0, 48_210.0, 0.0]),
                 table("orders", false, 8_112_004, 1002, [12.0, 40.0, 0.0]),

@@ -192,7 +192,7 @@ fn sessions() -> Sessions {
         },
     ];
     sessions.extend((5200..5252).map(session));
-    Sessions { at: now(), sessions, more: 3, limit: 100 }
+    Sessions { at: now(), sessions, more: 3, clients: 63, limit: 100 }
 }
 
 fn work() -> Work {

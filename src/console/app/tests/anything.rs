@@ -107,7 +107,7 @@ proptest! {
         for (index, happening) in happenings.into_iter().enumerate() {
             let said = format!("{happening:?}");
             for effect in happen(&mut app, happening) {
-                let steers = matches!(effect, Effect::Send(_) | Effect::SendFor(..));
+                let steers = matches!(effect, Effect::Send(_));
                 prop_assert!(!(steers && mode == Mode::ReadOnly), "{} sends {:?}", said, effect);
                 if let Effect::Leave(leave) = effect {
                     let allowed = match mode {

@@ -151,3 +151,15 @@ fn keys_that_begin_sequences_or_steer_are_text_in_a_line() {
     write(&mut app, ":gg ?/1 +-[]");
     assert_eq!(line(&app), "gg ?/1 +-[]");
 }
+
+#[test]
+fn a_paste_is_text_for_an_open_line_and_nothing_anywhere_else() {
+    let mut app = app(RunState::Running);
+    let effects = app.update(Action::Pasted("p w Q y".to_owned()));
+    assert_eq!(effects, [QUICK]);
+    assert!(app.ui.notice.as_deref().is_some_and(|notice| notice.contains("not taken")));
+    press(&mut app, ":");
+    app.update(Action::Pasted("set\nworkers=2\u{1b}".to_owned()));
+    assert_eq!(app.ui.prompt.as_ref().map(|prompt| prompt.text.as_str()), Some("set workers=2"));
+    assert!(press(&mut app, "enter").contains(&Effect::Send(Command::SetWorkers(2))));
+}

@@ -1,0 +1,131 @@
+//! Runs as they are named, and how they stand to drivers and to each other. Nothing is written.
+
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use crate::postgres::error;
+use crate::run::id::RunRef;
+use crate::run::{Cause, RunId};
+
+/// Whether a run is done, or can never go on.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_ended(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT state IN ('done', 'superseded') FROM howdah.run WHERE id = $1")
+        .bind(run.0)
+        .fetch_one(connection)
+        .await
+}
+
+/// The newest run that does not itself take another back.
+///
+/// # Errors
+/// There is none.
+pub async fn newest_of_a_plan(connection: &mut PgConnection) -> Result<RunId, Cause> {
+    let failed = |e: sqlx::Error| error::cause("looking the run up", &e);
+    let found: Option<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM howdah.run WHERE undoes IS NULL ORDER BY created_at DESC LIMIT 1")
+            .fetch_optional(connection)
+            .await
+            .map_err(failed)?;
+    found.map(RunId).ok_or_else(|| Cause::usage("there is no run here to take back").hint("list them: howdah status"))
+}
+
+/// What a run takes back: another run, and the one step of it where not all are meant.
+///
+/// # Errors
+/// The driver's error.
+pub async fn undoes(connection: &mut PgConnection, run: RunId) -> Result<Option<(RunId, Option<String>)>, sqlx::Error> {
+    let row =
+        sqlx::query("SELECT undoes, undo_step FROM howdah.run WHERE id = $1").bind(run.0).fetch_one(connection).await?;
+    let undone: Option<uuid::Uuid> = row.try_get("undoes")?;
+    let step: Option<String> = row.try_get("undo_step")?;
+    Ok(undone.map(|undone| (RunId(undone), step)))
+}
+
+/// The runs that take `run` back, or have: id, state, and the one step of it where not all are meant. The newest first.
+///
+/// # Errors
+/// The driver's error.
+pub async fn undone_by(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<Vec<(RunId, String, Option<String>)>, sqlx::Error> {
+    let rows: Vec<(uuid::Uuid, String, Option<String>)> = sqlx::query_as(
+        "SELECT id, state, undo_step FROM howdah.run WHERE undoes = $1 AND state <> 'superseded' \
+         ORDER BY created_at DESC",
+    )
+    .bind(run.0)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(id, state, step)| (RunId(id), state, step)).collect())
+}
+
+/// The run that a person means. Without a name: the newest one that has not ended well.
+///
+/// # Errors
+/// None, or several, of that name.
+pub async fn find(connection: &mut PgConnection, named: Option<&RunRef>, unfinished: bool) -> Result<RunId, Cause> {
+    let failed = |e: sqlx::Error| error::cause("looking the run up", &e);
+    if !super::migrate::exists(connection).await.map_err(failed)? {
+        return Err(Cause::usage("there is no run in this database: it has no schema howdah")
+            .hint("is it the right database? --database, DATABASE_URL and PG* say which one is asked"));
+    }
+    let (id, suffix) = match named {
+        Some(RunRef::Full(id)) => (Some(id.0), None),
+        Some(RunRef::Suffix(text)) => (None, Some(format!("%{text}"))),
+        None => (None, None),
+    };
+    let found: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT id FROM howdah.run WHERE ($1::uuid IS NULL OR id = $1) \
+         AND ($2::text IS NULL OR replace(id::text, '-', '') LIKE $2) \
+         AND (NOT $3 OR state NOT IN ('done', 'superseded')) ORDER BY created_at DESC LIMIT 10",
+    )
+    .bind(id)
+    .bind(suffix)
+    .bind(named.is_none() && unfinished)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    match (found.as_slice(), named) {
+        ([], Some(_)) => Err(Cause::usage("there is no such run in this database").hint("list them: howdah status")),
+        ([], None) => Err(Cause::usage("there is no run here that fits").hint("list them: howdah status")),
+        ([first, ..], None) | ([first], Some(_)) => Ok(RunId(*first)),
+        ([first, second, ..], Some(_)) => {
+            Err(Cause::usage(format!("several runs end like that: {} and {}", RunId(*first), RunId(*second)))
+                .hint("give more of the id"))
+        }
+    }
+}
+
+/// The newest run with this short id. `None`: there is none, or no ledger yet.
+///
+/// # Errors
+/// The driver's error.
+pub async fn by_short_id(connection: &mut PgConnection, short: &str) -> Result<Option<RunId>, sqlx::Error> {
+    if !super::migrate::exists(connection).await? {
+        return Ok(None);
+    }
+    let found: Option<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM howdah.run WHERE right(id::text, 8) = $1 ORDER BY created_at DESC LIMIT 1")
+            .bind(short)
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.map(RunId))
+}
+
+/// Whether some session holds the lock on a run. Takes no lock itself.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_driven(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND ((classid::int8 << 32) | objid::int8) = $1)",
+    )
+    .bind(run.advisory_key())
+    .fetch_one(connection)
+    .await
+}
