@@ -75,7 +75,11 @@ async fn follow(global: &Global, subject: Subject, next: Next) -> Result<Exit, C
         Next::RetryQuarantine => {
             let retry = RetryArgs { accept_changed_plan, ..RetryArgs::of(run, plan.clone()) };
             let command = QuarantineCommand::Retry(retry);
-            Box::pin(quarantine::run(global, QuarantineArgs { command })).await?;
+            let retried = Box::pin(quarantine::run(global, QuarantineArgs { command })).await?;
+            if retried == Exit::Resumable {
+                // Whoever has interrupted it wants no console.
+                return Ok(retried);
+            }
             let args = AttachArgs { run: named, read_only: false, plan, theme: show.theme, mouse: show.mouse };
             Box::pin(attach::run(global, args)).await
         }

@@ -16,7 +16,7 @@ use super::canvas::Seen;
 use super::input::{Input, Press};
 use super::pace::Pace;
 use super::signals::{Signals, has_shell, stop_job};
-use super::terminal::Tty;
+use super::terminal::{self, Tty};
 use super::ui::{Mode, Ui};
 use super::{ConsoleError, Leave, Link, Options, Theme, view};
 use crate::run::text::clean;
@@ -83,6 +83,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 Some(Press::Wheel { down: false }) => app.update(Action::Previous),
                 None => app.update(Action::HangUp),
             },
+            () = terminal::given_back() => vec![Effect::Redraw(Haste::Quick)],
             () = elapsed(&mut next_key) => {
                 next_key = None;
                 app.update(Action::NoKeyCame)

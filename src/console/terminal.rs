@@ -12,11 +12,14 @@ use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Rect, Size};
 use ratatui::{Frame, Terminal};
+use tokio::sync::Notify;
 
 use super::paint::Painter;
 
 /// Whether a console is open: what a panic must restore.
 static OPEN: AtomicBool = AtomicBool::new(false);
+/// Told when a panic has restored the terminal under an open console.
+static GIVEN_BACK: Notify = Notify::const_new();
 
 /// The alternate screen, without a cursor; pastes in brackets, so that nobody's clipboard steers a run; and no reports of the
 /// mouse, which a program before may have left switched on.
@@ -94,13 +97,21 @@ impl Drop for Tty {
     }
 }
 
-/// Gives the terminal back if a console has it. Errors mean that there is nothing left to restore.
-fn restore() {
-    if OPEN.swap(false, Ordering::SeqCst) {
+/// Returns when a panic of another task has taken the terminal from an open console: the next frame takes it over again.
+pub(crate) async fn given_back() {
+    GIVEN_BACK.notified().await;
+}
+
+/// Gives the terminal back if a console has it, and returns whether one had. Errors mean that there is nothing left to
+/// restore.
+fn restore() -> bool {
+    let was_open = OPEN.swap(false, Ordering::SeqCst);
+    if was_open {
         let mut stdout = io::stdout();
         let _ = stdout.write_all(LEAVE).and_then(|()| stdout.flush());
         let _ = disable_raw_mode();
     }
+    was_open
 }
 
 /// Makes a panic restore the terminal before its message is printed. Without an open console it changes nothing.
@@ -111,8 +122,11 @@ pub fn install_panic_restore() {
     INSTALLED.call_once(|| {
         let next = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            restore();
+            let was_open = restore();
             next(panic);
+            if was_open {
+                GIVEN_BACK.notify_one();
+            }
         }));
     });
 }

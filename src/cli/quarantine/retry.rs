@@ -225,15 +225,17 @@ impl Counts {
     }
 }
 
-/// SIGINT and SIGTERM, heard between two rows.
+/// SIGINT, SIGTERM and SIGHUP, heard between two rows.
 struct Interrupts {
-    streams: [Signal; 2],
+    streams: [Signal; 3],
 }
 
 impl Interrupts {
     fn listen() -> Result<Self, Cause> {
         let hear = |kind| signal(kind).map_err(|e| Cause::new(format!("signals cannot be listened to: {e}")));
-        Ok(Self { streams: [hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?] })
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hang_up] = kinds.map(hear);
+        Ok(Self { streams: [interrupt?, terminate?, hang_up?] })
     }
 
     /// Whether one has come.
