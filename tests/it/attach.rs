@@ -8,7 +8,7 @@ async fn two_consoles_follow_a_run_steer_it_see_its_driver_die_and_follow_who_re
     let lab = Lab::open().await;
     let plan = items(&lab, 60_000).await;
     let mut driver = Screen::open(&lab, &["run", &plan], &[]);
-    driver.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    driver.until_running();
     let mut first = Screen::open(&lab, &["attach"], &[]);
     let mut second = Screen::open(&lab, &["attach", &lab.run_id().await, "--read-only"], &[]);
     for screen in [&first, &second] {
@@ -90,7 +90,7 @@ async fn a_run_without_a_driver_is_resumed_from_an_attached_console_that_then_dr
     let mut driver = lab.howdah(&["run", &plan, "--headless"]).start();
     lab.until_walked(200).await;
     let mut console = Screen::open(&lab, &["attach"], &[]);
-    console.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    console.until_running();
     driver.kill_hard();
     console.until_shown("DRIVER GONE");
     console.press("r");

@@ -46,7 +46,7 @@ async fn every_way_out_restores_the_terminal_and_leaves_a_run_that_goes_on() {
     let lab = Lab::open().await;
     let plan = items(&lab, 10_000).await;
     let running = |screen: &Screen| {
-        screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+        screen.until_running();
     };
 
     // The quit dialogue: stay, then pause and quit.
@@ -116,7 +116,7 @@ async fn ctrl_z_pauses_and_stops_and_fg_goes_on() {
     let mut screen = Screen::spawn(command);
     screen.until_shown("shell> ");
     screen.press(&format!("{} run {plan}\n", env!("CARGO_BIN_EXE_howdah")));
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    screen.until_running();
     screen.press("\x1a");
     screen.until_shown("Stopped");
     screen.expect_normal_screen();
@@ -165,7 +165,7 @@ async fn the_loss_of_the_terminal_does_what_the_plan_says() {
     };
     // "pause": it stands still, without its terminal, until somebody attaches.
     let mut screen = Screen::open(&lab, &["run", &plan("pause")], &[]);
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    screen.until_running();
     signal(&screen, nix::sys::signal::Signal::SIGHUP);
     lab.until("SELECT state = 'paused' FROM howdah.run").await;
     assert_eq!(lab.text("SELECT detail ->> 'by' FROM howdah.run").await, "hang_up");
@@ -181,7 +181,7 @@ async fn the_loss_of_the_terminal_does_what_the_plan_says() {
 
     // "stop": it ends at the batch's edge, resumable.
     let mut screen = Screen::open(&lab, &["run", &plan("stop"), "--new"], &[]);
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    screen.until_running();
     signal(&screen, nix::sys::signal::Signal::SIGHUP);
     assert_eq!(screen.ended().exit_code(), 3);
     assert_eq!(lab.text("SELECT state FROM howdah.run ORDER BY created_at DESC LIMIT 1").await, "stopped");
@@ -192,7 +192,7 @@ async fn a_storm_of_resizes_leaves_a_whole_screen_and_a_run_at_work() {
     let lab = Lab::open().await;
     let plan = items(&lab, 20_000).await;
     let mut screen = Screen::open(&lab, &["run", &plan], &[]);
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
+    screen.until_running();
     let walked = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
     for round in 0..200_u16 {
         screen.resize(1 + round * 7 % 60, 1 + round * 13 % 200);

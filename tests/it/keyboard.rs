@@ -5,16 +5,12 @@ use std::time::{Duration, Instant};
 use crate::screen::{Screen, count, items};
 use crate::support::Lab;
 
-fn is_running(screen: &Screen) {
-    screen.until("rows walked", |text| text.contains("RUNNING") && text.contains("batch 50 in"));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_steered_and_looked_at_from_near_by_keys_and_by_typed_commands() {
     let lab = Lab::open().await;
     let plan = items(&lab, 60_000).await;
     let mut screen = Screen::open(&lab, &["run", &plan], &[]);
-    is_running(&screen);
+    screen.until_running();
 
     // A command with a mistake, mended in the line, completed, and shown with its outcome.
     screen.press(":set wrokers=2");
@@ -56,12 +52,12 @@ async fn a_run_is_steered_and_looked_at_from_near_by_keys_and_by_typed_commands(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_of_the_console_restores_the_terminal_and_leaves_the_run_going() {
     let lab = Lab::open().await;
-    let plan = items(&lab, 6_000).await;
+    let plan = items(&lab, 12_000).await;
     for point in ["console.key=panic@2", "console.frame=panic@3"] {
         lab.sql("UPDATE items SET n = 0; DROP SCHEMA IF EXISTS howdah CASCADE").await;
         let mut screen = Screen::open(&lab, &["run", &plan], &[("HOWDAH_FAILPOINTS", point)]);
         if point.starts_with("console.key") {
-            is_running(&screen);
+            screen.until_running();
             screen.press("??");
         }
         screen.until_shown("the console panicked");
@@ -77,7 +73,7 @@ async fn the_mouse_selects_and_scrolls_where_it_is_wanted_and_is_given_back() {
     let lab = Lab::open().await;
     let plan = items(&lab, 60_000).await;
     let mut screen = Screen::open(&lab, &["run", &plan, "--mouse"], &[]);
-    is_running(&screen);
+    screen.until_running();
     let mode = |screen: &Screen| screen.seen.lock().expect("seen").parser.screen().mouse_protocol_mode();
     assert_ne!(mode(&screen), vt100::MouseProtocolMode::None);
     screen.press("5");
@@ -97,7 +93,7 @@ async fn a_key_is_painted_soon_and_a_key_that_is_held_costs_ten_frames_a_second(
     let lab = Lab::open().await;
     let plan = items(&lab, 60_000).await;
     let mut screen = Screen::open(&lab, &["run", &plan], &[]);
-    is_running(&screen);
+    screen.until_running();
     screen.press(" ");
     screen.until_shown("PAUSED");
     tokio::time::sleep(Duration::from_secs(2)).await;

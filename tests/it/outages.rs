@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 use crate::proxy::Proxy;
 use crate::support::{Ended, Lab, Running};
 
-/// Short deadlines and a breaker that is quick, so that the tests are.
+/// Short deadlines and a breaker that is quick, so that the tests are; and rests between batches, so that a run on a fast
+/// machine is still under way when its server dies.
 const PLAN: &str = r#"
 name = "credit"
 [limits]
@@ -17,6 +18,7 @@ batch = { start = 100, min = 50, max = 100, target = "500ms" }
 lock_timeout = "1s"
 statement_timeout = "2s"
 idle_in_transaction_timeout = "5s"
+nice = 2
 [retry]
 base = "50ms"
 max = "500ms"

@@ -107,6 +107,14 @@ impl Screen {
         self.until(words, |text| text.contains(words))
     }
 
+    /// A run works and a batch of it has committed. Its size is not asked: where a segment ends, a batch is short.
+    #[track_caller]
+    pub fn until_running(&self) -> String {
+        self.until("rows walked", |text| {
+            text.contains("RUNNING") && text.lines().any(|line| line.contains(" batch ") && line.contains(" in "))
+        })
+    }
+
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + DEADLINE;
