@@ -14,6 +14,9 @@
 //! | [`postgres`] | connecting, quoting, keys and walks, error classes, catalog, statistics, signals |
 //! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
 //! | [`monitor`] | samples the host, the process and the database; alerts |
+//! | [`redis`] | where Redis is, and how it is reached |
+//! | [`queue`] | plans waiting on Redis for worker hosts |
+//! | [`cache`] | cached look-ups of scripts: in process, and on Redis |
 //! | [`console`] | the terminal UI: draws snapshots, turns keys into commands |
 //! | [`sandbox`] | a private throwaway PostgreSQL for the demo and the tests |
 //! | [`cli`] | the command line; wires everything |
@@ -84,6 +87,7 @@
 //! - A batch's `statement_timeout` is at least twice `lock_timeout`, so that a wait for a lock ends as one.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
+pub mod cache;
 pub mod cli;
 pub mod console;
 pub mod engine;
@@ -91,6 +95,8 @@ pub mod ledger;
 pub mod monitor;
 pub mod plan;
 pub mod postgres;
+pub mod queue;
+pub mod redis;
 pub mod run;
 pub mod sandbox;
 pub mod steps;

@@ -60,6 +60,9 @@ pub struct Global {
     /// Else the plan's, DATABASE_URL, PG*
     #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
+    /// The Redis of queues and caches: redis://user@host:6379/0 [env: HOWDAH_REDIS]. Else the plan's, REDIS_URL
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis: Option<String>,
     /// How much goes to the log file: error, warn, info, debug, trace, or a tracing filter [env: HOWDAH_LOG]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,

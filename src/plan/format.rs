@@ -23,6 +23,8 @@ pub(super) enum Shape {
     Tables(&'static Table),
     /// `[[step]]`.
     Steps(&'static Table),
+    /// `[cache.NAME]`: tables under names of one's own.
+    Named(&'static Table),
     /// Part of the design, and not built yet.
     Later {
         with: &'static str,
@@ -45,6 +47,7 @@ impl Shape {
             Self::Signal(_) if self.takes_integers() => "a table of `slow` and `stop`, a whole number or \"off\"",
             Self::Signal(_) => "a table of `slow` and `stop`, or a string",
             Self::Tables(_) | Self::Steps(_) => "a list of tables",
+            Self::Named(_) => "a table of tables",
             Self::Later { .. } => "left out",
         }
     }
@@ -61,6 +64,7 @@ impl Shape {
             | Self::Table(_)
             | Self::Tables(_)
             | Self::Steps(_)
+            | Self::Named(_)
             | Self::Later { .. } => false,
         }
     }
@@ -165,7 +169,7 @@ impl Key {
 }
 
 /// Every table of a plan.
-pub(super) static TABLES: [&Table; 18] = [
+pub(super) static TABLES: [&Table; 21] = [
     &TOP,
     &DATABASE,
     &POOL,
@@ -184,6 +188,9 @@ pub(super) static TABLES: [&Table; 18] = [
     &FREE_DISK,
     &HOST_CPU,
     &FREE_MEMORY,
+    &REDIS,
+    &LEDGER,
+    &CACHE,
 ];
 
 /// The key of that full name, such as `limits.batch.min`, or `set` of a step.
@@ -202,8 +209,10 @@ pub(super) static TOP: Table = Table {
         key("alerts", Shape::Table(&ALERTS), "[alerts]"),
         key("step", Shape::Steps(&STEP), "[[step]]"),
         key("on_hangup", Shape::Text, "on_hangup = \"pause\""),
-        later("ledger", "the ledger on Redis", "remove it: the ledger lies in the target database"),
-        later("cache", "cached look-ups", "remove it"),
+        key("redis", Shape::Table(&REDIS), "[redis]"),
+        key("ledger", Shape::Table(&LEDGER), "[ledger]"),
+        key("idempotent", Shape::Truth, "idempotent = true"),
+        key("cache", Shape::Named(&CACHE), "[cache.NAME]"),
         later("notify", "notifications", "remove it: alerts are shown and logged"),
         key("allowed", Shape::Texts, ALLOWED),
     ],
@@ -263,6 +272,28 @@ static BATCH: Table = Table {
         key("min", Shape::Whole, "min = 100"),
         key("max", Shape::Whole, "max = 100000"),
         key("target", Shape::Text, "target = \"500ms\""),
+    ],
+};
+
+static REDIS: Table = Table {
+    path: "redis",
+    keys: &[
+        key("url", Shape::Text, "url = \"${REDIS_URL}\""),
+        key("password_file", Shape::Text, "password_file = \"/run/secrets/redis\""),
+        key("ca", Shape::Text, "ca = \"/etc/ssl/redis-ca.pem\""),
+        key("prefix", Shape::Text, "prefix = \"howdah\""),
+        key("timeout", Shape::Text, "timeout = \"2s\""),
+    ],
+};
+
+static LEDGER: Table = Table { path: "ledger", keys: &[key("store", Shape::Text, "store = \"redis\"")] };
+
+static CACHE: Table = Table {
+    path: "cache.NAME",
+    keys: &[
+        key("sql", Shape::Text, "sql = \"SELECT code, name FROM countries WHERE code = $1\""),
+        key("ttl", Shape::Text, "ttl = \"1h\""),
+        key("most", Shape::Whole, "most = 100000"),
     ],
 };
 
@@ -429,7 +460,11 @@ mod tests {
                 let found = key_of(&table.full_name(key.name)).map(|key| key.name);
                 assert_eq!(found, Some(key.name), "[{}]", table.path);
                 let header = format!("[{}]", table.full_name(key.name));
-                let names_it = key.example.starts_with(&format!("{} = ", key.name)) || key.example.contains(&header);
+                // Tables of their own, under names of one's own.
+                let named = format!("[{}.", table.full_name(key.name));
+                let names_it = key.example.starts_with(&format!("{} = ", key.name))
+                    || key.example.contains(&header)
+                    || key.example.starts_with(&named);
                 assert!(names_it, "{}: {}", key.name, key.example);
             }
         }

@@ -23,6 +23,7 @@ mod raw_value;
 pub mod schema;
 mod secrets;
 mod shape;
+mod shared;
 mod signals;
 mod source;
 mod steps;

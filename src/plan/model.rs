@@ -29,8 +29,58 @@ pub struct Plan {
     pub alerts: AlertLimits,
     /// What the loss of the terminal does. Default: the run goes on.
     pub on_hangup: OnHangup,
+    /// `[redis]`.
+    pub redis: RedisOptions,
+    /// `ledger.store`. Default: the target database.
+    pub store: Store,
+    /// `[cache.NAME]`, in the order of their names.
+    pub caches: Vec<CachedLookup>,
     /// The steps, in order; at least one.
     pub steps: Vec<Step>,
+}
+
+/// `[redis]`: where cached look-ups are shared, and the ledger lies where the plan wants that.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// `url`. `None`: `--redis`, `HOWDAH_REDIS`, `REDIS_URL`.
+    pub url: Option<SecretString>,
+    /// `password_file`: holds the password, where the address has none.
+    pub password_file: Option<PathBuf>,
+    /// `ca`: certificates of one's own authority, PEM.
+    pub ca: Option<PathBuf>,
+    /// `prefix`: what every key begins with. Default `howdah`.
+    pub prefix: String,
+    /// `timeout`: how long an answer may take. Default 2 s.
+    pub timeout: Duration,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { url: None, password_file: None, ca: None, prefix: "howdah".to_owned(), timeout: Duration::from_secs(2) }
+    }
+}
+
+/// Where a run is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Store {
+    /// Schema `howdah` of the target database: exact.
+    #[default]
+    Postgres,
+    /// Redis: at least once, and only for changes that may be made twice.
+    Redis,
+}
+
+/// `[cache.NAME]`: a look-up that is kept for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedLookup {
+    /// Its name, for `lookup("name", ...)`.
+    pub name: String,
+    /// The query.
+    pub sql: Sql,
+    /// How long an answer is kept; also that there is none. Default 1 h.
+    pub ttl: Duration,
+    /// Answers kept in this process. Default 100,000.
+    pub most: u64,
 }
 
 /// What the loss of the terminal (SIGHUP) does to a run.

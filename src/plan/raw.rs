@@ -71,6 +71,15 @@ pub(super) struct RawPlan {
     pub(super) breaker: Option<RawBreaker>,
     /// Thresholds that raise an alert.
     pub(super) alerts: Option<RawAlerts>,
+    /// The Redis that keeps cached look-ups, and the ledger where that is wanted. Nothing else of a plan needs it.
+    pub(super) redis: Option<RawRedis>,
+    /// Where the run is written down.
+    pub(super) ledger: Option<RawLedger>,
+    /// Whether every change may be made twice without harm: `true` says so, and a ledger on Redis asks for it, because a
+    /// crash may make a batch run again. Default: false.
+    pub(super) idempotent: Option<bool>,
+    /// Look-ups that scripts may ask for by name, `lookup("countries", code)`, and that are kept for a while.
+    pub(super) cache: Option<BTreeMap<String, Located<RawCache>>>,
     /// The steps, in order; at least one.
     #[schemars(required, length(min = 1))]
     pub(super) step: Option<Vec<Located<RawStep>>>,
@@ -89,6 +98,49 @@ pub(super) struct RawDatabase {
     pub(super) slow: Option<Text>,
     /// The pool of connections.
     pub(super) pool: Option<RawPool>,
+}
+
+/// The Redis that keeps cached look-ups, and the ledger where that is wanted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawRedis {
+    /// `redis://`, `rediss://`, `redis-sentinel://host,host/service` or `redis-cluster://host,host`. Default: `--redis`,
+    /// then `HOWDAH_REDIS`, then `REDIS_URL`.
+    pub(super) url: Option<Text>,
+    /// A file that holds the password, where the address has none.
+    pub(super) password_file: Option<Text>,
+    /// A file with the certificates (PEM) of one's own authority, for `rediss://`.
+    pub(super) ca: Option<Text>,
+    /// What every key begins with. On a cluster it is put in braces, so that all keys lie in one slot. Default: "howdah".
+    pub(super) prefix: Option<Text>,
+    /// How long an answer may take. Default: "2s".
+    pub(super) timeout: Option<Text>,
+}
+
+/// Where the run is written down.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawLedger {
+    /// "postgres": schema `howdah` of the target database, with each change. "redis": where no schema may be made; then each
+    /// change may be made twice after a crash, and `idempotent = true` must say that this does no harm. Default: "postgres".
+    pub(super) store: Option<Text>,
+}
+
+/// A look-up that is kept for a while.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawCache {
+    /// A query with `$1` (and `$2` ...) for what is looked up. Its first row is the answer: one column as a value, several as
+    /// a map.
+    #[schemars(required)]
+    pub(super) sql: Option<Text>,
+    /// How long an answer is kept; also that there is none. Default: "1h".
+    pub(super) ttl: Option<Text>,
+    /// Answers kept in this process, the least used go first. Default: 100000.
+    pub(super) most: Option<Located<i64>>,
 }
 
 /// The pool of connections.

@@ -64,6 +64,7 @@ mod tests {
             let inner = match table.path {
                 "" => String::new(),
                 "step" => "/properties/step/items".to_owned(),
+                "cache.NAME" => "/properties/cache/additionalProperties".to_owned(),
                 "limits.probe" => "/properties/limits/properties/probe/items".to_owned(),
                 path => format!("/properties/{}", path.replace('.', "/properties/")),
             };

@@ -49,6 +49,7 @@ fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<
         }
         (Shape::Columns, DeValue::Table(entries)) => columns(key, entries, found),
         (Shape::Table(inner) | Shape::Signal(inner), DeValue::Table(entries)) => table(inner, entries, found),
+        (Shape::Named(inner), DeValue::Table(entries)) => named(key, inner, entries, found),
         (Shape::Steps(_), DeValue::Array(items)) if items.is_empty() => {
             found.push(Problem::new(value.span(), Mistake::NoSteps));
         }
@@ -73,6 +74,19 @@ fn one_of_list(format: &Table, key: &Key, item: &Spanned<DeValue<'_>>, found: &m
         _ => "a table",
     };
     found.push(Problem::new(item.span(), wrong_type(format.full_name(key.name), wanted, item.get_ref(), key)));
+}
+
+/// Tables under names of one's own, such as `[cache.countries]`.
+fn named(key: &Key, inner: &'static Table, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
+    for (name, value) in entries {
+        match value.get_ref() {
+            DeValue::Table(entries) => table(inner, entries, found),
+            other => {
+                let mistake = wrong_type(format!("{}.{}", key.name, name.get_ref()), "a table", other, key);
+                found.push(Problem::new(value.span(), mistake));
+            }
+        }
+    }
 }
 
 fn columns(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {

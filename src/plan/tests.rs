@@ -70,9 +70,29 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
         "write `on_hangup = \"continue\"` or `on_hangup = \"pause\"` or `on_hangup = \"stop\"`, or remove it",
     ),
     (
-        "[«ledger»]\nkind = \"redis\"",
-        "`ledger` is not built yet: it comes with the ledger on Redis",
-        "remove it: the ledger lies in the target database",
+        "[«notify»]\nurl = \"https://x\"",
+        "`notify` is not built yet: it comes with notifications",
+        "remove it: alerts are shown and logged",
+    ),
+    (
+        "[ledger]\nstore = «\"redis\"»",
+        "a ledger on Redis does not commit with the changes: after a crash a batch may run twice",
+        "where that does no harm, say so: `idempotent = true` at the top of the plan; else remove `store`",
+    ),
+    (
+        "[redis]\nurl = «\"localhost:6379\"»",
+        "`redis.url` is not the address of a Redis",
+        "write it like `url = \"redis://user@host:6379/0\"`; also rediss://, redis-sentinel://host,host/service, redis-cluster://host,host",
+    ),
+    (
+        "[redis]\nprefix = «\"a b\"»",
+        "`redis.prefix` may hold letters, digits, `-`, `_` and `.`",
+        "write it like `prefix = \"howdah\"`",
+    ),
+    (
+        "[cache]\ncountries = «\"SELECT 1\"»",
+        "`cache.countries` must be a table, not a string",
+        "write it like `[cache.NAME]`",
     ),
     ("limits = «3»", "`limits` must be a table, not a number", "write it like `[limits]`"),
     (

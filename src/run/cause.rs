@@ -21,6 +21,9 @@ pub struct Cause {
     /// Whose mistake it is, which decides the exit code.
     #[serde(default)]
     pub fault: Fault,
+    /// Somebody else is at it now: it may succeed once they are done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_busy: bool,
 }
 
 /// Where the mistake lies.
@@ -53,6 +56,13 @@ impl Cause {
     #[must_use]
     pub fn bug(message: impl Into<String>) -> Self {
         Self { fault: Fault::Bug, ..Self::new(message) }
+    }
+
+    /// Somebody else is at it now.
+    #[must_use]
+    pub fn busy(mut self) -> Self {
+        self.is_busy = true;
+        self
     }
 
     /// Adds a line of detail.

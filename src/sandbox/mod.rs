@@ -19,6 +19,7 @@ mod initdb;
 mod mirror;
 mod package;
 mod process;
+pub mod redis;
 mod server;
 mod standby;
 mod sweep;

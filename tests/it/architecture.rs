@@ -5,17 +5,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A part of the house, and the parts that it may name. `plan`, `monitor` and `postgres` stand beside each other.
-const MAY: [(&str, &[&str]); 11] = [
+const MAY: [(&str, &[&str]); 14] = [
     ("run", &[]),
     ("plan", &["run"]),
     ("monitor", &["run"]),
     ("engine", &["run", "plan"]),
     ("postgres", &["run", "plan"]),
-    ("steps", &["run", "plan", "engine", "postgres"]),
-    ("ledger", &["run", "plan", "engine", "postgres"]),
+    ("redis", &["run", "plan"]),
+    ("queue", &["run", "plan", "redis"]),
+    ("cache", &["run", "plan", "redis"]),
+    ("steps", &["run", "plan", "engine", "postgres", "cache"]),
+    ("ledger", &["run", "plan", "engine", "postgres", "redis"]),
     ("console", &["run"]),
     ("sandbox", &["run"]),
-    ("cli", &["run", "plan", "monitor", "engine", "postgres", "steps", "ledger", "console", "sandbox"]),
+    (
+        "cli",
+        &[
+            "run", "plan", "monitor", "engine", "postgres", "redis", "queue", "cache", "steps", "ledger", "console",
+            "sandbox",
+        ],
+    ),
     ("main.rs", &["cli", "console"]),
 ];
 

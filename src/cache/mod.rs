@@ -1,0 +1,1 @@
+//! Cached look-ups: in process, and on Redis.

@@ -1,0 +1,1 @@
+//! Plans waiting on Redis for worker hosts.
