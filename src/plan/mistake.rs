@@ -1,6 +1,7 @@
 //! What can be wrong in a plan, in words, each with what to do about it.
 
 use super::format;
+use super::shared::RedisMistake;
 use super::window::BadWindow;
 
 /// One kind of mistake. Values that were filled in from the environment are never part of it: they may be secret.
@@ -62,16 +63,8 @@ pub(super) enum Mistake {
     TimeoutBelowTarget,
     #[error("`{key}` is not a postgres:// URL")]
     NotPostgresUrl { key: &'static str },
-    #[error("`{key}` is not the address of a Redis")]
-    NotRedisUrl { key: &'static str },
-    #[error("`redis.prefix` may hold letters, digits, `-`, `_` and `.`")]
-    BadPrefix,
-    #[error("the look-up `{name}` has no `sql`")]
-    CacheWithoutSql { name: String },
-    #[error("a ledger on Redis does not commit with the changes: after a crash a batch may run twice")]
-    NotIdempotent,
-    #[error("{what} needs a ledger in the target database")]
-    NeedsSchema { what: &'static str },
+    #[error(transparent)]
+    Redis(RedisMistake),
     #[error("`${{` without its `}}`")]
     OpenReference,
     #[error("`{0}` does not name an environment variable")]
@@ -192,11 +185,7 @@ impl Mistake {
             Self::NotPostgresUrl { key } => {
                 format!("write it like `{} = \"postgres://user@host:5432/database\"`", last_part(key))
             }
-            Self::NotRedisUrl { .. }
-            | Self::BadPrefix
-            | Self::CacheWithoutSql { .. }
-            | Self::NotIdempotent
-            | Self::NeedsSchema { .. } => self.hint_about_redis(),
+            Self::Redis(mistake) => mistake.hint(),
             Self::OpenReference => "write `${NAME}`, or `$${` for the two characters themselves".to_owned(),
             Self::BadReference(_) => {
                 "write `${NAME}` or `${NAME:-default}` with letters, digits and `_`, or `$${` for the characters \
@@ -234,27 +223,6 @@ impl Mistake {
                     .to_owned()
             }
             Self::InexactExpectation(text) => format!("write it as a string: `expect = \"{text}\"`"),
-        }
-    }
-
-    /// What a plan keeps on Redis.
-    fn hint_about_redis(&self) -> String {
-        match self {
-            Self::NotRedisUrl { key } => format!(
-                "write it like `{} = \"redis://user@host:6379/0\"`; also rediss://, redis-sentinel://host,host/service, \
-                 redis-cluster://host,host",
-                last_part(key)
-            ),
-            Self::BadPrefix => "write it like `prefix = \"howdah\"`".to_owned(),
-            Self::CacheWithoutSql { .. } => {
-                "add one, such as `sql = \"SELECT code, name FROM countries WHERE code = $1\"`".to_owned()
-            }
-            Self::NotIdempotent => {
-                "where that does no harm, say so: `idempotent = true` at the top of the plan; else remove `store`"
-                    .to_owned()
-            }
-            Self::NeedsSchema { .. } => "remove it, or remove `ledger.store`".to_owned(),
-            _ => String::new(),
         }
     }
 }

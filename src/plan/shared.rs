@@ -19,19 +19,56 @@ const LONGEST_ANSWER: Duration = Duration::from_mins(1);
 /// Answers kept in this process.
 const KEPT: RangeInclusive<u64> = 1..=100_000_000;
 
+/// What is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RedisMistake {
+    #[error("`{key}` is not the address of a Redis")]
+    NotRedisUrl { key: &'static str },
+    #[error("`redis.prefix` may hold letters, digits, `-`, `_` and `.`")]
+    BadPrefix,
+    #[error("the look-up `{name}` has no `sql`")]
+    CacheWithoutSql { name: String },
+    #[error("a ledger on Redis does not commit with the changes: after a crash a batch may run twice")]
+    NotIdempotent,
+    #[error("{what} needs a ledger in the target database")]
+    NeedsSchema { what: &'static str },
+}
+
+impl RedisMistake {
+    /// What to write instead.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::NotRedisUrl { key } => format!(
+                "write it like `{} = \"redis://user@host:6379/0\"`; also rediss://, redis-sentinel://host,host/service, \
+                 redis-cluster://host,host",
+                key.rsplit('.').next().unwrap_or(key)
+            ),
+            Self::BadPrefix => "write it like `prefix = \"howdah\"`".to_owned(),
+            Self::CacheWithoutSql { .. } => {
+                "add one, such as `sql = \"SELECT code, name FROM countries WHERE code = $1\"`".to_owned()
+            }
+            Self::NotIdempotent => {
+                "where that does no harm, say so: `idempotent = true` at the top of the plan; else remove `store`"
+                    .to_owned()
+            }
+            Self::NeedsSchema { .. } => "remove it, or remove `ledger.store`".to_owned(),
+        }
+    }
+}
+
 pub(super) fn redis(reader: &mut Reader<'_>, raw: RawRedis) -> RedisOptions {
     let defaults = RedisOptions::default();
     let url = raw.url.and_then(|url| reader.text("redis.url", url)).and_then(|url| {
         if SCHEMES.iter().any(|scheme| url.text.starts_with(scheme)) || url.text.starts_with("rediss-cluster://") {
             return Some(SecretString::from(url.text));
         }
-        reader.report(url.span, Mistake::NotRedisUrl { key: "redis.url" });
+        reader.report(url.span, Mistake::Redis(RedisMistake::NotRedisUrl { key: "redis.url" }));
         None
     });
     let prefix = raw.prefix.and_then(|prefix| reader.text("redis.prefix", prefix)).and_then(|prefix| {
         let fits = prefix.text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if !fits {
-            reader.report(prefix.span, Mistake::BadPrefix);
+            reader.report(prefix.span, Mistake::Redis(RedisMistake::BadPrefix));
         }
         fits.then_some(prefix.text)
     });
@@ -54,7 +91,7 @@ pub(super) fn caches(reader: &mut Reader<'_>, raw: BTreeMap<String, Located<RawC
         let ttl = reader.duration("cache.NAME.ttl", cache.ttl, LONGEST);
         let most = reader.whole("cache.NAME.most", cache.most, &KEPT);
         let Some(sql) = cache.sql else {
-            reader.report(span, Mistake::CacheWithoutSql { name });
+            reader.report(span, Mistake::Redis(RedisMistake::CacheWithoutSql { name }));
             continue;
         };
         let Some(sql) = reader.text("cache.NAME.sql", sql) else { continue };
@@ -75,7 +112,7 @@ pub(super) fn store(reader: &mut Reader<'_>, raw: RawLedger, idempotent: bool, s
         return Store::Postgres;
     }
     if !idempotent {
-        reader.report(field.span, Mistake::NotIdempotent);
+        reader.report(field.span, Mistake::Redis(RedisMistake::NotIdempotent));
         return Store::Redis;
     }
     for step in steps {
@@ -90,7 +127,7 @@ pub(super) fn store(reader: &mut Reader<'_>, raw: RawLedger, idempotent: bool, s
             | StepKind::Verify(_) => None,
         };
         if let Some(what) = needs {
-            reader.report(step.span.clone(), Mistake::NeedsSchema { what });
+            reader.report(step.span.clone(), Mistake::Redis(RedisMistake::NeedsSchema { what }));
         }
     }
     Store::Redis

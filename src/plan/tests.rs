@@ -530,7 +530,8 @@ fn the_page_of_every_setting_has_every_setting() {
     for table in TABLES {
         for key in table.keys.iter().filter(|key| key.is_built()) {
             let header = format!("[{}]", table.full_name(key.name));
-            let is_there = text.contains(&format!("{} =", key.name)) || text.contains(&header);
+            let named = format!("[{}.", table.full_name(key.name));
+            let is_there = text.contains(&format!("{} =", key.name)) || text.contains(&header) || text.contains(&named);
             assert!(is_there, "{}.{}", table.path, key.name);
         }
     }
