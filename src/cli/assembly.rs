@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::opening::{Opening, Planned, session};
 use super::probe::PoolSource;
-use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
+use super::seat::{Line, Role, Seat, is_joinable};
+use crate::engine::ports::{Opened, OpenedStep, Pacing};
+use crate::engine::sharing::Shares;
 use crate::ledger::lock::Reopen;
 use crate::ledger::mirror::PostgresMirror;
 use crate::ledger::open::Taken;
-use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
 use crate::ledger::relay::Relay;
+use crate::ledger::shares::PostgresShares;
 use crate::monitor::{AlertLimits, free_percent};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
@@ -35,8 +36,8 @@ pub struct Materials {
     pub planned: Vec<Planned>,
     /// What the ledger says of it.
     pub taken: Taken,
-    /// The connection whose session holds its lock.
-    pub lock: PgConnection,
+    /// What this process is to the run.
+    pub role: Role,
     /// What the check found out.
     pub found: preflight::Found,
     /// What the operator should know.
@@ -77,7 +78,7 @@ fn reopener(connector: &Connector, settings: Session) -> Reopen {
 }
 
 /// The steps as the engine drives them.
-fn bodies(bench: &Workbench, planned: &[Planned], taken: &Taken) -> Vec<OpenedStep> {
+fn bodies(bench: &Workbench, planned: &[Planned], taken: &Taken, drives: bool) -> Vec<OpenedStep> {
     let mut steps = Vec::new();
     for ((index, step), record) in (0_u32..).zip(planned).zip(&taken.steps) {
         // Refused with "already exists" (42P07): what is there was somebody else's from the start.
@@ -88,11 +89,22 @@ fn bodies(bench: &Workbench, planned: &[Planned], taken: &Taken) -> Vec<OpenedSt
             begun_before: matches!(record.view.state, StepState::Running | StepState::Failed) && !refused,
             ..bench.clone()
         };
+        let shares = (drives && is_joinable(&step.task)).then(|| {
+            let shares: Arc<dyn Shares> = Arc::new(PostgresShares {
+                pool: bench.pool.clone(),
+                run: taken.run,
+                epoch: taken.epoch,
+                step: StepIndex(index),
+                set_aside: Arc::clone(&bench.set_aside),
+            });
+            shares
+        });
         let cleans = matches!(&step.task, Task::Plan(StepKind::Statement(statement)) if statement.cleanup);
         steps.push(OpenedStep {
             view: record.view.clone(),
             body: steps::body(bench, &step.task),
             wants_cleanup: cleans && !record.cleaned,
+            shares,
         });
     }
     steps
@@ -113,7 +125,11 @@ fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
 /// Puts a run together.
 #[must_use]
 pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
-    let Materials { plan, name, planned, taken, lock, found, mut notices } = materials;
+    let Materials { plan, name, planned, taken, role, found, mut notices } = materials;
+    let member = match &role {
+        Role::Driver(_) => None,
+        Role::Member(place) => Some(place.member),
+    };
     let run = taken.run;
     opening.slots.on_hangup.send_replace(plan.on_hangup);
     opening.slots.run.send_replace(Some(run));
@@ -157,7 +173,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         connector: Arc::new(connector),
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
-        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
+        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch, member }),
         mirror: Arc::new(PostgresMirror { run, epoch: taken.epoch }),
         run_id: run,
         run: run.short(),
@@ -168,9 +184,8 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         resumed: taken.resumed,
         begun_before: false,
     };
-    let steps = bodies(&bench, &planned, &taken);
-    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
-    let ledger: Arc<dyn Ledger> = ledger;
+    let steps = bodies(&bench, &planned, &taken, member.is_none());
+    let seat = Seat::take(role, &planned, &bench, Line { relay, reopen });
     Opened {
         run: run.short(),
         plan: name,
@@ -183,9 +198,10 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         spent: taken.spent,
         resumed: taken.resumed,
         steps,
-        ledger,
-        keepers: vec![Box::pin(keeper)],
-        relay: Some(Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)))),
+        leases: seat.leases,
+        ledger: seat.ledger,
+        keepers: vec![seat.keeper],
+        relay: Some(seat.relay),
         notices,
         waited: taken.waited,
         pacing: Pacing {

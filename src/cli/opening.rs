@@ -10,20 +10,25 @@ use tokio::sync::watch;
 
 use super::assembly::{Materials, assemble};
 use super::environment::{self, of_plan};
+use super::seat::Role;
 use super::undoing::{self, Undoing, WayBack};
+use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
+use crate::ledger::member;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Draft, Driver, StepRecord};
+use crate::ledger::open::{self, Draft, Driver, StepRecord, Taken};
 use crate::ledger::runs;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, OnHangup, Plan, Step};
+use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self};
 use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
 use crate::postgres::session::{Session, application_name};
 use crate::run::id::RunRef;
-use crate::run::{Cause, Level, RunId, StepState, Vitals};
+use crate::run::timer::Spent;
+use crate::run::{Cause, Level, RunId, StepState, StepView, Vitals};
 use crate::steps::{Task, preflight};
 
 /// Where the monitor's view of the database goes once there is one.
@@ -129,10 +134,11 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     migrate::migrate(&mut lock).await?;
     let steps = planned(&plan);
     let drafts = drafts(&steps);
-    let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
+    let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None, tables: changed(&found) };
     let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
-    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new() };
+    let materials =
+        Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices: Vec::new() };
     Ok(assemble(&opening, materials))
 }
 
@@ -148,11 +154,12 @@ pub async fn begin_undo(opening: Opening, plan: Plan, run: RunId, undo: Undoing)
     let way_back = undoing::plan(&mut lock, &plan, &undo).await?;
     let name = undoing::name(&plan.name);
     let undoes = Some((undo.run, undo.step.clone()));
-    let draft = Draft { run, name: &name, plan: &plan, steps: drafts(&way_back.steps), undoes };
-    let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
     let found = undoing::found(&mut lock, &plan, &way_back.steps).await;
+    let steps = drafts(&way_back.steps);
+    let draft = Draft { run, name: &name, plan: &plan, steps, undoes, tables: changed(&found) };
+    let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
     let WayBack { steps: planned, notices } = way_back;
-    Ok(assemble(&opening, Materials { plan, name, planned, taken, lock, found, notices }))
+    Ok(assemble(&opening, Materials { plan, name, planned, taken, role: Role::Driver(lock), found, notices }))
 }
 
 /// A step of a run, ready to be written down and driven.
@@ -174,6 +181,11 @@ pub fn planned(plan: &Plan) -> Vec<Planned> {
         fingerprint: step.fingerprint(),
     };
     plan.steps.iter().map(step).collect()
+}
+
+/// The tables that a plan changes, as the ledger names them.
+fn changed(found: &preflight::Found) -> Vec<String> {
+    found.tables.iter().map(Table::quoted).collect()
 }
 
 fn drafts(steps: &[Planned]) -> Vec<(String, &'static str, String)> {
@@ -227,12 +239,63 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     if undoes.is_some() {
         let found = undoing::found(&mut lock, &plan, &steps).await;
         let name = undoing::name(&plan.name);
-        return Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }));
+        return Ok(assemble(
+            &opening,
+            Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices },
+        ));
     }
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
     let name = plan.name.clone();
-    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }))
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices }))
+}
+
+/// Joins a run that another process drives.
+///
+/// # Errors
+/// Why it cannot be joined. Nothing was changed then.
+pub async fn join(opening: Opening, wanted: Wanted, workers: Option<u32>) -> Result<Opened, Cause> {
+    let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
+    let mut connection = connect::one(&opening.target, limit, &session("look", "join", None)).await?;
+    let run = runs::find(&mut connection, wanted.run.as_ref(), true).await?;
+    migrate::ready_for_members(&mut connection).await?;
+    let read = |e: sqlx::Error| crate::postgres::error::cause("reading the run", &e);
+    let mut notices = Vec::new();
+    let mut plan = match wanted.plan {
+        Some(plan) => plan,
+        None => find_plan(&mut connection, run, wanted.flag.as_deref(), &mut notices).await?,
+    };
+    if let Some(workers) = workers {
+        plan.limits.workers = workers;
+    }
+    if runs::undoes(&mut connection, run).await.map_err(read)?.is_some() {
+        return Err(Cause::usage(format!("run {} takes another one back: nobody else can join that", run.short())));
+    }
+    let steps = planned(&plan);
+    let records = open::steps(&mut connection, run).await.map_err(read)?;
+    let changed = same_steps(&steps, &records, wanted.accept_changed)?;
+    notices.extend(changed.map(|text| (Level::Warning, text)));
+    let done = |index: usize| records.get(index).is_some_and(|step| step.view.state == StepState::Done);
+    let found = preflight::check(&mut connection, &plan, done).await?;
+    let place = member::join(&mut connection, run, &opening.driver, plan.limits.workers).await?;
+    drop(connection.close().await);
+    let name = plan.name.clone();
+    let taken = Taken {
+        run,
+        epoch: place.epoch,
+        created_at: SystemClock::start().utc(),
+        spent: Spent::default(),
+        waited: Vec::new(),
+        set_aside: 0,
+        steps: records.into_iter().map(as_of_now).collect(),
+        resumed: true,
+    };
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role: Role::Member(place), found, notices }))
+}
+
+/// A step of a run that was joined: what others have done in it is not this process's to tell.
+fn as_of_now(record: StepRecord) -> StepRecord {
+    StepRecord { view: StepView::new(record.view.name, record.view.kind), ..record }
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.

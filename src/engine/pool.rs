@@ -7,11 +7,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::afield;
 use super::batch_size::BatchSize;
 use super::board::{Board, Survey};
 use super::gate::Gate;
 use super::handle::from_panic;
 use super::ports::{Batched, Pacing, StepContext, StepError, Sweep};
+use super::sharing::{Leases, Shares};
 use super::worker::Hand;
 use super::yard::{Take, Yard};
 use crate::run::StepIndex;
@@ -30,24 +32,51 @@ pub struct Crew {
     pub size: Arc<Mutex<BatchSize>>,
     /// How fast, and how often.
     pub pacing: Pacing,
+    /// Who else walks the sweep, and how the segments are shared.
+    pub sharing: Sharing,
+    /// The sweep's number.
+    pub sweep: u32,
     yard: Arc<Mutex<Yard>>,
     news: watch::Sender<()>,
     /// Cancelled when one has failed: the others end at their batch's edge.
     pub halt: CancellationToken,
 }
 
+/// How the segments of a sweep are shared with other processes.
+#[derive(Clone)]
+pub enum Sharing {
+    /// Not at all.
+    None,
+    /// This process drives; members may have some.
+    Driver(Arc<dyn Shares>),
+    /// This process is a member; the driver plans.
+    Member(Arc<dyn Leases>),
+}
+
+/// What a crew walks, and at what pace.
+pub struct Work {
+    /// The step.
+    pub step: Arc<dyn Batched>,
+    /// Its place in the plan.
+    pub index: StepIndex,
+    /// How many rows the next batch holds.
+    pub size: Arc<Mutex<BatchSize>>,
+    /// How fast, and how often.
+    pub pacing: Pacing,
+    /// Who else walks it.
+    pub sharing: Sharing,
+}
+
 impl Crew {
-    /// A crew for the segments of `sweep`.
+    /// A crew for the segments of `sweep`; of a member: for those that it will lease.
     #[must_use]
-    pub fn new(
-        board: Arc<Board>,
-        step: Arc<dyn Batched>,
-        index: StepIndex,
-        size: Arc<Mutex<BatchSize>>,
-        pacing: Pacing,
-        sweep: Sweep,
-    ) -> Self {
-        let yard = Yard::new(sweep.segments, &sweep.weights, sweep.foretold, sweep.room);
+    pub fn new(board: Arc<Board>, work: Work, sweep: Sweep) -> Self {
+        let Work { step, index, size, pacing, sharing } = work;
+        let number = sweep.number;
+        let yard = match &sharing {
+            Sharing::None | Sharing::Driver(_) => Yard::new(sweep.segments, &sweep.weights, sweep.foretold, sweep.room),
+            Sharing::Member(leases) => Yard::joined(leases.first_number(), sweep.room),
+        };
         let (news, _) = watch::channel(());
         Self {
             board,
@@ -55,6 +84,8 @@ impl Crew {
             index,
             size,
             pacing,
+            sharing,
+            sweep: number,
             yard: Arc::new(Mutex::new(yard)),
             news,
             halt: CancellationToken::new(),
@@ -98,7 +129,17 @@ impl Crew {
         for companion in self.step.companions(context) {
             beside.spawn(companion);
         }
+        match &self.sharing {
+            Sharing::None => {}
+            Sharing::Driver(shares) => {
+                beside.spawn(afield::watch(self.clone(), Arc::clone(shares)));
+            }
+            Sharing::Member(leases) => {
+                beside.spawn(afield::forage(self.clone(), Arc::clone(leases)));
+            }
+        }
         let walked = self.drive(gate).await;
+        afield::settle(self, walked.is_err()).await;
         // They are between two questions, or wait for an answer that nobody needs any more.
         beside.shutdown().await;
         walked
@@ -199,9 +240,16 @@ async fn segments(crew: &Crew, hand: &mut Hand, number: u32) -> Result<(), StepE
                 crew.board.presence(number, true);
                 let walked = hand.walk(&mut segment).await;
                 crew.board.presence(number, false);
+                let kept = (!segment.done).then(|| (*segment).clone());
                 crew.yard().hand_back(*segment);
                 crew.wake();
                 walked?;
+                // One worker too many: its segment is anybody's.
+                if let (Some(segment), Sharing::Driver(shares)) = (kept, &crew.sharing)
+                    && let Err(error) = shares.release(&segment).await
+                {
+                    tracing::debug!("a segment was not given back: {error:?}");
+                }
             }
         }
     }

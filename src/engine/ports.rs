@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch_size::Bounds;
 use super::gauge::Gauges;
+use super::sharing::{Leases, Shares};
 use crate::plan::model::{Breaker, Retry};
 use crate::plan::window::Window;
 pub use crate::run::Trouble;
@@ -40,6 +41,8 @@ pub struct Opened {
     pub resumed: bool,
     /// The steps, in the plan's order.
     pub steps: Vec<OpenedStep>,
+    /// Where this process has joined a run that another one drives: whoever keeps its leases.
+    pub leases: Option<Arc<dyn Leases>>,
     /// Where the run is written down.
     pub ledger: Arc<dyn Ledger>,
     /// Work that goes on beside the run until it is over, such as the heartbeat.
@@ -85,6 +88,8 @@ pub struct OpenedStep {
     pub body: StepBody,
     /// Whether its clean-up is still to be run, once the plan has succeeded.
     pub wants_cleanup: bool,
+    /// What lets other processes walk segments of it. `None`: nobody else can.
+    pub shares: Option<Arc<dyn Shares>>,
 }
 
 /// What a step does, by the way it is driven.

@@ -14,8 +14,9 @@ use super::gate::Gate;
 use super::governing;
 use super::news::failure;
 use super::patience::Patience;
-use super::pool::Crew;
+use super::pool::{Crew, Sharing, Work};
 use super::ports::{Batched, Conclusion, Ledger, Opened, OpenedStep, Pacing, StepBody, StepContext, StepError};
+use super::sharing::Shares;
 use crate::run::{Cause, EventKind, Level, Request, Signal, StepIndex, StepState, human};
 
 /// How long the last word of a run may take to reach the ledger.
@@ -36,14 +37,16 @@ pub async fn run(
         }
     };
     board.opened(&opened);
-    let Opened { steps, ledger, mut keepers, relay, resumed, notices, pacing, .. } = opened;
+    let Opened { steps, ledger, mut keepers, relay, resumed, notices, pacing, leases, .. } = opened;
     keepers.extend(relay.map(|relay| relay(board.snapshots(), requests)));
     keepers.push(Box::pin(governing::govern(Arc::clone(&board), pacing.clone())));
     adopt(Arc::clone(&ledger), keepers);
     failpoint::hit("run.created");
     // Whoever asked to stop while we were connecting finds the run stopped before it began.
     if board.signal(&Signal::Begin).is_ok() {
-        let (kind, text) = if resumed {
+        let (kind, text) = if leases.is_some() {
+            (EventKind::Notice, "this process has joined the run")
+        } else if resumed {
             (EventKind::RunResumed, "the run goes on where it stood")
         } else {
             (EventKind::RunStarted, "the run begins")
@@ -61,7 +64,10 @@ pub async fn run(
         ledger: Arc::clone(&ledger),
         pacing,
     };
-    let ended = runner.steps(&steps).await;
+    let ended = match leases {
+        None => runner.steps(&steps).await,
+        Some(leases) => runner.follow(&steps, &leases).await,
+    };
     settle(&board, &ledger, ended).await;
     ledger.close().await;
 }
@@ -104,13 +110,14 @@ async fn settle(board: &Board, ledger: &Arc<dyn Ledger>, ended: Result<(), StepE
     }
 }
 
-struct Runner {
-    gate: Gate,
-    patience: Patience,
-    context: StepContext,
-    board: Arc<Board>,
+/// What drives the steps of a run, or follows whoever does.
+pub(super) struct Runner {
+    pub(super) gate: Gate,
+    pub(super) patience: Patience,
+    pub(super) context: StepContext,
+    pub(super) board: Arc<Board>,
     ledger: Arc<dyn Ledger>,
-    pacing: Pacing,
+    pub(super) pacing: Pacing,
 }
 
 impl Runner {
@@ -148,7 +155,7 @@ impl Runner {
             StepBody::Once(once) => {
                 self.patience.with(|| Box::pin(self.gate.unless_lost(once.execute(&self.context)))).await
             }
-            StepBody::Batched(batched) => self.batches(index, batched).await,
+            StepBody::Batched(batched) => self.batches(index, batched, step.shares.as_ref()).await,
         };
         match ended {
             Ok(outcome) => {
@@ -173,14 +180,26 @@ impl Runner {
         }
     }
 
-    async fn batches(&mut self, index: StepIndex, step: &Arc<dyn Batched>) -> Result<Option<String>, StepError> {
+    async fn batches(
+        &mut self,
+        index: StepIndex,
+        step: &Arc<dyn Batched>,
+        shares: Option<&Arc<dyn Shares>>,
+    ) -> Result<Option<String>, StepError> {
+        let sharing = shares.map_or(Sharing::None, |shares| Sharing::Driver(Arc::clone(shares)));
         let target = self.board.wanted_target().unwrap_or_else(|| step.target());
         let size = Arc::new(Mutex::new(BatchSize::new(step.bounds(), target)));
         loop {
             let sweep = self.patience.with(|| Box::pin(self.gate.unless_lost(step.open(&self.context)))).await?;
             failpoint::hit("sweep.planned");
-            let (board, pacing) = (Arc::clone(&self.board), self.pacing.clone());
-            let crew = Crew::new(board, Arc::clone(step), index, Arc::clone(&size), pacing, sweep.clone());
+            let work = Work {
+                step: Arc::clone(step),
+                index,
+                size: Arc::clone(&size),
+                pacing: self.pacing.clone(),
+                sharing: sharing.clone(),
+            };
+            let crew = Crew::new(Arc::clone(&self.board), work, sweep.clone());
             let now = size.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.board.sweep_started(&sweep, &now, step.target(), crew.parts(), crew.survey());
             crew.walk(&mut self.gate, &self.context).await?;

@@ -45,6 +45,8 @@ pub struct Known<'a> {
     pub state: Cell,
     /// The worker on it.
     pub worker: Option<u32>,
+    /// The host of the member that walks it.
+    pub host: Option<&'a str>,
     /// Its share of the input.
     pub share: f64,
     /// Share of it that is done.
@@ -166,6 +168,7 @@ fn view(known: &Known<'_>) -> SegmentView {
         cursor: segment.cursor.as_ref().map(words),
         state: known.state,
         worker: known.worker,
+        host: known.host.map(str::to_owned),
         share: known.share,
         position: if segment.done { Some(1.0) } else { known.position },
         walked: segment.tally.walked,
@@ -218,7 +221,7 @@ mod tests {
     }
 
     fn known(segment: &Segment, state: Cell, share: f64, position: Option<f64>) -> Known<'_> {
-        Known { segment, state, worker: None, share, position, retries: 0, rate: None }
+        Known { segment, state, worker: None, host: None, share, position, retries: 0, rate: None }
     }
 
     #[test]

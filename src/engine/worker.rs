@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::failpoint;
 use super::gate::Gate;
 use super::patience::key;
-use super::pool::Crew;
+use super::pool::{Crew, Sharing};
 use super::ports::{BatchWorker, Recovered, Reporter, StepError, Trouble};
 use super::retry::Delays;
 use super::turnstile::{Answer, Ended, NICE, Rest, Ticket};
@@ -30,6 +30,10 @@ pub struct Hand {
     delays: Delays,
     /// Whether the worker must recover before anything else.
     hurt: bool,
+    /// Whether the segment is known to be this process's.
+    claimed: bool,
+    /// A member of the run turned out to have it.
+    elsewhere: bool,
     /// When a trouble was told last.
     told: Vec<(Trouble, Duration)>,
 }
@@ -39,7 +43,7 @@ impl Hand {
     #[must_use]
     pub fn new(crew: Crew, gate: Gate, number: u32, worker: Box<dyn BatchWorker>) -> Self {
         let delays = Delays::new(&crew.pacing.retry, fastrand::u64(..));
-        Self { crew, gate, number, worker, delays, hurt: false, told: Vec::new() }
+        Self { crew, gate, number, worker, delays, hurt: false, claimed: false, elsewhere: false, told: Vec::new() }
     }
 
     /// Everything from now on is news.
@@ -70,7 +74,8 @@ impl Hand {
     /// # Errors
     /// [`StepError::Stopped`] when the gate closes, else what a batch failed with for good.
     pub async fn walk(&mut self, segment: &mut Segment) -> Result<(), StepError> {
-        while !segment.done {
+        (self.claimed, self.elsewhere) = (false, false);
+        while !segment.done && !self.elsewhere {
             let Some(ticket) = self.enter().await? else { return Ok(()) };
             match self.turn(segment).await {
                 Ok(took) => {
@@ -118,6 +123,16 @@ impl Hand {
             if segment.done || self.crew.board.held().is_some() {
                 return Ok(Duration::ZERO);
             }
+        }
+        if !self.claimed {
+            if let Sharing::Driver(shares) = &self.crew.sharing
+                && !shares.claim(segment).await?
+            {
+                self.elsewhere = true;
+                self.crew.yard().goes_afield(segment.no);
+                return Ok(Duration::ZERO);
+            }
+            self.claimed = true;
         }
         let (board, rows) = (&self.crew.board, self.rows());
         let from = segment.from().cloned();

@@ -3,6 +3,8 @@
 //! Workers take segments that nobody walks. One that finds none asks that the segment with the most left be halved; the
 //! worker that walks it does so at its next edge, so that nobody else ever touches a segment under its batches.
 
+mod afield;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -32,6 +34,10 @@ pub struct Yard {
     walking: BTreeMap<SegmentNo, Walking>,
     /// Those whose last batch failed for good.
     broken: Vec<(Segment, Walking)>,
+    /// Those that members walk, with their hosts.
+    afield: BTreeMap<SegmentNo, (Walking, String)>,
+    /// Segments come from elsewhere, one by one: that there is none now does not mean that all are done.
+    is_open: bool,
     /// Share of the input that is done.
     done: f64,
     ended: BTreeMap<SegmentNo, (Segment, Share)>,
@@ -93,6 +99,8 @@ impl Yard {
             waiting: waiting.into_iter().map(|(segment, whole)| (segment, Share { whole, before: 0 })).collect(),
             walking: BTreeMap::new(),
             broken: Vec::new(),
+            afield: BTreeMap::new(),
+            is_open: false,
             next,
             room,
             foretold,
@@ -118,16 +126,18 @@ impl Yard {
             self.walking.insert(segment.no, walking);
             return Take::Segment(Box::new(segment));
         }
-        if self.walking.is_empty() {
+        if self.walking.is_empty() && self.afield.is_empty() && !self.is_open {
             return Take::Done;
         }
-        self.ask(least);
+        if !self.is_open {
+            self.ask(least);
+        }
         Take::Wait
     }
 
     /// Asks the worker with the most left to share, unless somebody is asked already.
-    fn ask(&mut self, least: u64) {
-        if self.room == 0 || self.walking.values().any(|walking| walking.asked) {
+    pub(super) fn ask(&mut self, least: u64) {
+        if self.room == 0 || !self.waiting.is_empty() || self.walking.values().any(|walking| walking.asked) {
             return;
         }
         let left = |walking: &Walking| self.left(walking).unwrap_or(u64::MAX);
@@ -225,7 +235,7 @@ impl Yard {
     pub fn position(&self) -> Option<f64> {
         let mut all = self.done;
         let mut known = self.done > 0.0;
-        for walking in self.walking.values() {
+        for walking in self.walking.values().chain(self.afield.values().map(|(walking, _)| walking)) {
             if let Some(position) = self.within(walking) {
                 all += walking.share.whole * position;
                 known = true;
@@ -238,7 +248,7 @@ impl Yard {
     #[must_use]
     pub fn parts(&self) -> Parts {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let open = self.waiting.len() + self.walking.len() + self.broken.len();
+        let open = self.waiting.len() + self.walking.len() + self.broken.len() + self.afield.len();
         Parts { done: count(self.ended.len()), all: count(self.ended.len() + open) }
     }
 
@@ -248,8 +258,9 @@ impl Yard {
         let waiting: BTreeMap<SegmentNo, (&Segment, Share)> =
             self.waiting.iter().map(|(segment, share)| (segment.no, (segment, *share))).collect();
         let broken = self.broken.iter().map(|(segment, walking)| (segment.no, walking));
+        let afield = self.afield.iter().map(|(no, (walking, _))| (*no, walking));
         let at_work: BTreeMap<SegmentNo, &Walking> =
-            self.walking.iter().map(|(no, walking)| (*no, walking)).chain(broken).collect();
+            self.walking.iter().map(|(no, walking)| (*no, walking)).chain(broken).chain(afield).collect();
         let known: Vec<Known<'_>> = self
             .order
             .iter()
@@ -258,7 +269,8 @@ impl Yard {
                     return Some(Known {
                         segment: &walking.segment,
                         state: walking.state,
-                        worker: Some(walking.worker),
+                        worker: (!self.afield.contains_key(no)).then_some(walking.worker),
+                        host: self.afield.get(no).map(|(_, host)| host.as_str()),
                         share: walking.share.whole,
                         position: self.within(walking),
                         retries: walking.retries,
@@ -271,7 +283,7 @@ impl Yard {
                     (None, None) => return None,
                 };
                 let (worker, position, retries, rate) = (None, None, 0, None);
-                Some(Known { segment, state, worker, share: share.whole, position, retries, rate })
+                Some(Known { segment, state, worker, host: None, share: share.whole, position, retries, rate })
             })
             .map(|known| self.with_front(known))
             .collect();
@@ -299,7 +311,11 @@ impl Yard {
     /// Whether every segment is done.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.walking.is_empty() && self.broken.is_empty()
+        self.waiting.is_empty()
+            && self.walking.is_empty()
+            && self.broken.is_empty()
+            && self.afield.is_empty()
+            && !self.is_open
     }
 }
 

@@ -97,7 +97,8 @@ impl Keeper {
     }
 
     fn lose(&self) {
-        let cause = Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status");
+        let cause =
+            Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status").busy();
         self.loss.send_replace(Some(cause));
     }
 

@@ -7,11 +7,12 @@ use crate::postgres::{error, ident, sqlstate};
 use crate::run::Cause;
 
 /// Each version's SQL, from version 1 on.
-const VERSIONS: [&str; 4] = [
+const VERSIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII, as a number.
@@ -76,6 +77,23 @@ pub async fn ready_for_consoles(connection: &mut PgConnection) -> Result<(), Cau
         .hint("use the howdah that made it, or a newer one")),
         _ => Ok(()),
     }
+}
+
+/// The version that knows of members.
+const WITH_MEMBERS: i32 = 5;
+
+/// Whether runs of this database can be joined.
+///
+/// # Errors
+/// As [`ready_for_consoles`].
+pub async fn ready_for_members(connection: &mut PgConnection) -> Result<(), Cause> {
+    ready_for_consoles(connection).await?;
+    let found = version(connection).await.map_err(|e| error::cause("reading the ledger", &e))?;
+    if found.is_some_and(|found| found >= WITH_MEMBERS) {
+        return Ok(());
+    }
+    Err(Cause::usage("the ledger of this database is of an older howdah, whose runs cannot be joined")
+        .hint("whoever runs or resumes a plan with this howdah brings it up to date"))
 }
 
 async fn version(connection: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {

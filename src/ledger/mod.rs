@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod lock;
+pub mod member;
 pub mod migrate;
 pub mod mirror;
 pub mod open;
@@ -15,5 +16,6 @@ pub mod read;
 pub mod record;
 pub mod relay;
 pub mod runs;
+pub mod shares;
 pub mod viewing;
 pub mod wire;

@@ -65,6 +65,8 @@ pub struct Draft<'a> {
     pub steps: Vec<(String, &'static str, String)>,
     /// The run that it takes back, and the one step of it where not all are meant.
     pub undoes: Option<(RunId, Option<String>)>,
+    /// The tables that it changes, quoted, with their schemas.
+    pub tables: Vec<String>,
 }
 
 /// Makes a run, and locks it. `connection` must stay open as long as the run is driven: its session holds the lock.
@@ -77,10 +79,11 @@ pub async fn create(
     driver: &Driver,
     anew: bool,
 ) -> Result<Taken, Cause> {
-    let Draft { run, name, plan, steps: drafts, undoes } = draft;
+    let Draft { run, name, plan, steps: drafts, undoes, tables } = draft;
     let run = *run;
     let failed = |e: sqlx::Error| error::cause("writing the run into the ledger", &e);
     let mut tx = connection.begin().await.map_err(failed)?;
+    runs::line_up(&mut tx).await.map_err(failed)?;
     // Two `run` of one plan at the same moment: the second waits here, and then sees the first.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah run ' || $1, 0))")
         .bind(name)
@@ -106,6 +109,10 @@ pub async fn create(
             return Err(unfinished_run(name, id, &state));
         }
     }
+    let but: Vec<_> = std::iter::once(run.0).chain(undoes.iter().map(|(undone, _)| undone.0)).collect();
+    if let Some(other) = runs::in_the_way(&mut tx, tables, &but, Some(name)).await.map_err(failed)? {
+        return Err(in_the_way(&other));
+    }
     let detail = serde_json::to_value(RunState::Starting).map_err(|e| Cause::bug(e.to_string()))?;
     let insert = async {
         sqlx::query(
@@ -116,17 +123,17 @@ pub async fn create(
         .execute(&mut *tx)
         .await?;
         // A driver of one of them may live without its lock, cut off: its next commit finds its epoch gone.
-        for table in ["step", "segment"] {
+        for (table, epoch) in [("step", "epoch + 1"), ("segment", NOBODYS)] {
             let fence = format!(
-                "UPDATE howdah.{table} SET epoch = epoch + 1 WHERE run IN (SELECT id FROM howdah.run \
+                "UPDATE howdah.{table} SET epoch = {epoch} WHERE run IN (SELECT id FROM howdah.run \
                  WHERE plan_name = $1 AND state = 'superseded')"
             );
             sqlx::query(AssertSqlSafe(fence)).bind(name).execute(&mut *tx).await?;
         }
         let created_at: DateTime<Utc> = sqlx::query_scalar(
             "INSERT INTO howdah.run (id, plan_name, plan_path, plan_source, fingerprint, state, detail, driver_host, \
-                    driver_pid, driver_version, undoes, undo_step) \
-             VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9, $10, $11) \
+                    driver_pid, driver_version, undoes, undo_step, tables) \
+             VALUES ($1, $2, $3, $4, $5, 'starting', $6, $7, $8, $9, $10, $11, $12) \
              RETURNING created_at",
         )
         .bind(run.0)
@@ -140,6 +147,7 @@ pub async fn create(
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(undoes.as_ref().map(|(undone, _)| undone.0))
         .bind(undoes.as_ref().and_then(|(_, step)| step.as_deref()))
+        .bind(tables)
         .fetch_one(&mut *tx)
         .await?;
         if let Some((undone, _)) = undoes {
@@ -173,13 +181,16 @@ pub async fn create(
     })
 }
 
+/// The mark of a segment that nobody may move: another driver's epoch plus one could be a member's, below zero.
+const NOBODYS: &str = "0";
+
 /// A run that is taken back cannot go on any more: whoever drives it without its lock is refused.
 async fn give_up(tx: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
     for sql in [
         "UPDATE howdah.run SET epoch = epoch + 1, finished_at = coalesce(finished_at, now()), \
                 state = CASE state WHEN 'done' THEN state ELSE 'superseded' END WHERE id = $1",
         "UPDATE howdah.step SET epoch = epoch + 1 WHERE run = $1",
-        "UPDATE howdah.segment SET epoch = epoch + 1 WHERE run = $1",
+        "UPDATE howdah.segment SET epoch = 0 WHERE run = $1",
     ] {
         sqlx::query(sql).bind(run.0).execute(&mut *tx).await?;
     }
@@ -231,6 +242,12 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
     }
     let take = async {
         let mut tx = connection.begin().await?;
+        runs::line_up(&mut tx).await?;
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tables FROM howdah.run WHERE id = $1").bind(run.0).fetch_one(&mut *tx).await?;
+        if let Some(other) = runs::in_the_way(&mut tx, &tables, &[run.0], None).await? {
+            return Ok(Err(in_the_way(&other)));
+        }
         let epoch: Option<i64> = sqlx::query_scalar(
             "UPDATE howdah.run SET epoch = epoch + 1, driver_host = $2, driver_pid = $3, driver_version = $4, \
                     heartbeat = now() WHERE id = $1 AND state NOT IN ('done', 'superseded') RETURNING epoch",
@@ -248,17 +265,18 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
             .bind(epoch)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE howdah.segment SET epoch = $2 WHERE run = $1 AND NOT done")
+        // Whoever has joined the run is cut off by this as well, and joins again.
+        sqlx::query("UPDATE howdah.segment SET epoch = $2, is_taken = false WHERE run = $1 AND NOT done")
             .bind(run.0)
             .bind(epoch)
             .execute(&mut *tx)
             .await?;
         commands::refuse_old(&mut tx, run).await?;
         tx.commit().await?;
-        Ok(epoch)
+        Ok(Ok(epoch))
     };
     // A `run --new` may have come between the look at the state and this.
-    let Some(epoch) = take.await.map_err(failed)? else { return Err(nothing_to_resume(&name, run, "superseded")) };
+    let Some(epoch) = take.await.map_err(failed)?? else { return Err(nothing_to_resume(&name, run, "superseded")) };
     let ms = |name: &str| row.try_get::<i64, _>(name).map(|n| Duration::from_millis(n.max(0).cast_unsigned()));
     Ok(Taken {
         run,
@@ -386,6 +404,22 @@ pub(super) fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
         "if that process is gone, its lock goes with its session: try again, or see: howdah status {}",
         run.short()
     ))
+    .busy()
+}
+
+/// Two plans never change one table at once: each would wait for the other's locks, and count the other's rows.
+fn in_the_way(other: &runs::InTheWay) -> Cause {
+    Cause::new(format!(
+        "run {} of `{}` changes {}, driven by process {} on host {}: two plans never change one table at once",
+        other.run.short(),
+        other.plan,
+        other.table.replace("\"public\".", "").replace('"', ""),
+        other.pid,
+        other.host
+    ))
+    .hint(format!("wait for it, or stop it: howdah stop {}", other.run.short()))
+    .hint("`howdah enqueue PLAN` puts a plan into line")
+    .busy()
 }
 
 fn unfinished_run(plan: &str, run: RunId, state: &str) -> Cause {

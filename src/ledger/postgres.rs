@@ -58,7 +58,9 @@ impl PostgresLedger {
         match on_pool(&self.pool, LIMIT, work).await {
             Ok(1) => Ok(()),
             Ok(_) => Err(StepError::Failed(
-                Cause::new("another driver has taken this run over").hint("look who drives it now: howdah status"),
+                Cause::new("another driver has taken this run over")
+                    .hint("look who drives it now: howdah status")
+                    .busy(),
             )),
             Err(e) => Err(StepError::of(trouble::of(&e), error::cause(what, &e))),
         }

@@ -12,11 +12,20 @@ use crate::run::{Advance, KeyText, RunId, Segment, SegmentNo, StepIndex, Tally};
 pub struct PostgresRecorder {
     /// The run.
     pub run: RunId,
-    /// The epoch under which this driver took it.
+    /// The epoch under which its driver took it.
     pub epoch: i64,
+    /// The number of this process among those that have joined the run. `None`: it drives the run itself.
+    pub member: Option<i64>,
 }
 
-fn number(n: u32) -> i32 {
+impl PostgresRecorder {
+    /// What stands in the segments that are this process's: the epoch of the driver, the number of a member below zero.
+    fn mark(&self) -> i64 {
+        self.member.map_or(self.epoch, |member| -member)
+    }
+}
+
+pub(super) fn number(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
@@ -53,7 +62,7 @@ impl PostgresRecorder {
         .bind(&segment.lower)
         .bind(&segment.upper)
         .bind(segment.done)
-        .bind(self.epoch)
+        .bind(self.mark())
         .bind(&segment.part)
         .execute(tx)
         .await?;
@@ -87,7 +96,7 @@ impl Recorder for PostgresRecorder {
         .bind(number(step.0))
         .bind(number(segment.sweep))
         .bind(number(segment.no.0))
-        .bind(self.epoch)
+        .bind(self.mark())
         .bind(&advance.cursor)
         .bind(advance.done)
         .bind(rows(advance.tally.walked))
@@ -157,18 +166,22 @@ impl Recorder for PostgresRecorder {
         .bind(number(step.0))
         .bind(number(wanted.sweep))
         .bind(number(wanted.no.0))
-        .bind(self.epoch)
+        .bind(self.mark())
         .fetch_optional(connection)
         .await?;
         Ok(row.as_ref().map(segment).transpose()?)
     }
 
     async fn is_ours(&self, connection: &mut PgConnection) -> Result<bool, RecordError> {
-        let ours = sqlx::query_scalar("SELECT EXISTS (SELECT FROM howdah.run WHERE id = $1 AND epoch = $2)")
-            .bind(self.run.0)
-            .bind(self.epoch)
-            .fetch_one(connection)
-            .await?;
+        let ours = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM howdah.run WHERE id = $1 AND epoch = $2) AND ($3::int8 IS NULL OR EXISTS \
+                 (SELECT FROM howdah.member WHERE member = $3 AND left_at IS NULL))",
+        )
+        .bind(self.run.0)
+        .bind(self.epoch)
+        .bind(self.member)
+        .fetch_one(connection)
+        .await?;
         Ok(ours)
     }
 
@@ -205,7 +218,7 @@ impl Recorder for PostgresRecorder {
         .bind(number(step.0))
         .bind(number(segment.sweep))
         .bind(number(segment.no.0))
-        .bind(self.epoch)
+        .bind(self.mark())
         .bind(&rest.lower)
         .bind(&segment.cursor)
         .bind(&segment.upper)
@@ -481,7 +494,7 @@ fn file_state(word: &str) -> Option<FileState> {
     all.into_iter().find(|state| file_word(*state) == word)
 }
 
-fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
+pub(super) fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {
     let count = |name: &str| row.try_get::<i64, _>(name).map(|n| n.max(0).cast_unsigned());
     let small = |name: &str| row.try_get::<i32, _>(name).map(|n| n.max(0).cast_unsigned());
     Ok(Segment {

@@ -99,6 +99,61 @@ pub async fn find(connection: &mut PgConnection, named: Option<&RunRef>, unfinis
     }
 }
 
+/// A run that changes a table which another one wants to change.
+#[derive(Debug, Clone)]
+pub struct InTheWay {
+    /// The run.
+    pub run: RunId,
+    /// Its name.
+    pub plan: String,
+    /// The table, quoted.
+    pub table: String,
+    /// The host that drives it.
+    pub host: String,
+    /// The process that drives it.
+    pub pid: i32,
+}
+
+/// Lets those who begin or take over a run in this database look one after the other, until the transaction ends: each sees
+/// what the one before it has taken.
+///
+/// # Errors
+/// The driver's error.
+pub async fn line_up(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah tables', 0))").execute(tx).await.map(drop)
+}
+
+/// Another run that is driven now and changes one of these tables; not one of `but`, and not one of `name`. One whose lock is
+/// lost for a moment, with its connection, counts as driven as long as its heartbeat is fresh.
+///
+/// # Errors
+/// The driver's error.
+pub async fn in_the_way(
+    connection: &mut PgConnection,
+    tables: &[String],
+    but: &[uuid::Uuid],
+    name: Option<&str>,
+) -> Result<Option<InTheWay>, sqlx::Error> {
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let found: Option<(uuid::Uuid, String, String, String, i32)> = sqlx::query_as(
+        "SELECT r.id, r.plan_name, (SELECT min(t) FROM unnest(r.tables) t WHERE t = ANY ($2)), r.driver_host, r.driver_pid \
+         FROM howdah.run r WHERE r.id <> ALL ($1) AND r.tables && $2 AND r.plan_name IS DISTINCT FROM $3 AND r.state NOT IN ('done', 'superseded') \
+         AND (EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                AND ((l.classid::int8 << 32) | l.objid::int8) = ('x' || right(replace(r.id::text, '-', ''), 16))::bit(64)::int8) \
+              OR r.state NOT IN ('stopped', 'failed') AND r.heartbeat > now() - interval '10 seconds') \
+         ORDER BY r.created_at LIMIT 1",
+    )
+    .bind(but)
+    .bind(tables)
+    .bind(name)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(|(id, plan, table, host, pid)| InTheWay { run: RunId(id), plan, table, host, pid }))
+}
+
 /// The newest run with this short id. `None`: there is none, or no ledger yet.
 ///
 /// # Errors

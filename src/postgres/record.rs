@@ -26,7 +26,8 @@ impl RecordError {
     pub fn cause(&self, what: &str) -> Cause {
         match self {
             Self::Fenced => Cause::new(format!("{what}: another driver has taken this run over"))
-                .hint("look who drives it now: howdah status"),
+                .hint("look who drives it now: howdah status")
+                .busy(),
             Self::Already => Cause::new(format!("{what}: it is written down already"))
                 .hint("a commit whose answer was lost had come about; resume the run"),
             Self::Sql(error) => super::error::cause(&format!("{what}: writing the ledger"), error),

@@ -131,6 +131,8 @@ pub enum Asker {
     Governor,
     /// The loss of the terminal, by the plan's `on_hangup`.
     HangUp,
+    /// The process that drives the run, of one that has joined it.
+    Driver,
 }
 
 impl Asker {
@@ -145,6 +147,7 @@ impl Asker {
             Self::Engine => "the engine",
             Self::Governor => "the governor",
             Self::HangUp => "the loss of the terminal",
+            Self::Driver => "the driver",
         }
     }
 
@@ -159,6 +162,7 @@ impl Asker {
             Self::Engine => "engine",
             Self::Governor => "governor",
             Self::HangUp => "hang_up",
+            Self::Driver => "driver",
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod event;
 pub mod history;
 pub mod human;
 pub mod id;
+pub mod member;
 pub mod pace;
 pub mod presence;
 pub mod progress;

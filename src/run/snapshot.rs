@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::member::MemberView;
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
 use super::{Answered, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
@@ -60,6 +61,9 @@ pub struct Snapshot {
     /// Alerts that somebody has taken note of.
     #[serde(default)]
     pub acknowledged: Vec<Acknowledged>,
+    /// Processes that have joined the run, and walk segments of the running sweep.
+    #[serde(default)]
+    pub members: Vec<MemberView>,
     /// The running sweep from near.
     #[serde(default)]
     pub work: Arc<Work>,
@@ -104,6 +108,7 @@ impl Snapshot {
             presence: Presence::Here,
             commands: VecDeque::new(),
             acknowledged: Vec::new(),
+            members: Vec::new(),
             work: Arc::default(),
             history: Arc::default(),
         }
@@ -172,6 +177,28 @@ pub struct StepView {
     pub churn: Option<Churn>,
     /// What the step said at its end, such as `0 left` or `index already there`.
     pub outcome: Option<String>,
+}
+
+impl StepView {
+    /// A step of which nothing is done.
+    #[must_use]
+    pub fn new(name: String, kind: String) -> Self {
+        Self {
+            name,
+            kind,
+            state: StepState::Waiting,
+            spent: Spent::default(),
+            ended_after: None,
+            rows_walked: 0,
+            rows_changed: 0,
+            batches: 0,
+            retries: 0,
+            quarantined: 0,
+            waited: Duration::ZERO,
+            churn: None,
+            outcome: None,
+        }
+    }
 }
 
 /// What the running step is doing right now.

@@ -62,7 +62,14 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
         // A paused screen stands still, and the state says since when.
         RunState::Paused { by: Asker::Governor, .. } => "paused".to_owned(),
         RunState::Paused {
-            by: Asker::Console | Asker::Attached | Asker::Script | Asker::Signal | Asker::Engine | Asker::HangUp,
+            by:
+                Asker::Console
+                | Asker::Attached
+                | Asker::Script
+                | Asker::Signal
+                | Asker::Engine
+                | Asker::HangUp
+                | Asker::Driver,
             ..
         } => "would wait".to_owned(),
         RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => return None,

@@ -62,6 +62,9 @@ pub struct SegmentView {
     pub state: Cell,
     /// The worker on it, from 0.
     pub worker: Option<u32>,
+    /// The host of the member that walks it. `None`: the driver's own, or nobody. Not cleaned.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Its share of the input, 0 to 1.
     pub share: f64,
     /// Share of it that is done, 0 to 1, where anything tells.

@@ -16,6 +16,7 @@ mod files;
 mod governor;
 mod import;
 mod import_zoo;
+mod join;
 mod keyboard;
 mod keys;
 mod keyspace;

@@ -73,7 +73,7 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     let flags = resume_flags(global, args.plan.is_some().then_some(&plan));
     let mut round = Round {
         run,
-        recorder: Arc::new(PostgresRecorder { run, epoch }),
+        recorder: Arc::new(PostgresRecorder { run, epoch, member: None }),
         plan,
         steps,
         menders: BTreeMap::new(),

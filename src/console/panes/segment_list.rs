@@ -62,7 +62,8 @@ pub(crate) fn columns<'a>() -> [Column<&'a SegmentView>; 11] {
         Column::right("rows", 5, 12, 17, |segment, _| plain(human::count(segment.walked))),
         Column::right("rows/s", 6, 8, 18, |segment, _| segment.rate.and_then(|rate| plain(human::rate(rate)))),
         Column::right("worker", 7, 7, 16, |segment, _| {
-            segment.worker.and_then(|worker| plain((u64::from(worker) + 1).to_string()))
+            let worker = segment.worker.map(|worker| (u64::from(worker) + 1).to_string());
+            worker.and_then(plain).or_else(|| segment.host.as_deref().and_then(outside))
         }),
         Column::right("retries", 8, 8, 14, |segment, _| notable(segment.retries)),
         Column::right("set aside", 9, 10, 13, |segment, _| notable(segment.quarantined)),
@@ -107,6 +108,7 @@ pub(crate) fn detail(canvas: &Canvas<'_>, scene: &Scene<'_>, key: &str) -> Optio
     page.field("rows", &format!("{} in {} batches", human::count(segment.walked), human::count(segment.batches)));
     page.field("rate", &segment.rate.map_or_else(|| none.to_owned(), |rate| format!("{} rows/s", human::rate(rate))));
     let worker = segment.worker.map(|worker| (u64::from(worker) + 1).to_string());
+    let worker = worker.or_else(|| segment.host.as_deref().map(|host| format!("on {}", clean(host))));
     page.field("worker", &worker.unwrap_or_else(|| none.to_owned()));
     page.field("retries", &human::count(segment.retries));
     page.field("set aside", &human::count(segment.quarantined));

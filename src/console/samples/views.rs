@@ -220,6 +220,7 @@ fn work() -> Work {
             cursor: is_open.then(|| (no * 31_250 + 14_100).to_string()),
             state,
             worker: is_open.then(|| no - 44),
+            host: None,
             share: 1.0 / 64.0,
             position: is_open.then_some(0.451),
             walked: if no < 44 {

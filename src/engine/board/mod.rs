@@ -22,6 +22,7 @@ use crate::engine::survey::words;
 use crate::engine::turnstile::{Held, Turnstile};
 use crate::engine::walk::{Step, Walk};
 use crate::engine::yard;
+use crate::run::member::MemberView;
 use crate::run::snapshot::{Activity, EVENTS, Parts, Unit};
 use crate::run::state::IllegalTransition;
 use crate::run::timer::Stopwatch;
@@ -102,10 +103,42 @@ impl Board {
         self.lock().snapshot.state.clone()
     }
 
-    /// Whether any batch is open.
+    /// Whether any batch is open: here, or, as far as it is known, at a process that has joined the run.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.lock().turnstile.open() > 0
+        let inner = self.lock();
+        inner.turnstile.open() > 0 || inner.snapshot.members.iter().any(|member| !member.is_resting)
+    }
+
+    /// Processes that have joined the run.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView> {
+        self.lock().snapshot.members.clone()
+    }
+
+    /// Nobody else has anything to do with the sweep any more.
+    pub fn forget_members(&self) {
+        self.lock().snapshot.members.clear();
+    }
+
+    /// Processes have joined, have come nearer to their edge, are gone.
+    pub fn set_members(&self, members: &[MemberView]) {
+        let mut inner = self.lock();
+        if inner.snapshot.members == *members {
+            return;
+        }
+        let before = std::mem::replace(&mut inner.snapshot.members, members.to_vec());
+        drop(inner);
+        let is_in = |list: &[MemberView], one: &MemberView| list.iter().any(|other| other.place == one.place);
+        for member in members.iter().filter(|member| !is_in(&before, member)) {
+            let text = format!("process {} on {} has joined, with {} workers", member.pid, member.host, member.workers);
+            self.event(Level::Info, EventKind::Notice, text);
+        }
+        for member in before.iter().filter(|member| !is_in(members, member)) {
+            let text = format!("process {} on {}, which had joined, has left or is gone", member.pid, member.host);
+            self.event(Level::Info, EventKind::Notice, text);
+        }
+        self.publish();
     }
 
     /// The machine's time of day.
