@@ -75,6 +75,8 @@ pub struct Standing {
     pub lead: Lead,
     /// What the driver wants of it.
     pub wish: Wish,
+    /// How often that it rests has been wanted, or not wanted any more.
+    pub wish_no: i64,
 }
 
 /// What a member tells of itself.
@@ -82,8 +84,8 @@ pub struct Standing {
 pub struct Report {
     /// It has workers without a segment.
     pub is_dry: bool,
-    /// It has no batch open, and opens none.
-    pub is_resting: bool,
+    /// The wish under which it has no batch open, and opens none.
+    pub rested: Option<i64>,
     /// Its workers.
     pub workers: u32,
 }

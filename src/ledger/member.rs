@@ -110,7 +110,7 @@ impl Membership {
             place,
             joinable,
             set_aside,
-            standing: watch::Sender::new(Standing { lead, wish: Wish::default() }),
+            standing: watch::Sender::new(Standing { lead, wish: Wish { rests: true, shares: false }, wish_no: -1 }),
             report: watch::Sender::new(Report::default()),
             soon: Notify::new(),
             lost: watch::Sender::new(None),
@@ -149,7 +149,8 @@ impl Membership {
                     // What it held may be the driver's again: nothing new is begun.
                     if heard.elapsed() > LEASE {
                         let lead = Lead::Wait("the database does not answer".to_owned());
-                        self.standing.send_replace(Standing { lead, wish: Wish { rests: true, shares: false } });
+                        let wish = Wish { rests: true, shares: false };
+                        self.standing.send_modify(|now| (now.lead, now.wish) = (lead, wish));
                     }
                 }
             }
@@ -165,9 +166,9 @@ impl Membership {
     async fn beat(&self, connection: &mut PgConnection) -> Result<Option<Standing>, sqlx::Error> {
         let report = *self.report.borrow();
         let row = sqlx::query(
-            "WITH me AS (UPDATE howdah.member SET heartbeat = clock_timestamp(), is_dry = $2, is_resting = $3, workers = $4 \
-                 WHERE member = $1 AND left_at IS NULL RETURNING run, epoch, rests, shares) \
-             SELECT me.rests, me.shares, r.epoch = me.epoch AS ours, r.state, s.step, s.sweep, s.name, \
+            "WITH me AS (UPDATE howdah.member SET heartbeat = clock_timestamp(), is_dry = $2, rested = $3, workers = $4 \
+                 WHERE member = $1 AND left_at IS NULL RETURNING run, epoch, rests, shares, wish) \
+             SELECT me.rests, me.shares, me.wish, r.epoch = me.epoch AS ours, r.state, s.step, s.sweep, s.name, \
                     extract(epoch FROM clock_timestamp() - r.heartbeat)::float8 AS silent, \
                     (SELECT count(*) FROM howdah.quarantine q WHERE q.run = r.id AND q.resolved_at IS NULL) AS aside \
              FROM me JOIN howdah.run r ON r.id = me.run \
@@ -175,7 +176,7 @@ impl Membership {
         )
         .bind(self.place.member)
         .bind(report.is_dry)
-        .bind(report.is_resting)
+        .bind(report.rested)
         .bind(number(report.workers))
         .fetch_optional(connection)
         .await?;
@@ -183,8 +184,9 @@ impl Membership {
         let state: String = row.try_get("state")?;
         let over = ["done", "stopped", "failed", "superseded"].contains(&state.as_str());
         let wish = Wish { rests: row.try_get("rests")?, shares: row.try_get("shares")? };
+        let wish_no: i64 = row.try_get("wish")?;
         if over {
-            return Ok(Some(Standing { lead: Lead::Over(state), wish }));
+            return Ok(Some(Standing { lead: Lead::Over(state), wish, wish_no }));
         }
         if !row.try_get::<bool, _>("ours")? {
             return Ok(None);
@@ -193,9 +195,9 @@ impl Membership {
         self.set_aside.fetch_max(aside.max(0).cast_unsigned(), Ordering::Relaxed);
         if row.try_get::<f64, _>("silent")? > SILENT {
             let lead = Lead::Wait("the driver of the run is not heard".to_owned());
-            return Ok(Some(Standing { lead, wish: Wish { rests: true, ..wish } }));
+            return Ok(Some(Standing { lead, wish: Wish { rests: true, ..wish }, wish_no }));
         }
-        Ok(Some(Standing { lead: self.lead(&row)?, wish }))
+        Ok(Some(Standing { lead: self.lead(&row)?, wish, wish_no }))
     }
 
     fn lead(&self, row: &sqlx::postgres::PgRow) -> Result<Lead, sqlx::Error> {
@@ -217,15 +219,20 @@ impl Membership {
     pub async fn heed(self: Arc<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>, requests: mpsc::Sender<Request>) {
         let mut standing = self.standing.subscribe();
         loop {
-            let rests = standing.borrow_and_update().wish.rests;
+            let (rests, no) = {
+                let now = standing.borrow_and_update();
+                (now.wish.rests, now.wish_no)
+            };
             let (state, workers) = {
                 let snapshot = snapshots.borrow_and_update();
                 (snapshot.state.clone(), snapshot.pace.wanted)
             };
-            let still = matches!(state, RunState::Paused { .. }) || state.is_over();
-            self.report(&|report| (report.is_resting, report.workers) = (still, workers));
+            // The governor's pause ends by itself: it must become the driver's.
+            let still = state.is_over() || matches!(state, RunState::Paused { by, .. } if by != Asker::Governor);
+            let rested = (rests && still).then_some(no);
+            self.report(&|report| (report.rested, report.workers) = (rested, workers));
             let wanted = match &state {
-                RunState::Running if rests => Some(Command::Pause),
+                RunState::Running | RunState::Paused { by: Asker::Governor, .. } if rests => Some(Command::Pause),
                 RunState::Paused { by: Asker::Driver, .. } if !rests => Some(Command::Continue),
                 _ => None,
             };

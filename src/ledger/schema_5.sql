@@ -19,9 +19,10 @@ CREATE TABLE howdah.member (                        -- processes that have joine
     joined_at timestamptz NOT NULL DEFAULT now(),
     heartbeat timestamptz NOT NULL DEFAULT now(),
     left_at   timestamptz,                          -- when it gave back what it held
-    is_resting boolean NOT NULL DEFAULT false,      -- it has no batch open, and opens none, as the driver wants
     is_dry    boolean NOT NULL DEFAULT false,       -- it has workers without a segment
-    rests     boolean NOT NULL DEFAULT false,       -- the driver wants that it opens no batch
+    rests     boolean NOT NULL DEFAULT true,        -- the driver wants that it opens no batch; until it has seen the member
+    wish      bigint NOT NULL DEFAULT 0,            -- how often that has changed
+    rested    bigint,                               -- the wish under which it has no batch open, and opens none
     shares    boolean NOT NULL DEFAULT false,       -- the driver wants that it halves what it walks, and gives half back
     says      text,                                 -- why it waits, or why it left
     UNIQUE (run, place)

@@ -64,7 +64,7 @@ impl PostgresShares {
 
     async fn members(&self, connection: &mut PgConnection, sweep: u32) -> Result<Vec<(Wish, MemberView)>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT m.place, m.host, m.pid, m.workers, m.is_resting, m.is_dry, m.rests, m.shares, m.says, \
+            "SELECT m.place, m.host, m.pid, m.workers, coalesce(m.rested = m.wish, false) AS is_resting, m.is_dry, m.rests, m.shares, m.says, \
                     extract(epoch FROM clock_timestamp() - m.heartbeat)::float8 AS silent, \
                     (SELECT count(*) FROM howdah.segment s WHERE s.run = m.run AND s.step = $3 AND s.sweep = $4 \
                      AND s.epoch = -m.member AND NOT s.done) AS segments \
@@ -82,12 +82,13 @@ impl PostgresShares {
         let member = |row: &sqlx::postgres::PgRow| {
             let silent: f64 = row.try_get("silent")?;
             let wish = Wish { rests: row.try_get("rests")?, shares: row.try_get("shares")? };
+            let is_resting: bool = row.try_get("is_resting")?;
             let view = MemberView {
                 place: small(row, "place")?,
                 host: row.try_get("host")?,
                 pid: small(row, "pid")?,
                 workers: small(row, "workers")?,
-                is_resting: row.try_get("is_resting")?,
+                is_resting: wish.rests && is_resting,
                 is_dry: row.try_get("is_dry")?,
                 segments: u32::try_from(row.try_get::<i64, _>("segments")?).unwrap_or(u32::MAX),
                 silent: Duration::try_from_secs_f64(silent.max(0.0)).unwrap_or_default(),
@@ -156,7 +157,8 @@ impl PostgresShares {
 
     async fn tell(&self, connection: &mut PgConnection, wish: Wish) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "UPDATE howdah.member SET rests = $3, shares = $4 WHERE run = $1 AND epoch = $2 AND left_at IS NULL",
+            "UPDATE howdah.member SET wish = wish + (rests <> $3)::int, rests = $3, shares = $4 \
+             WHERE run = $1 AND epoch = $2 AND left_at IS NULL",
         )
         .bind(self.run.0)
         .bind(self.epoch)
@@ -215,7 +217,12 @@ impl Shares for PostgresShares {
                     .fetch_one(connection)
                     .await?;
             self.set_aside.fetch_max(aside.max(0).cast_unsigned(), Ordering::Relaxed);
-            Ok(Afield { members: alive.into_iter().map(|(_, member)| member).collect(), held, back })
+            // Who was told only now has not heard it yet.
+            let heard = |(told, member): (Wish, MemberView)| MemberView {
+                is_resting: member.is_resting && told.rests == wish.rests,
+                ..member
+            };
+            Ok(Afield { members: alive.into_iter().map(heard).collect(), held, back })
         };
         on_pool(&self.pool, LIMIT, work).await.map_err(|e| failed(&e))
     }

@@ -66,7 +66,7 @@ async fn three_processes_walk_one_run_pause_with_it_and_are_done_with_it() {
     // All of them stand still at their batches' edges, and only then it is called paused.
     lab.howdah(&["pause", "--wait"]).run().expect_code(0);
     let still = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
-    lab.until("SELECT bool_and(is_resting) FROM howdah.member WHERE left_at IS NULL").await;
+    lab.until("SELECT bool_and(rests AND rested = wish) FROM howdah.member WHERE left_at IS NULL").await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n = 1").await, still, "somebody went on");
     lab.howdah(&["continue"]).run().expect_code(0);
