@@ -15,6 +15,7 @@ pub(crate) mod hints;
 mod hold;
 mod latency;
 pub(crate) mod log;
+mod members;
 pub(crate) mod outcome;
 pub(crate) mod progress;
 pub(crate) mod prompt;

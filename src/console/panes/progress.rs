@@ -8,7 +8,7 @@ use super::super::canvas::Canvas;
 use super::super::measure::{left, right, width as cells};
 use super::super::theme::Role;
 use super::super::ui::Ui;
-use super::{GAP, clock, hold, in_a_row};
+use super::{GAP, clock, hold, in_a_row, members};
 use crate::run::human;
 use crate::run::progress::Eta;
 use crate::run::snapshot::{Activity, BatchActivity, Unit};
@@ -149,7 +149,11 @@ fn counts(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line
     };
     if let Some(batches) = batches {
         let role = if why::is_governed(pace) { Role::Warning } else { Role::Text };
-        add(6, role, why::workers(pace));
+        let workers = why::workers(pace).map(|here| match members::beside(snapshot) {
+            Some(beside) => format!("{here} {beside}"),
+            None => here,
+        });
+        add(6, role, workers);
         let parts = batches.segments;
         add(3, Role::Text, (parts.all > 1).then(|| format!("segments {}/{}", parts.done, parts.all)));
     }

@@ -7,6 +7,7 @@ use super::super::canvas::Canvas;
 use super::super::listing::segments::word;
 use super::super::theme::Role;
 use super::super::view::Scene;
+use super::members;
 use super::segment_list::role;
 use crate::run::work::Cell;
 
@@ -17,7 +18,8 @@ const STATES: [Cell; 5] = [Cell::Done, Cell::Running, Cell::Retrying, Cell::Fail
 /// The lines that the map and its legend take in a frame of this width.
 pub(super) fn lines(scene: &Scene<'_>, width: u16) -> usize {
     let inside = usize::from(width.saturating_sub(4)).max(1);
-    scene.snapshot.work.map.len().div_ceil(inside).clamp(1, LINES) + 1
+    let members = usize::from(!scene.snapshot.members.is_empty());
+    scene.snapshot.work.map.len().div_ceil(inside).clamp(1, LINES) + 1 + members
 }
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
@@ -28,14 +30,20 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
         return;
     }
     let (width, height) = (usize::from(inside.width), usize::from(inside.height));
-    // The legend has the last line, where there is more than one.
-    let rows = height.saturating_sub(1).max(1).min(map.len().div_ceil(width.max(1)));
+    let members = members::line(canvas, scene.snapshot, width).filter(|_| height > 2);
+    // The legend has the last line, where there is more than one; who walks stands above it.
+    let rows = height.saturating_sub(1 + usize::from(members.is_some())).max(1).min(map.len().div_ceil(width.max(1)));
     for row in 0..rows {
         let part = &map[map.len() * row / rows..map.len() * (row + 1) / rows];
         canvas.line(inside, row, &drawn(canvas, &scaled(part, width)));
     }
-    if height > rows {
-        canvas.line(inside, rows, &legend(canvas, map));
+    let mut next = rows;
+    if let Some(members) = members {
+        canvas.line(inside, next, &members);
+        next += 1;
+    }
+    if height > next {
+        canvas.line(inside, next, &legend(canvas, map));
     }
 }
 
