@@ -44,6 +44,12 @@ pub async fn number(url: &str, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.expect("a number")
 }
 
+/// One text from the server.
+pub async fn text(url: &str, sql: &str) -> String {
+    let mut connection = connect(url).await;
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.expect("a text")
+}
+
 /// One run of howdah, as a process of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
@@ -70,7 +76,8 @@ pub fn howdah_fed(home: &std::path::Path, arguments: &[&str], feed: impl FnOnce(
     turn
 }
 
-fn start(home: &std::path::Path, arguments: &[&str], stdin: Stdio) -> Child {
+/// Starts the release binary with `arguments`.
+pub fn start(home: &std::path::Path, arguments: &[&str], stdin: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_howdah"))
         .args(arguments)
         .env("HOME", home)
