@@ -97,8 +97,6 @@ pub enum Command {
     Set(SetArgs),
     /// Take a run back: old values from its undo log, statements by their `down`
     Undo(UndoArgs),
-    /// Walk segments of a run that another process drives
-    Worker(WorkerArgs),
     /// Show the runs in a database, or one of them
     Status(StatusArgs),
     /// Tell what a run did
@@ -284,23 +282,6 @@ pub struct UndoArgs {
     pub show: ShowArgs,
 }
 
-/// `howdah worker`.
-#[derive(Debug, Args)]
-pub struct WorkerArgs {
-    /// Help with this run, and take no jobs
-    #[arg(long, value_name = "RUN")]
-    pub join: RunRef,
-    /// With --join: so many workers, in place of the plan's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub workers: Option<u32>,
-    /// With --join: the plan file, where it has moved or holds the database's address
-    #[arg(long, value_name = "PLAN")]
-    pub plan: Option<PathBuf>,
-    /// Lines of JSON on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// `howdah status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -374,10 +355,6 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Stop(args) => steer::run(&cli.global, &args, Asked::Stop).await,
         Command::Set(args) => steer::set(&cli.global, &args).await,
         Command::Undo(args) => undo::run(&cli.global, args).await,
-        Command::Worker(args) => {
-            let WorkerArgs { join, workers, plan, json } = args;
-            join::run(&cli.global, join::Joining { run: Some(join), plan, workers, json }).await
-        }
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,

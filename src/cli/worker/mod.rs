@@ -13,12 +13,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::driving::Hosted;
 use self::printer::Printer;
+use super::join::{self, Joining};
 use super::log::Log;
 use super::opening::this_process;
 use super::{Exit, Global, enqueue};
 use crate::queue::line::NAME;
 use crate::queue::worker::{LOCK, Options, Tally, Teller, Worker};
 use crate::run::Cause;
+use crate::run::id::RunRef;
 
 /// `howdah worker`.
 #[derive(Debug, Args)]
@@ -41,6 +43,15 @@ pub struct WorkerArgs {
     /// Lines of JSON on standard output
     #[arg(long)]
     pub json: bool,
+    /// Take no jobs, but walk segments of this run, which another process drives
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["queue", "concurrency", "once", "plans", "lock"])]
+    pub join: Option<RunRef>,
+    /// With --join: so many workers, in place of the plan's
+    #[arg(long, value_name = "N", requires = "join", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Option<u32>,
+    /// With --join: the plan file, where it has moved or holds the database's address
+    #[arg(long, value_name = "PLAN", requires = "join")]
+    pub plan: Option<PathBuf>,
 }
 
 fn parse_lock(text: &str) -> Result<Duration, String> {
@@ -54,6 +65,10 @@ fn parse_lock(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// The command is wrong; Redis cannot be reached at the start.
 pub async fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Cause> {
+    if let Some(run) = args.join {
+        let WorkerArgs { workers, plan, json, .. } = args;
+        return join::run(global, Joining { run: Some(run), plan, workers, json }).await;
+    }
     let mut signals = Signals::listen()?;
     let log = Log::begin(global.log_level.as_deref())?;
     log.named("worker")?;
