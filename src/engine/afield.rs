@@ -30,7 +30,7 @@ fn rests(state: &RunState) -> bool {
     }
 }
 
-/// The driver: who has joined, how far they are; what they give back is walked here. Until it is dropped.
+/// The driver: who has joined, how far they are; what they give back is walked here. Until no worker is left.
 pub(super) async fn watch(crew: Crew, shares: Arc<dyn Shares>) {
     let mut snapshots = crew.board.snapshots();
     loop {
@@ -57,7 +57,12 @@ pub(super) async fn watch(crew: Crew, shares: Arc<dyn Shares>) {
                 }
             }
         };
-        drop(tokio::time::timeout(if quick { SOON } else { LOOK }, asked).await);
+        tokio::select! {
+            biased;
+            () = crew.walked.cancelled() => return,
+            () = asked => {}
+            () = tokio::time::sleep(if quick { SOON } else { LOOK }) => {}
+        }
     }
 }
 
@@ -134,6 +139,7 @@ pub(super) async fn forage(crew: Crew, leases: Arc<dyn Leases>) {
         }
         tokio::select! {
             biased;
+            () = crew.walked.cancelled() => return,
             changed = standing.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(SOON) => {}
         }

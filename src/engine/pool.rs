@@ -40,6 +40,8 @@ pub struct Crew {
     news: watch::Sender<()>,
     /// Cancelled when one has failed: the others end at their batch's edge.
     pub halt: CancellationToken,
+    /// Cancelled when no worker is left.
+    pub walked: CancellationToken,
 }
 
 /// How the segments of a sweep are shared with other processes.
@@ -89,6 +91,7 @@ impl Crew {
             yard: Arc::new(Mutex::new(yard)),
             news,
             halt: CancellationToken::new(),
+            walked: CancellationToken::new(),
         }
     }
 
@@ -129,16 +132,24 @@ impl Crew {
         for companion in self.step.companions(context) {
             beside.spawn(companion);
         }
+        let mut sharing = JoinSet::new();
         match &self.sharing {
             Sharing::None => {}
             Sharing::Driver(shares) => {
-                beside.spawn(afield::watch(self.clone(), Arc::clone(shares)));
+                sharing.spawn(afield::watch(self.clone(), Arc::clone(shares)));
             }
             Sharing::Member(leases) => {
-                beside.spawn(afield::forage(self.clone(), Arc::clone(leases)));
+                sharing.spawn(afield::forage(self.clone(), Arc::clone(leases)));
             }
         }
         let walked = self.drive(gate).await;
+        // It may be inside a transaction: it ends by itself.
+        self.walked.cancel();
+        while let Some(ended) = sharing.join_next().await {
+            if let Err(panic) = ended {
+                return Err(StepError::Failed(from_panic(panic)));
+            }
+        }
         afield::settle(self, walked.is_err()).await;
         // They are between two questions, or wait for an answer that nobody needs any more.
         beside.shutdown().await;

@@ -15,6 +15,11 @@ const HIDE_LEDGER: &str = "SELECT set_config('search_path', coalesce((SELECT str
 const TEXTS: &str =
     "SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex";
 
+/// A host that has vanished, or was cut off, loses its sessions, and with them its locks, within half a minute: by itself the server
+/// would find that out after hours. Over a Unix socket these are ignored.
+const VANISHED: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+    SET tcp_user_timeout = 25000";
+
 /// Begins a transaction whose commit waits for the disk, whatever the session's default is.
 pub const DURABLE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on";
 /// Begins a transaction whose commit does not wait: safe for a batch, whose rows and cursor are lost or kept together.
@@ -50,7 +55,7 @@ impl Session {
         format!(
             "SET application_name = {}; SET lock_timeout = {}; SET statement_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}; SET plan_cache_mode = force_custom_plan; SET jit = off; \
-             SET client_min_messages = warning; {TEXTS}; {HIDE_LEDGER}",
+             SET client_min_messages = warning; {TEXTS}; {VANISHED}; {HIDE_LEDGER}",
             literal(&self.application_name),
             self.lock_timeout.as_millis(),
             self.statement_timeout.as_millis(),
