@@ -28,6 +28,7 @@ mod probe;
 mod proxy;
 mod quarantine;
 mod quarantine_retry;
+mod redis_link;
 mod screen;
 mod signals;
 mod slow;
