@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod attach;
+mod caches;
 pub mod check;
 pub mod demo;
 pub mod desk;
@@ -331,6 +332,9 @@ pub async fn run(mut cli: Cli) -> Exit {
     detach::settle();
     if cli.global.database.is_none() && !matches!(cli.command, Command::Demo(_)) {
         cli.global.database = environment::variable(detach::DATABASE);
+    }
+    if cli.global.redis.is_none() && !matches!(cli.command, Command::Demo(_)) {
+        cli.global.redis = environment::variable(detach::REDIS).filter(|address| !address.is_empty());
     }
     let ended = match cli.command {
         Command::Demo(args) => demo::run(&cli.global, &args).await,

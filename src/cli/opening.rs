@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::assembly::{Materials, assemble};
 use super::environment::{self, of_plan};
 use super::undoing::{self, Undoing, WayBack};
+use super::{Global, caches};
 use crate::engine::ports::Opened;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Draft, Driver, StepRecord};
@@ -48,6 +49,8 @@ pub struct Slots {
     pub on_hangup: watch::Sender<OnHangup>,
     /// Which run it is, once that is known.
     pub run: watch::Sender<Option<RunId>>,
+    /// `--redis`.
+    pub redis: Option<String>,
 }
 
 impl Default for Slots {
@@ -58,11 +61,18 @@ impl Default for Slots {
             vitals: watch::Sender::new(Arc::default()),
             on_hangup: watch::Sender::new(OnHangup::default()),
             run: watch::Sender::new(None),
+            redis: None,
         }
     }
 }
 
 impl Slots {
+    /// What the command line says of the run's surroundings.
+    #[must_use]
+    pub fn of(global: &Global) -> Self {
+        Self { redis: global.redis.clone(), ..Self::default() }
+    }
+
     /// What the opening of a run on `target` needs.
     #[must_use]
     pub fn opening(&self, target: Target, resume_flags: Option<String>) -> Opening {
@@ -132,7 +142,8 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
     let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
-    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new() };
+    let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
+    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new(), redis };
     Ok(assemble(&opening, materials))
 }
 
@@ -152,7 +163,7 @@ pub async fn begin_undo(opening: Opening, plan: Plan, run: RunId, undo: Undoing)
     let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
     let found = undoing::found(&mut lock, &plan, &way_back.steps).await;
     let WayBack { steps: planned, notices } = way_back;
-    Ok(assemble(&opening, Materials { plan, name, planned, taken, lock, found, notices }))
+    Ok(assemble(&opening, Materials { plan, name, planned, taken, lock, found, notices, redis: None }))
 }
 
 /// A step of a run, ready to be written down and driven.
@@ -227,12 +238,14 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     if undoes.is_some() {
         let found = undoing::found(&mut lock, &plan, &steps).await;
         let name = undoing::name(&plan.name);
-        return Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }));
+        let materials = Materials { plan, name, planned: steps, taken, lock, found, notices, redis: None };
+        return Ok(assemble(&opening, materials));
     }
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
     let name = plan.name.clone();
-    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices }))
+    let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, lock, found, notices, redis }))
 }
 
 /// The plan of a run that is resumed: its file, else the text that the ledger keeps.

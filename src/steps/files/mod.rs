@@ -358,7 +358,7 @@ pub async fn check(
 /// Returns what the operator should know.
 fn look_at_all(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Vec<String>, Cause> {
     let Files { list, skipped } = list::find(what, files, source)?;
-    let tool = Tool::new(what, files, source)?;
+    let tool = Tool::new(what, files, source, None)?;
     if let (Tool::Command { .. }, Program::Command { argv, .. }) = (tool, &files.program)
         && let Some(program) = argv.first()
         && !tool::is_there(&program.text)

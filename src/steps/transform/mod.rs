@@ -118,7 +118,8 @@ impl TransformStep {
     async fn begin(&self, connection: &mut PgConnection) -> Result<(Arc<Ready>, Sweeps), StepError> {
         let bench = &self.bench;
         let what = bench.what();
-        let names = Look { step: &bench.name, what: &what, source: &bench.source };
+        let caches = bench.caches.as_ref();
+        let names = Look { step: &bench.name, what: &what, source: &bench.source, caches };
         let ready = Arc::new(look::look(connection, names, &self.transform, View::Kept(&self.view())).await?);
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
         bench.current_table.set(Some(match &ready.to {
@@ -295,7 +296,7 @@ pub async fn check(
     transform: &Transform,
     found: &mut Found,
 ) -> Result<(), Cause> {
-    let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source };
+    let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source, caches: None };
     let ready = look::look(connection, names, transform, View::Passing).await?;
     let failed = |e: sqlx::Error| error::cause(looking.what, &e);
     found.notices.extend(catalog::row_security_notices(connection, &ready.table).await.map_err(failed)?);
