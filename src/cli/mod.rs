@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod attach;
+pub mod cache;
 mod caches;
 pub mod check;
 pub mod demo;
@@ -98,6 +99,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Look at the rows that a run has set aside because their data is wrong, and try them again
     Quarantine(quarantine::QuarantineArgs),
+    /// Forget look-ups that are kept on Redis, or count them
+    Cache(cache::CacheArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap(KeymapArgs),
     /// Show a theme: each role's colours, what it is for, how well it stands out
@@ -350,6 +353,7 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
+        Command::Cache(args) => cache::run(&cli.global, args).await,
         Command::Keymap(args) => keys::run(&args),
         Command::Theme(args) => theme::run(&args),
         Command::Schema => {

@@ -58,7 +58,7 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     for (_, notice) in &way.notices {
         let _ = write!(question, "\n  {}", text::clean(notice));
     }
-    if !confirmed(&question, args.yes)? {
+    if !confirmed(&question, BACK, args.yes)? {
         say::err("nothing was changed");
         return Ok(Exit::Failed);
     }
@@ -79,14 +79,20 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     Ok(next::after(global, driven, subject).await)
 }
 
-/// Asks, unless `--yes` has answered.
-fn confirmed(question: &str, yes: bool) -> Result<bool, Cause> {
+/// What is asked about.
+const BACK: &str = "this takes changes back";
+
+/// Asks, unless `--yes` has answered. `what` it does, where there is nobody to ask.
+///
+/// # Errors
+/// There is no terminal to ask at.
+pub(super) fn confirmed(question: &str, what: &str, yes: bool) -> Result<bool, Cause> {
     if yes {
         return Ok(true);
     }
     let (stdin, terminal) = (std::io::stdin(), std::io::stderr().is_terminal());
     if !stdin.is_terminal() || !terminal {
-        let mut cause = Cause::usage("this takes changes back, and there is no terminal to ask at");
+        let mut cause = Cause::usage(format!("{what}, and there is no terminal to ask at"));
         cause.details = question.lines().map(str::to_owned).collect();
         return Err(cause.hint("add --yes when that is what you want"));
     }
@@ -144,7 +150,7 @@ async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args:
         names.join(", "),
         run.short()
     );
-    if !confirmed(&question, args.yes)? {
+    if !confirmed(&question, BACK, args.yes)? {
         say::err("nothing was dropped");
         return Ok(Exit::Failed);
     }

@@ -78,8 +78,11 @@ pub(super) fn lend(caches: &[CachedLookup], steps: &mut [Step]) {
         };
         let Program::Rhai { script, caches: lent, .. } = program else { continue };
         let named = named(&script.text);
-        // What stands in a file is not read yet.
-        let all = named.others || script_file(&script.text).is_some();
+        // What stands in a file is not read yet. Whoever names one that is not there is told which there are.
+        let is_there = |name: &str| caches.iter().any(|cache| cache.name == name);
+        let all = named.others
+            || script_file(&script.text).is_some()
+            || named.names.iter().any(|(name, _)| !is_there(name));
         let is_named = |cache: &&CachedLookup| all || named.names.iter().any(|(name, _)| *name == cache.name);
         *lent = caches.iter().filter(is_named).cloned().collect();
     }
@@ -244,6 +247,7 @@ mod tests {
         assert!(plan("row").is_empty());
         assert_eq!(plan("lookup(row.x)"), ["a", "b"]);
         assert_eq!(plan("scripts/x.rhai"), ["a", "b"]);
+        assert_eq!(plan("lookup(\"c\", 1)"), ["a", "b"]);
     }
 
     #[test]

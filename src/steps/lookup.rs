@@ -25,6 +25,9 @@ pub const CONNECTIONS: u32 = 4;
 /// Nothing is written, and a plan is kept for a look-up that comes again and again.
 const SESSION: &str = "SET default_transaction_read_only = on; SET plan_cache_mode = auto";
 
+/// read_only_sql_transaction.
+const READ_ONLY: &str = "25006";
+
 /// Which database it is, so that copies of it are told apart too, and as whom it is asked.
 const IDENTITY: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text, \
     (SELECT oid FROM pg_database WHERE datname = current_database())::text, \
@@ -137,6 +140,11 @@ async fn within_prepared(
 }
 
 fn failure(what: &str, e: &sqlx::Error) -> LookError {
+    // Elsewhere that is said by a server that has become a standby; these sessions may not write wherever they are.
+    if let Some(db) = error::database(e).filter(|db| db.code() == READ_ONLY) {
+        let cause = Cause::usage(format!("{what}: {}", db.message())).sqlstate(READ_ONLY);
+        return LookError::Failed(cause.hint("a look-up only reads: it is not asked once for each row, nor in its batch"));
+    }
     let cause = error::cause(what, e);
     match trouble::of(e) {
         Some(trouble) => LookError::Passing(trouble, cause),

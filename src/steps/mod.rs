@@ -116,6 +116,14 @@ impl Workbench {
         deadline(&self.limits)
     }
 
+    /// How the run's caches have been used by now, for the end of a step's outcome: `; cache countries 98.2% of 1,204`.
+    #[must_use]
+    pub fn looked_up(&self) -> String {
+        let views = self.caches.as_ref().map(|caches| caches.views()).unwrap_or_default();
+        let used = views.iter().filter(|cache| cache.asked > 0);
+        used.map(|cache| format!("; cache {} {}", cache.name, cache.words())).collect()
+    }
+
     /// The step's `application_name`.
     #[must_use]
     pub fn application_name(&self) -> String {

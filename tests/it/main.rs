@@ -5,6 +5,7 @@
 mod architecture;
 mod attach;
 mod bouncer;
+mod cache;
 mod commands;
 mod console;
 mod copy;

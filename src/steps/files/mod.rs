@@ -305,6 +305,7 @@ impl Batched for FilesStep {
         if self.purpose == Purpose::Change {
             self.tell_of_new(context).await?;
         }
+        let outcome = format!("{outcome}{}", bench.looked_up());
         bench.step_done(Some(&outcome)).await?;
         Ok(Conclusion::Done(Some(outcome)))
     }

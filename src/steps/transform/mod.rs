@@ -263,6 +263,7 @@ impl Batched for TransformStep {
         if aside > 0 {
             outcome = format!("{outcome}, {} set aside", human::count(aside));
         }
+        outcome.push_str(&self.bench.looked_up());
         if self.is_query() {
             let drop = format!("DROP VIEW IF EXISTS howdah.{}", ident::quote(&self.view()));
             let dropped = within(self.bench.deadline(), connection.execute(AssertSqlSafe(drop))).await;
