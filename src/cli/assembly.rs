@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::watch;
 
+use super::caches;
 use super::opening::{Opening, Planned, session};
 use super::probe::PoolSource;
 use super::seat::{Line, Role, Seat, is_joinable};
-use crate::engine::ports::{Opened, OpenedStep, Pacing};
+use crate::engine::ports::{Lookups, Opened, OpenedStep, Pacing};
 use crate::engine::sharing::Shares;
 use crate::ledger::lock::Reopen;
 use crate::ledger::mirror::PostgresMirror;
@@ -21,10 +22,11 @@ use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
 use crate::postgres::session::{Session, application_name};
+use crate::redis::Address;
 use crate::run::vitals::Reading;
 use crate::run::{Level, StepIndex, StepState, Vitals};
 use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
-use crate::steps::{self, Task, Workbench, preflight};
+use crate::steps::{self, Task, Workbench, lookup, preflight};
 
 /// What a run is made of.
 pub struct Materials {
@@ -42,6 +44,8 @@ pub struct Materials {
     pub found: preflight::Found,
     /// What the operator should know.
     pub notices: Vec<(Level, String)>,
+    /// The Redis of its cached look-ups, where they have one.
+    pub redis: Option<Address>,
 }
 
 /// How many workers the connections allow: each takes two, and four are needed beside them.
@@ -125,7 +129,7 @@ fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
 /// Puts a run together.
 #[must_use]
 pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
-    let Materials { plan, name, planned, taken, role, found, mut notices } = materials;
+    let Materials { plan, name, planned, taken, role, found, mut notices, redis } = materials;
     let member = match &role {
         Role::Driver(_) => None,
         Role::Member(place) => Some(place.member),
@@ -139,10 +143,12 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         free_memory_percent: plan.alerts.free_memory_percent,
         error_rate_percent: plan.alerts.error_rate_percent,
     }));
-    let most_workers = most_workers(plan.database.pool_max);
+    // Look-ups have connections of their own.
+    let lookups = if plan.caches.is_empty() { 0 } else { lookup::CONNECTIONS };
+    let most_workers = most_workers(plan.database.pool_max.saturating_sub(lookups));
     let workers = plan.limits.workers.clamp(1, most_workers);
     let shape = PoolShape {
-        max: plan.database.pool_max.saturating_sub(2 * most_workers).max(4),
+        max: plan.database.pool_max.saturating_sub(2 * most_workers + lookups).max(4),
         idle: plan.database.pool_idle,
         connect: plan.database.pool_connect,
         session: Session {
@@ -167,6 +173,8 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let current_table = CurrentTable::default();
     let host = host_readings(opening.slots.vitals.subscribe());
     let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
+    let settings = session("lookups", &run.short(), Some(&plan.limits));
+    let caches = caches::of_plan(&plan, &opening.target, settings, redis.as_ref());
     let bench = Workbench {
         pool: pool.clone(),
         current_table,
@@ -178,6 +186,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),
+        caches: caches.clone(),
         limits: plan.limits.clone(),
         index: StepIndex(0),
         name: String::new(),
@@ -204,6 +213,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         relay: Some(seat.relay),
         notices,
         waited: taken.waited,
+        lookups: caches.map(|caches| caches as Arc<dyn Lookups>),
         pacing: Pacing {
             workers,
             most_workers,

@@ -29,6 +29,8 @@ const DETACHED: &str = "HOWDAH_DETACHED";
 const RUN: &str = "HOWDAH_RUN_ID";
 /// Where every command finds the database that no flag names.
 pub const DATABASE: &str = "HOWDAH_DATABASE";
+/// Where every command finds the Redis that no flag names.
+pub const REDIS: &str = "HOWDAH_REDIS";
 
 /// How long the driver may take until its run stands in the ledger: checks of the plan may take their time.
 const BEGIN: Duration = Duration::from_mins(2);
@@ -127,6 +129,9 @@ fn start(global: &Global, run: RunId, arguments: &[OsString], said: &Path) -> Re
     }
     if let Some(address) = &global.database {
         command.env(DATABASE, address);
+    }
+    if let Some(address) = &global.redis {
+        command.env(REDIS, address);
     }
     command.env(DETACHED, "1").env(RUN, run.to_string());
     command.stdin(Stdio::null()).stdout(out).stderr(err);

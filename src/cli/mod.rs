@@ -2,6 +2,8 @@
 
 pub mod assembly;
 pub mod attach;
+pub mod cache;
+mod caches;
 pub mod check;
 pub mod demo;
 pub mod desk;
@@ -109,6 +111,8 @@ pub enum Command {
     Queue(queue::QueueArgs),
     /// Take plans from a queue and run them
     Worker(worker::WorkerArgs),
+    /// Forget look-ups that are kept on Redis, or count them
+    Cache(cache::CacheArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap(KeymapArgs),
     /// Show a theme: each role's colours, what it is for, how well it stands out
@@ -344,6 +348,9 @@ pub async fn run(mut cli: Cli) -> Exit {
     if cli.global.database.is_none() && !matches!(cli.command, Command::Demo(_)) {
         cli.global.database = environment::variable(detach::DATABASE);
     }
+    if cli.global.redis.is_none() && !matches!(cli.command, Command::Demo(_)) {
+        cli.global.redis = environment::variable(detach::REDIS).filter(|address| !address.is_empty());
+    }
     let ended = match cli.command {
         Command::Demo(args) => demo::run(&cli.global, &args).await,
         Command::Check(args) => check::run(&cli.global, &args).await,
@@ -361,6 +368,7 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Enqueue(args) => enqueue::run(&cli.global, args).await,
         Command::Queue(args) => queue::run(&cli.global, args).await,
         Command::Worker(args) => worker::run(&cli.global, args).await,
+        Command::Cache(args) => cache::run(&cli.global, args).await,
         Command::Keymap(args) => keys::run(&args),
         Command::Theme(args) => theme::run(&args),
         Command::Schema => {

@@ -12,6 +12,7 @@ use super::assembly::{Materials, assemble};
 use super::environment::{self, of_plan};
 use super::seat::Role;
 use super::undoing::{self, Undoing, WayBack};
+use super::{Global, caches};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::ledger::member;
@@ -53,6 +54,8 @@ pub struct Slots {
     pub on_hangup: watch::Sender<OnHangup>,
     /// Which run it is, once that is known.
     pub run: watch::Sender<Option<RunId>>,
+    /// `--redis`.
+    pub redis: Option<String>,
 }
 
 impl Default for Slots {
@@ -63,11 +66,18 @@ impl Default for Slots {
             vitals: watch::Sender::new(Arc::default()),
             on_hangup: watch::Sender::new(OnHangup::default()),
             run: watch::Sender::new(None),
+            redis: None,
         }
     }
 }
 
 impl Slots {
+    /// What the command line says of the run's surroundings.
+    #[must_use]
+    pub fn of(global: &Global) -> Self {
+        Self { redis: global.redis.clone(), ..Self::default() }
+    }
+
     /// What the opening of a run on `target` needs.
     #[must_use]
     pub fn opening(&self, target: Target, resume_flags: Option<String>) -> Opening {
@@ -137,8 +147,9 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None, tables: changed(&found) };
     let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
-    let materials =
-        Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices: Vec::new() };
+    let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
+    let role = Role::Driver(lock);
+    let materials = Materials { plan, name, planned: steps, taken, role, found, notices: Vec::new(), redis };
     Ok(assemble(&opening, materials))
 }
 
@@ -159,7 +170,8 @@ pub async fn begin_undo(opening: Opening, plan: Plan, run: RunId, undo: Undoing)
     let draft = Draft { run, name: &name, plan: &plan, steps, undoes, tables: changed(&found) };
     let taken = open::create(&mut lock, &draft, &opening.driver, false).await?;
     let WayBack { steps: planned, notices } = way_back;
-    Ok(assemble(&opening, Materials { plan, name, planned, taken, role: Role::Driver(lock), found, notices }))
+    let role = Role::Driver(lock);
+    Ok(assemble(&opening, Materials { plan, name, planned, taken, role, found, notices, redis: None }))
 }
 
 /// A step of a run, ready to be written down and driven.
@@ -239,15 +251,16 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     if undoes.is_some() {
         let found = undoing::found(&mut lock, &plan, &steps).await;
         let name = undoing::name(&plan.name);
-        return Ok(assemble(
-            &opening,
-            Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices },
-        ));
+        let role = Role::Driver(lock);
+        let materials = Materials { plan, name, planned: steps, taken, role, found, notices, redis: None };
+        return Ok(assemble(&opening, materials));
     }
     let done = |index: usize| taken.steps.get(index).is_some_and(|step| step.view.state == StepState::Done);
     let found = preflight::check(&mut lock, &plan, done).await?;
     let name = plan.name.clone();
-    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role: Role::Driver(lock), found, notices }))
+    let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
+    let role = Role::Driver(lock);
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role, found, notices, redis }))
 }
 
 /// Joins a run that another process drives.
@@ -290,7 +303,9 @@ pub async fn join(opening: Opening, wanted: Wanted, workers: Option<u32>) -> Res
         steps: records.into_iter().map(as_of_now).collect(),
         resumed: true,
     };
-    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role: Role::Member(place), found, notices }))
+    let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
+    let role = Role::Member(place);
+    Ok(assemble(&opening, Materials { plan, name, planned: steps, taken, role, found, notices, redis }))
 }
 
 /// A step of a run that was joined: what others have done in it is not this process's to tell.

@@ -9,7 +9,7 @@ use super::progress_line::{fraction, retries};
 use crate::run::progress::Total;
 use crate::run::snapshot::{Activity, BatchActivity};
 use crate::run::text::clean;
-use crate::run::{BreakerView, Effect, Eta, Hold, Pace, SignalView, Snapshot};
+use crate::run::{BreakerView, CacheView, Effect, Eta, Hold, Pace, SignalView, Snapshot};
 
 /// The progress as JSON. Durations are seconds and say so; what is not known is `null`.
 pub(super) fn progress(snapshot: &Snapshot) -> Value {
@@ -53,8 +53,15 @@ pub(super) fn progress(snapshot: &Snapshot) -> Value {
         "breaker": breaker(&pace.breaker),
         "retries": retries(snapshot),
         "quarantined": snapshot.quarantined(),
+        "caches": snapshot.caches.iter().map(cache).collect::<Vec<_>>(),
         "signals": pace.signals.iter().map(signal).collect::<Vec<_>>(),
     })
+}
+
+fn cache(cache: &CacheView) -> Value {
+    let mut object = json!(cache);
+    object["hit_rate"] = json!(cache.hit_rate());
+    object
 }
 
 /// Time lost, by reason.
@@ -179,6 +186,17 @@ mod tests {
         assert_eq!(open["hold"], json!(null));
         let breaker = json!({ "state": "open", "until": "2026-03-01T14:04:04Z", "cause": "connection refused" });
         assert_eq!(open["breaker"], breaker);
+    }
+
+    #[test]
+    fn progress_in_json_tells_how_caches_are_used() {
+        let mut snapshot = snapshot(RunState::Running, "emails", batches());
+        assert_eq!(progress(&snapshot)["caches"], json!([]));
+        let view = CacheView { asked: 4, process: 2, redis: 1, database: 1, ..CacheView::default() };
+        snapshot.caches = vec![CacheView { name: "countries".to_owned(), ..view }];
+        let told = &progress(&snapshot)["caches"][0];
+        assert_eq!((&told["name"], &told["hit_rate"]), (&json!("countries"), &json!(0.75)));
+        assert_eq!((&told["asked"], &told["database"]), (&json!(4), &json!(1)));
     }
 
     #[test]

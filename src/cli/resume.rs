@@ -32,7 +32,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         return detached(global, args, &target, flags).await;
     }
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
-    let slots = Slots::default();
+    let slots = Slots::of(global);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, plan.as_ref())));
     let name = match &args.run {
         Some(crate::run::id::RunRef::Full(id)) => id.short(),

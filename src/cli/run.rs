@@ -24,7 +24,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         &variable,
     )?;
     if args.dry_run {
-        return dry_run::run(&target, &plan).await;
+        return dry_run::run(&target, &plan, global.redis.as_deref()).await;
     }
     let run = environment::new_run();
     if args.detach {
@@ -37,7 +37,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     }
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
-    let slots = Slots::default();
+    let slots = Slots::of(global);
     // A terminal may be lost before the run is opened.
     slots.on_hangup.send_replace(plan.on_hangup);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));

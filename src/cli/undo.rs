@@ -64,7 +64,7 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
-    let slots = Slots::default();
+    let slots = Slots::of(global);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let job = Job {
         start: drive::starting(run.short(), undoing::name(&plan.name)),

@@ -6,6 +6,7 @@ use crate::console::keymap::Keymap;
 use crate::console::samples;
 use crate::console::theme::Source;
 use crate::console::ui::{Choice, Mode};
+use crate::run::CacheView;
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -103,6 +104,25 @@ fn why_it_goes_no_faster_can_be_read_at_every_usual_size() {
     for words in ["archive backlog", "20s", "sheds", "holds", "16 GiB"] {
         assert!(drawn.contains(words), "the governor's pane does not say {words}:\n{drawn}");
     }
+}
+
+#[test]
+fn how_far_caches_spare_the_database_can_be_read_at_the_usual_sizes() {
+    let mut snapshot = samples::running();
+    let view = |name: &str, asked: u64| CacheView {
+        name: name.to_owned(),
+        asked,
+        process: asked - asked / 50,
+        database: asked / 50,
+        ..CacheView::default()
+    };
+    snapshot.caches = vec![view("rates", 50), view("countries\u{1b}[2J", 1_204_000)];
+    for size in [(140, 40), (80, 24)] {
+        let drawn = draw(&snapshot, Overlay::None, size);
+        assert!(drawn.contains("cache countries") && drawn.contains("98.0% of 1,204,000"), "{size:?}:\n{drawn}");
+        assert!(!drawn.contains('\u{1b}'), "{drawn}");
+    }
+    assert!(draw(&snapshot, Overlay::None, (140, 40)).contains("cache rates 98.0% of 50"));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::plan::window::Window;
 pub use crate::run::Trouble;
 use crate::run::timer::Spent;
 use crate::run::{
-    Answered, Cause, Command, Event, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex, StepView,
-    Tally, Waited,
+    Answered, CacheView, Cause, Command, Event, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex,
+    StepView, Tally, Waited,
 };
 
 /// Everything that a run needs, once the database has answered and the run is ours.
@@ -53,6 +53,16 @@ pub struct Opened {
     pub notices: Vec<(Level, String)>,
     /// How fast it may go.
     pub pacing: Pacing,
+    /// The cached look-ups of its scripts, where it has any.
+    pub lookups: Option<Arc<dyn Lookups>>,
+}
+
+/// What is to be shown and told of cached look-ups.
+pub trait Lookups: Send + Sync {
+    /// How they are used.
+    fn views(&self) -> Vec<CacheView>;
+    /// What is to be told since this was last asked.
+    fn news(&self) -> Vec<(Level, String)>;
 }
 
 /// Work beside a run that shows it to others and brings their requests.

@@ -124,7 +124,12 @@ fn transform(step: &Transform) -> Value {
 /// Its limits may change.
 fn program(program: &Program) -> Value {
     match program {
-        Program::Rhai { script, .. } => json!(["rhai", script.text]),
+        Program::Rhai { script, caches, .. } if caches.is_empty() => json!(["rhai", script.text]),
+        // What it looks up is part of what it does; for how long that is kept is not.
+        Program::Rhai { script, caches, .. } => {
+            let caches: Vec<(&str, &str)> = caches.iter().map(|cache| (&*cache.name, &*cache.sql.text)).collect();
+            json!(["rhai", script.text, ["caches", caches]])
+        }
         Program::Command { argv, .. } => json!(["command", texts(argv)]),
     }
 }
@@ -231,6 +236,21 @@ mod tests {
         let undo_sql = |column: &str| format!("{raw}undo_sql = 'UPDATE t SET {column} = 0 WHERE {{batch}}'\n");
         let [a, b] = ["a", "b"].map(|column| plan(&undo_sql(column)).steps[0].fingerprint());
         assert!(a != sql && b != sql && a != b);
+    }
+
+    #[test]
+    fn what_a_script_looks_up_counts_and_a_script_that_looks_nothing_up_is_what_it_was() {
+        let step =
+            |script: &str| format!("[[step]]\nname = 't'\ntransform = 't'\nupdate = ['x']\nrhai = '''{script}'''\n");
+        let cache = |name: &str, sql: &str, more: &str| format!("[cache.{name}]\nsql = '{sql}'\n{more}");
+        let of = |text: String| plan(&text).fingerprint();
+        let (plain, asking) = (step("row"), step("row.x = lookup(\"a\", row.x); row"));
+        assert_eq!(of(plain.clone()), of([cache("a", "SELECT $1", ""), plain.clone()].concat()));
+        let before = of([cache("a", "SELECT $1", ""), asking.clone()].concat());
+        let more = [cache("a", "SELECT $1", "ttl = '1m'\nmost = 7\n"), cache("b", "SELECT 2", ""), asking.clone()];
+        assert_eq!(before, of(more.concat()));
+        assert_ne!(before, of([cache("a", "SELECT $1 || 1", ""), asking.clone()].concat()));
+        assert_ne!(before, of(asking));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::mistake::Mistake;
 use super::model::{Plan, PlanSource};
 use super::raw::RawPlan;
 use super::values::Reader;
-use super::{options, shape, shared, steps};
+use super::{lookups, options, shape, shared, steps};
 
 /// The largest file that is taken for a plan, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -62,7 +62,8 @@ pub fn from_text(
     let on_hangup = raw.on_hangup.map(|word| options::on_hangup(&mut reader, &word)).unwrap_or_default();
     let redis = shared::redis(&mut reader, raw.redis.unwrap_or_default());
     let caches = shared::caches(&mut reader, raw.cache.unwrap_or_default());
-    let steps = steps::steps(&mut reader, raw.step.unwrap_or_default());
+    let mut steps = steps::steps(&mut reader, raw.step.unwrap_or_default());
+    lookups::lend(&caches, &mut steps);
     let store = shared::store(&mut reader, raw.ledger.unwrap_or_default(), raw.idempotent.unwrap_or(false), &steps);
     let problems = reader.into_problems();
     if problems.is_empty() {

@@ -13,6 +13,7 @@ mod fingerprint;
 mod format;
 mod interpolate;
 pub mod load;
+pub mod lookups;
 mod mistake;
 pub mod model;
 pub mod movers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::model::Sql;
+use super::model::{CachedLookup, Sql};
 use crate::run::ByteSize;
 
 /// `import = "data/*.csv.gz"`: files into a table.
@@ -223,6 +223,8 @@ pub enum Program {
         /// `memory`: the most bytes of one string, and a hundredth of that many elements of an array or a map.
         /// Default 16 MiB.
         memory: ByteSize,
+        /// The `[cache.NAME]` that it may look up, in the order of their names.
+        caches: Vec<CachedLookup>,
     },
     /// `command`: a program and its arguments; no shell reads them. At least one.
     Command {

@@ -176,7 +176,7 @@ fn program(reader: &mut Reader<'_>, kind: &'static str, place: &Range<usize>, ra
             let operations = reader.whole("operations", operations, &COUNT).map(|operations| operations.value);
             let memory = reader.size("memory", memory).unwrap_or(MEMORY);
             let script = reader.text("rhai", rhai)?;
-            Some(Program::Rhai { script, operations: operations.unwrap_or(OPERATIONS), memory })
+            Some(Program::Rhai { script, operations: operations.unwrap_or(OPERATIONS), memory, caches: Vec::new() })
         }
         (None, Some(command)) => {
             for (key, span) in operations

@@ -15,6 +15,7 @@ pub mod key;
 pub mod lag;
 pub mod listen;
 pub mod mask;
+pub mod parameters;
 pub mod pooler;
 pub mod record;
 pub mod session;

@@ -8,7 +8,7 @@ use redis::Script;
 use tokio_util::sync::CancellationToken;
 
 use super::worker::Teller;
-use crate::redis::link::{Link, LinkError};
+use crate::redis::{Link, LinkError};
 
 /// A lock is renewed so often while it lasts once.
 const RENEWALS: u32 = 6;

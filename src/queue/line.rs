@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bullmq::options::{QueueOptions, RedisConnectionOptions, TlsCerts};
+use bullmq::options::{QueueOptions, RedisConnectionOptions};
 use bullmq::{JobOptions, Queue, QueueKeys};
-use secrecy::ExposeSecret;
 
 use super::ticket::Ticket;
-use crate::redis::address::{Address, Place};
+use crate::redis::address::Address;
 use crate::redis::link::Link;
 use crate::run::Cause;
 
@@ -41,7 +40,7 @@ impl Line {
         check_name(address, name)?;
         let link = Link::open(address).await.map_err(|e| e.cause(&format!("opening the queue `{name}`")))?;
         let options = QueueOptions {
-            connection: connection(address)?,
+            connection: connection(address).await?,
             prefix: address.key_prefix(),
             default_job_options: JobOptions::default(),
             skip_version_check: false,
@@ -107,7 +106,7 @@ impl Line {
     /// # Errors
     /// Redis does not answer.
     pub async fn place(&self, id: &str) -> Result<Option<u64>, Cause> {
-        let failed = |e: crate::redis::link::LinkError| e.cause("looking for the job's place");
+        let failed = |e: crate::redis::LinkError| e.cause("looking for the job's place");
         let keys = self.keys();
         let mut ranked = redis::cmd("ZRANK");
         ranked.arg(keys.prioritized()).arg(id);
@@ -193,38 +192,12 @@ fn check_id(id: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-/// An address, as the crate wants it.
+/// An address, as the crate wants it: where sentinels know the master, the one that it is now.
 ///
 /// # Errors
-/// The file of certificates cannot be read; the address leads to sentinels.
-pub(super) fn connection(address: &Address) -> Result<RedisConnectionOptions, Cause> {
-    let mut options = RedisConnectionOptions::new();
-    options.username.clone_from(&address.user);
-    options.password = address.password.as_ref().map(|password| password.expose_secret().to_owned());
-    options.tls = address.tls;
-    if let Some(path) = &address.ca {
-        let pem = std::fs::read(path).map_err(|e| {
-            Cause::usage(format!("the certificates `{}` cannot be read: {e}", path.display()))
-                .hint("`redis.ca` names a file with certificates in PEM")
-        })?;
-        options.tls_certs = Some(TlsCerts { root_cert: Some(pem), ..TlsCerts::default() });
-    }
-    match &address.place {
-        Place::Server { host, port } => {
-            options.host = Some(host.clone());
-            options.port = Some(*port);
-            options.db = Some(address.database);
-        }
-        Place::Cluster { nodes } => {
-            let scheme = if address.tls { "rediss" } else { "redis" };
-            options.cluster_nodes = nodes.iter().map(|(host, port)| format!("{scheme}://{host}:{port}")).collect();
-        }
-        Place::Sentinels { .. } => {
-            return Err(Cause::usage("a queue cannot be reached by sentinels")
-                .hint("give the master's own address, or one that follows it, as --redis"));
-        }
-    }
-    Ok(options)
+/// The file of certificates cannot be read; no sentinel answers.
+pub(super) async fn connection(address: &Address) -> Result<RedisConnectionOptions, Cause> {
+    address.resolve_master().await.map_err(|e| e.cause("looking for the queue's Redis"))?.bullmq()
 }
 
 #[cfg(test)]
@@ -245,14 +218,5 @@ mod tests {
             assert!(check_id(id).is_err(), "{id}");
         }
         assert!(check_id("emails-2026").is_ok());
-    }
-
-    #[test]
-    fn an_address_is_handed_on_whole() {
-        let options = connection(&address()).expect("one server");
-        assert_eq!(options.effective_url(), "redis://ann:hunter2@cache:7000/3");
-        assert!(!format!("{options:?}").contains("hunter2"));
-        let cluster = Address { place: Place::Cluster { nodes: vec![("a".to_owned(), 1)] }, ..address() };
-        assert_eq!(connection(&cluster).expect("a cluster").cluster_nodes, ["redis://a:1"]);
     }
 }

@@ -18,7 +18,7 @@ pub async fn order(line: &Line, order: &QueueOrder, by: &str, env: Env<'_>) -> R
         QueueOrder::Enqueue { path } => {
             let checked = ticket::check(Path::new(path), BTreeMap::new(), false, by.to_owned(), env)?;
             let added = line.add(&checked.ticket).await?;
-            let notices: String = checked.notices.iter().map(|notice| format!("; {notice}")).collect();
+            let notices = checked.notices.iter().fold(String::new(), |all, notice| all + "; " + notice.as_str());
             let name = checked.ticket.data.name.unwrap_or_default();
             Ok(format!("`{name}` is job {}{notices}", added.id))
         }

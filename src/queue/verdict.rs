@@ -151,7 +151,7 @@ impl Ending<'_> {
     /// The attempt counts and its reason stays, also should the job not reach the delayed ones.
     async fn try_again(&self, reason: &str, rest: Duration) -> Result<(), Cause> {
         let key = self.line.keys().job_key(self.job.id());
-        let failed = |e: crate::redis::link::LinkError| e.cause("noting a failure");
+        let failed = |e: crate::redis::LinkError| e.cause("noting a failure");
         let mut kept = redis::cmd("HSET");
         kept.arg(&key).arg("failedReason").arg(reason);
         self.line.link.query::<i64>(&kept).await.map_err(failed)?;

@@ -155,7 +155,7 @@ struct Shift {
 
 /// A worker at work.
 pub struct Worker {
-    crate_worker: Arc<bullmq::Worker>,
+    fetching: Arc<bullmq::Worker>,
     shift: Arc<Shift>,
     tasks: JoinSet<()>,
 }
@@ -173,7 +173,7 @@ impl Worker {
     ) -> Result<Self, Cause> {
         let address = line.link().address().clone();
         let settings = WorkerOptions::new()
-            .connection(connection(&address)?)
+            .connection(connection(&address).await?)
             .prefix(address.key_prefix())
             .name(&options.name)
             .concurrency(options.concurrency.max(1))
@@ -203,7 +203,7 @@ impl Worker {
         within(&address, what, crate_worker.run()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&crate_worker), shift.tell.clone()));
-        Ok(Self { crate_worker, shift, tasks })
+        Ok(Self { fetching: crate_worker, shift, tasks })
     }
 
     /// What it has done so far.
@@ -214,7 +214,7 @@ impl Worker {
 
     /// Takes no more jobs, and has those at work stopped at their batch's edge and handed back.
     pub fn end(&self) {
-        self.crate_worker.pause();
+        self.fetching.pause();
         self.shift.ending.cancel();
     }
 
@@ -223,7 +223,7 @@ impl Worker {
         let mut tally = self.shift.tally.subscribe();
         loop {
             // A job that was fetched is not yet one at work.
-            if tally.borrow_and_update().active == 0 && self.crate_worker.active_count().await == 0 {
+            if tally.borrow_and_update().active == 0 && self.fetching.active_count().await == 0 {
                 return;
             }
             drop(tokio::time::timeout(Duration::from_millis(100), tally.changed()).await);
@@ -243,7 +243,7 @@ impl Worker {
                 Err(_) => continue,
             };
             let is_paused = line.asked("looking at the queue", line.queue.is_paused()).await.unwrap_or(false);
-            let still = before.active == 0 && self.crate_worker.active_count().await == 0;
+            let still = before.active == 0 && self.fetching.active_count().await == 0;
             let nothing = ready == 0 || is_paused;
             quiet = if nothing && still && before.taken == self.shift.tally.borrow().taken { quiet + 1 } else { 0 };
         }
@@ -252,7 +252,7 @@ impl Worker {
     /// Ends it. Jobs that are still at work are given out again once their locks have run out.
     pub async fn close(mut self) -> Tally {
         self.shift.ending.cancel();
-        drop(self.crate_worker.close(CLOSE_MS).await);
+        drop(self.fetching.close(CLOSE_MS).await);
         // Its last wait may have taken a marker that was meant for another worker.
         drop(verdict::wake(&self.shift.line).await);
         self.tasks.shutdown().await;

@@ -1,54 +1,41 @@
 //! A connection to Redis that comes back by itself, and whose answers have a deadline.
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, Script,
-};
-use secrecy::ExposeSecret;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::address::{Address, Place};
-use crate::run::Cause;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Script};
+use tokio::sync::OnceCell;
 
-/// Why Redis did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// It cannot be reached, or does not answer in time. It may come back.
-    #[error("Redis ({label}) does not answer: {text}")]
-    Away {
-        /// Where.
-        label: String,
-        /// Why.
-        text: String,
-    },
-    /// It answered with an error.
-    #[error("Redis ({label}) refuses: {text}")]
-    Refused {
-        /// Where.
-        label: String,
-        /// Its words.
-        text: String,
-    },
-}
+use super::address::Address;
+use super::error::LinkError;
+use super::gate::Gate;
+use super::wire::Wire;
 
-impl LinkError {
-    /// Whether it may come back by itself.
-    #[must_use]
-    pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away { .. })
-    }
-
-    /// As a cause; `what` was being done.
-    #[must_use]
-    pub fn cause(&self, what: &str) -> Cause {
-        Cause::new(format!("{what}: {self}"))
-    }
-}
+/// Keys that one step of a walk looks at.
+const STRIDE: usize = 500;
 
 /// A connection. Cheap to clone; clones share it.
+///
+/// Nothing is sent twice: whoever asked is told that there is no answer, and the next call connects anew, to the master that
+/// the sentinels then name, where there are sentinels. While Redis is away calls are told so at once, and one in a while
+/// tries it: after 1 s, then 2 s, up to 10 s.
 #[derive(Clone)]
 pub struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     address: Address,
-    connection: ConnectionManager,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Set once somebody has connected. Another one takes its place when that is lost.
+    wire: Arc<OnceCell<Wire>>,
+    gate: Gate,
+    last: Option<LinkError>,
 }
 
 impl Link {
@@ -57,27 +44,21 @@ impl Link {
     /// # Errors
     /// It cannot be reached within the address's timeout, or refuses.
     pub async fn open(address: &Address) -> Result<Self, LinkError> {
-        let away = |text: String| LinkError::Away { label: address.label(), text };
-        let failed = |e: &redis::RedisError| told(address, e);
-        let client = Client::open(info(address).map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_connection_timeout(Some(address.timeout))
-            .set_response_timeout(Some(address.timeout));
-        let opening = ConnectionManager::new_with_config(client, config);
-        let connection = match tokio::time::timeout(address.timeout * 2, opening).await {
-            Ok(opened) => opened.map_err(|e| failed(&e))?,
-            Err(_) => return Err(away("no answer in time".to_owned())),
-        };
-        let link = Self { address: address.clone(), connection };
+        let link = Self::lazy(address);
         link.query::<()>(&redis::cmd("PING")).await?;
         Ok(link)
+    }
+
+    /// Connects when it is first asked for something.
+    #[must_use]
+    pub fn lazy(address: &Address) -> Self {
+        Self { shared: Arc::new(Shared { address: address.clone(), state: Mutex::default() }) }
     }
 
     /// Where it leads.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.address
+        &self.shared.address
     }
 
     /// Sends a command.
@@ -85,12 +66,15 @@ impl Link {
     /// # Errors
     /// Redis does not answer within the address's timeout, or refuses.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
-        let mut connection = self.connection.clone();
-        let asked = command.query_async(&mut connection);
-        match tokio::time::timeout(self.address.timeout, asked).await {
-            Ok(answer) => answer.map_err(|e| told(&self.address, &e)),
-            Err(_) => Err(self.silent()),
-        }
+        self.through(async |mut wire| command.query_async(&mut wire).await).await
+    }
+
+    /// Sends several commands at once.
+    ///
+    /// # Errors
+    /// As [`Link::query`].
+    pub async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, LinkError> {
+        self.through(async |mut wire| commands.query_async(&mut wire).await).await
     }
 
     /// Runs a script, by its hash where Redis knows it already.
@@ -103,7 +87,6 @@ impl Link {
         keys: &[&str],
         arguments: &[&str],
     ) -> Result<T, LinkError> {
-        let mut connection = self.connection.clone();
         let mut call = script.prepare_invoke();
         for key in keys {
             call.key(*key);
@@ -111,42 +94,99 @@ impl Link {
         for argument in arguments {
             call.arg(*argument);
         }
-        let asked = call.invoke_async(&mut connection);
-        match tokio::time::timeout(self.address.timeout * 2, asked).await {
-            Ok(answer) => answer.map_err(|e| told(&self.address, &e)),
-            Err(_) => Err(self.silent()),
+        self.through(async |mut wire| call.invoke_async(&mut wire).await).await
+    }
+
+    /// One step of a walk over the keys that match `pattern`, which begins with the address's prefix: the next cursor (0: the
+    /// walk is done) and some keys. A key may come twice.
+    ///
+    /// # Errors
+    /// As [`Link::query`].
+    pub async fn scan(&self, cursor: u64, pattern: &str) -> Result<(u64, Vec<String>), LinkError> {
+        let mut command = redis::cmd("SCAN");
+        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STRIDE);
+        self.through(async |wire| wire.home(&self.shared.address, command).await).await
+    }
+
+    async fn through<T, F>(&self, work: impl FnOnce(Wire) -> F) -> Result<T, LinkError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let Shared { address, .. } = &*self.shared;
+        let began = Instant::now();
+        let cell = self.admitted(began)?;
+        let asked = async {
+            let wire = cell.get_or_try_init(|| self.connect(began)).await.map_err(|e| (e, Lost::Way))?;
+            work(wire.clone()).await.map_err(|e| {
+                // What was there a moment ago is tried again at once; what cannot be reached is not.
+                (LinkError::told(address, &e), Lost::Answer)
+            })
+        };
+        let answer = match tokio::time::timeout(address.timeout, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err((LinkError::away(address, "no answer in time"), Lost::Way)),
+        };
+        let mut state = self.state();
+        match answer {
+            Ok(answer) => {
+                state.gate.succeeded();
+                Ok(answer)
+            }
+            Err((e, lost)) => {
+                if e.is_away() && Arc::ptr_eq(&state.wire, &cell) {
+                    state.wire = Arc::default();
+                }
+                match lost {
+                    Lost::Way => {
+                        state.gate.failed(began, Instant::now());
+                        state.last = Some(e.clone());
+                    }
+                    Lost::Answer => state.gate.succeeded(),
+                }
+                Err(e)
+            }
         }
     }
 
-    fn silent(&self) -> LinkError {
-        LinkError::Away { label: self.address.label(), text: "no answer in time".to_owned() }
+    /// What to ask by; refused while Redis rests.
+    fn admitted(&self, now: Instant) -> Result<Arc<OnceCell<Wire>>, LinkError> {
+        let mut state = self.state();
+        if state.gate.admits(now, self.shared.address.timeout) {
+            return Ok(Arc::clone(&state.wire));
+        }
+        Err(self.last(&state))
+    }
+
+    async fn connect(&self, began: Instant) -> Result<Wire, LinkError> {
+        {
+            let state = self.state();
+            if state.gate.has_failed_since(began) {
+                return Err(self.last(&state));
+            }
+        }
+        Wire::open(&self.shared.address).await
+    }
+
+    fn last(&self, state: &State) -> LinkError {
+        state.last.clone().unwrap_or_else(|| LinkError::away(&self.shared.address, "no answer in time"))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// In words that hold no secret.
-fn told(address: &Address, error: &redis::RedisError) -> LinkError {
-    let label = address.label();
-    let text = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-    let away = error.is_io_error() || error.is_connection_dropped() || error.is_timeout() || error.is_cluster_error();
-    if away { LinkError::Away { label, text } } else { LinkError::Refused { label, text } }
+/// What is missing.
+enum Lost {
+    /// A connection, or any sign of life.
+    Way,
+    /// The answer to one command.
+    Answer,
 }
 
-/// As the driver wants it.
-fn info(address: &Address) -> Result<ConnectionInfo, redis::RedisError> {
-    let Place::Server { host, port } = &address.place else {
-        return Err((redis::ErrorKind::InvalidClientConfig, "only one server is built yet").into());
-    };
-    let place = if address.tls {
-        ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host.clone(), *port)
-    };
-    let mut redis = RedisConnectionInfo::default().set_db(i64::from(address.database));
-    if let Some(user) = &address.user {
-        redis = redis.set_username(user);
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Link").field(&self.shared.address.label()).finish()
     }
-    if let Some(password) = &address.password {
-        redis = redis.set_password(password.expose_secret());
-    }
-    Ok(place.into_connection_info()?.set_redis_settings(redis))
 }

@@ -3,6 +3,7 @@
 //! Absences that hold here: no I/O, no clock, no environment, no database, nothing of ours imported from outside this
 //! folder. Whatever depends on time takes `now` as a value.
 
+pub mod caches;
 pub mod cause;
 pub mod command;
 pub mod details;
@@ -26,6 +27,7 @@ pub mod vitals;
 pub mod why;
 pub mod work;
 
+pub use caches::CacheView;
 pub use cause::Cause;
 pub use command::{Answered, Asker, Command, Request};
 pub use details::{Details, Interest};

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::snapshot::Unit;
 use super::text::{clean, clean_lines};
 use super::timer::Spent;
-use super::{Cause, Churn, RunState, Snapshot, StepState, StepView, Waited, human, why};
+use super::{CacheView, Cause, Churn, RunState, Snapshot, StepState, StepView, Waited, human, why};
 
 /// What a run did, by its newest snapshot. In JSON every duration is a number of seconds and says so in its name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +51,9 @@ pub struct Report {
     pub quarantined: u64,
     /// The command that lists them, where there are any.
     pub quarantine_command: Option<String>,
+    /// The cached look-ups of its scripts, as this driver has seen them. Empty: there were none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheView>,
     /// Why it failed, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
@@ -129,6 +132,7 @@ impl Report {
             rows_per_second: per_second(walked, walk_time),
             retries: steps.iter().map(|step| step.retries).sum(),
             quarantined: snapshot.quarantined(),
+            caches: snapshot.caches.clone(),
             quarantine_command: why::quarantine_command(snapshot),
             cause,
             resume_command: Some(&snapshot.resume_command).filter(|line| resumable && !line.is_empty()).cloned(),
@@ -167,6 +171,7 @@ impl Report {
         let reasons = Some(why::reasons(&self.waited_by_reason)).filter(|reasons| !reasons.is_empty());
         let reasons = reasons.map_or_else(String::new, |reasons| format!(": {reasons}"));
         lines.push(format!("paused {}, waited {}{reasons}", time(self.spent.paused), time(self.waited)));
+        lines.extend(self.caches.iter().filter(|cache| cache.asked > 0).map(looked_up));
         if let Some(cause) = &self.cause {
             lines.push(String::new());
             lines.push(format!("failed: {}", clean(&cause.headline())));
@@ -213,6 +218,15 @@ impl Report {
         ]);
         aligned(&rows)
     }
+}
+
+/// `cache countries 98.2% of 1,204,311 (Redis 310, database 20,977, failed 3)`
+fn looked_up(cache: &CacheView) -> String {
+    let told = |what: &str, n: u64| (n > 0).then(|| format!("{what} {}", human::count(n)));
+    let parts = [told("Redis", cache.redis), told("database", cache.database), told("failed", cache.errors)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    format!("cache {} {}{parts}", clean(&cache.name), cache.words())
 }
 
 impl StepReport {

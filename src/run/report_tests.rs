@@ -212,3 +212,15 @@ fn the_heading_of_the_rate_says_what_was_counted() {
         assert!(of(kinds).contains(&format!("  {heading}  ")), "{kinds:?}:\n{}", of(kinds));
     }
 }
+
+#[test]
+fn cached_look_ups_are_told_where_there_were_any() {
+    let mut snapshot = done();
+    snapshot.caches = vec![
+        CacheView { name: "a".to_owned(), asked: 1000, process: 982, redis: 3, database: 15, ..CacheView::default() },
+        CacheView { name: "idle".to_owned(), ..CacheView::default() },
+    ];
+    let text = Report::of(&snapshot).to_text();
+    assert!(text.ends_with("\ncache a 98.5% of 1,000 (Redis 3, database 15)\n"), "{text}");
+    assert!(!text.contains("idle"), "{text}");
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::member::MemberView;
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
-use super::{Answered, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
+use super::{Answered, CacheView, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
 
 /// How many points the series in a snapshot hold at most.
 pub const SERIES: usize = 100;
@@ -67,6 +67,9 @@ pub struct Snapshot {
     /// The running sweep from near.
     #[serde(default)]
     pub work: Arc<Work>,
+    /// The cached look-ups of its scripts. Empty: it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheView>,
     /// The course of the run over time. Not part of what is sent once a second.
     #[serde(skip)]
     pub history: Arc<History>,
@@ -110,6 +113,7 @@ impl Snapshot {
             acknowledged: Vec::new(),
             members: Vec::new(),
             work: Arc::default(),
+            caches: Vec::new(),
             history: Arc::default(),
         }
     }

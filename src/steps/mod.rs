@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use self::backfill::{BackfillStep, Purpose};
 use self::gauges::CurrentTable;
+use crate::cache::Caches;
 use crate::engine::ports::{StepBody, StepError};
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::plan::movers::FileTransform;
@@ -29,6 +30,7 @@ mod host_gauges;
 pub mod import;
 pub mod interruptible;
 pub mod keyspace;
+pub mod lookup;
 pub mod mending;
 pub mod preflight;
 pub mod program;
@@ -66,6 +68,8 @@ pub struct Workbench {
     pub run: String,
     /// The plan's text, for excerpts.
     pub source: Arc<PlanSource>,
+    /// What its scripts look things up in, where the plan has such.
+    pub caches: Option<Arc<Caches>>,
     /// The plan's limits.
     pub limits: Limits,
     /// The step's place in the plan.
@@ -110,6 +114,14 @@ impl Workbench {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         deadline(&self.limits)
+    }
+
+    /// How the run's caches have been used by now, for the end of a step's outcome: `; cache countries 98.2% of 1,204`.
+    #[must_use]
+    pub fn looked_up(&self) -> String {
+        let views = self.caches.as_ref().map(|caches| caches.views()).unwrap_or_default();
+        let used = views.iter().filter(|cache| cache.asked > 0);
+        used.map(|cache| format!("; cache {} {}", cache.name, cache.words())).collect()
     }
 
     /// The step's `application_name`.
@@ -161,7 +173,9 @@ fn what(name: &str) -> String {
     format!("step \"{name}\"")
 }
 
-fn deadline(limits: &Limits) -> Duration {
+/// How long any round trip under these limits may take.
+#[must_use]
+pub fn deadline(limits: &Limits) -> Duration {
     limits.statement_timeout.max(limits.lock_timeout) + NETWORK
 }
 

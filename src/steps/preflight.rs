@@ -58,6 +58,12 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
         }
         statement_pending |= matches!(step.kind, StepKind::Statement(_)) && !done(index);
     }
+    for cache in &plan.caches {
+        match super::lookup::check(connection, cache, &plan.source).await {
+            Err(cause) if statement_pending && is_absence(&cause) => {}
+            checked => checked?,
+        }
+    }
     for probe in &plan.limits.signals.probes {
         let what = format!("probe \"{}\"", probe.name);
         prepare(connection, &what, &source, &signals::probe_sql(&probe.sql)).await?;

@@ -20,6 +20,7 @@ use super::backfill::{self, Part, Purpose, Ready};
 use super::batch::BatchError;
 use super::copy::ByCopy;
 use super::mending::{Applied, Mending};
+use crate::cache::Caches;
 use crate::engine::failpoint;
 use crate::engine::ports::{StepError, Trouble};
 use crate::engine::retry::Delays;
@@ -84,7 +85,7 @@ impl Mender {
         (run, index): (RunId, StepIndex),
         step: &Step,
         is_done: bool,
-        recorder: Arc<dyn Recorder>,
+        (recorder, caches): (Arc<dyn Recorder>, Option<&Arc<Caches>>),
     ) -> Result<Self, Cause> {
         let what = super::what(&step.name);
         let limit = super::deadline(&plan.limits);
@@ -105,11 +106,14 @@ impl Mender {
             }
             StepKind::Files(files) => {
                 let of = super::files::Mended { run, step: index, name: &step.name, files };
-                (super::files::mending(connection, of, &plan.source, Arc::clone(&recorder), limit).await?, false)
+                (
+                    super::files::mending(connection, of, (&plan.source, caches), Arc::clone(&recorder), limit).await?,
+                    false,
+                )
             }
             StepKind::Transform(transform) => {
                 let names = (step.name.as_str(), what.as_str());
-                (super::transform::mending(connection, names, transform, &plan.source, limit).await?, true)
+                (super::transform::mending(connection, names, transform, (&plan.source, caches), limit).await?, true)
             }
             StepKind::Statement(_) | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
@@ -265,6 +269,7 @@ impl Mender {
         let cause = failure.cause(&self.what, &self.source);
         let passing = match failure {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => trouble::of(e),
+            BatchError::Passing(trouble, _) => Some(*trouble),
             BatchError::Record(RecordError::Fenced | RecordError::Already)
             | BatchError::Wrong(..)
             | BatchError::Plan(_) => None,

@@ -5,6 +5,7 @@
 mod architecture;
 mod attach;
 mod bouncer;
+mod cache;
 mod commands;
 mod console;
 mod copy;
@@ -30,6 +31,7 @@ mod proxy;
 mod quarantine;
 mod quarantine_retry;
 mod queue;
+mod redis_link;
 mod screen;
 mod signals;
 mod slow;

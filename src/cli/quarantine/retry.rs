@@ -8,10 +8,11 @@ use sqlx::postgres::PgConnection;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::RetryArgs;
+use crate::cache::Caches;
 use crate::cli::environment::{of_plan, variable};
 use crate::cli::log::Log;
 use crate::cli::run::resume_flags;
-use crate::cli::{Exit, Global, opening, say};
+use crate::cli::{Exit, Global, caches, opening, say};
 use crate::ledger::migrate;
 use crate::ledger::open::{self, StepRecord};
 use crate::ledger::quarantine::{self, Wanted};
@@ -70,11 +71,15 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
         .apply(&mut connection)
         .await
         .map_err(|e| error::cause("setting up the session", &e))?;
+    let redis = caches::address(&plan, global.redis.as_deref())?;
+    let settings = opening::session("lookups", &run.short(), Some(&plan.limits));
+    let caches = caches::of_plan(&plan, &target, settings, redis.as_ref());
     let flags = resume_flags(global, args.plan.is_some().then_some(&plan));
     let mut round = Round {
         run,
         recorder: Arc::new(PostgresRecorder { run, epoch, member: None }),
         plan,
+        caches,
         steps,
         menders: BTreeMap::new(),
         interrupts: Interrupts::listen()?,
@@ -92,6 +97,7 @@ struct Round {
     run: RunId,
     recorder: Arc<dyn Recorder>,
     plan: Plan,
+    caches: Option<Arc<Caches>>,
     steps: Vec<StepRecord>,
     menders: BTreeMap<StepIndex, Mender>,
     interrupts: Interrupts,
@@ -141,7 +147,7 @@ impl Round {
                 return Err(Cause::usage(format!("the plan has no step {step}, and rows of it are set aside")));
             };
             let is_done = record.view.state == StepState::Done;
-            let recorder = Arc::clone(&self.recorder);
+            let recorder = (Arc::clone(&self.recorder), self.caches.as_ref());
             let mender = Mender::prepare(connection, &self.plan, (self.run, step), of_plan, is_done, recorder).await?;
             self.menders.insert(step, mender);
         }

@@ -34,6 +34,7 @@ const GAUGE: u8 = 9;
 const WHY: u8 = 8;
 const ROWS: u8 = 7;
 const COUNTS: u8 = 6;
+const CACHES: u8 = 5;
 const WHY_ON: u8 = 5;
 const ETA: u8 = 4;
 const BATCH: u8 = 3;
@@ -64,6 +65,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
         }
     };
     rows.extend(counts(canvas, snapshot, width).map(|line| Row { worth: COUNTS, line }));
+    rows.extend(caches(canvas, snapshot, width).map(|line| Row { worth: CACHES, line }));
     let why = hold::lines(canvas, snapshot, ui, width).into_iter();
     rows.extend(why.map(|(first, line)| Row { worth: if first { WHY } else { WHY_ON }, line }));
     while rows.len() > height {
@@ -169,6 +171,19 @@ fn counts(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line
 
     let line = in_a_row(canvas, &items, width);
     (!line.spans.is_empty()).then_some(line)
+}
+
+/// How far the caches of the run's scripts spare the database; those that are asked most first.
+fn caches(canvas: &Canvas<'_>, snapshot: &Snapshot, width: usize) -> Option<Line<'static>> {
+    let mut caches: Vec<_> = snapshot.caches.iter().filter(|cache| cache.asked > 0).collect();
+    caches.sort_by_key(|cache| std::cmp::Reverse(cache.asked));
+    let worth = |at: usize| u8::try_from(caches.len().saturating_sub(at)).unwrap_or(u8::MAX);
+    let told = |(at, cache): (usize, &&crate::run::CacheView)| {
+        let role = if cache.errors > 0 { Role::Warning } else { Role::Text };
+        (worth(at), role, format!("cache {} {}", clean(&cache.name), cache.words()))
+    };
+    let items: Vec<(u8, Role, String)> = caches.iter().enumerate().map(told).collect();
+    (!items.is_empty()).then(|| in_a_row(canvas, &items, width))
 }
 
 /// Rows a second over the last seconds: a sparkline, and in more lines a chart with its highest value beside its top.

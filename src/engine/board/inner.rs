@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Survey;
 use crate::engine::churn::Baseline;
 use crate::engine::course::Course;
+use crate::engine::ports::Lookups;
 use crate::engine::turnstile::Turnstile;
 use crate::engine::walk::Walk;
 use crate::run::history::Point;
@@ -39,6 +40,8 @@ pub(super) struct Inner {
     pub(super) survey: Option<Survey>,
     /// The course of the run.
     pub(super) course: Course,
+    /// The cached look-ups of its scripts.
+    pub(super) lookups: Option<Arc<dyn Lookups>>,
     pub(super) published: Duration,
 }
 
@@ -132,6 +135,9 @@ impl Inner {
             (None, Some(walk)) => Activity::Batches(walk.activity(spent.worked, moving)),
             (None, None) => Activity::Idle,
         };
+        if let Some(lookups) = &self.lookups {
+            self.snapshot.caches = lookups.views();
+        }
         if let Some(walk) = &self.walk {
             self.snapshot.rate_series.clone_from(walk.series());
         }

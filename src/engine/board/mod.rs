@@ -80,6 +80,7 @@ impl Board {
             skipping: None,
             survey: None,
             course: Course::default(),
+            lookups: None,
             published: Duration::ZERO,
         };
         (Arc::new(Self { clock, inner: Mutex::new(inner), snapshots, events, scribe }), pages)
@@ -212,6 +213,7 @@ impl Board {
         // Nobody passes before the governor's first word.
         inner.turnstile.govern(pacing.workers, pacing.workers, Some(Held::unread_yet()));
         inner.most_workers = (pacing.workers, pacing.most_workers);
+        inner.lookups.clone_from(&opened.lookups);
         drop(inner);
         self.publish();
     }
@@ -395,7 +397,11 @@ impl Board {
         inner.churn(vitals);
         inner.remember(self.clock.utc(), vitals);
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
+        let news = inner.lookups.as_ref().map(|lookups| lookups.news()).unwrap_or_default();
         drop(inner);
+        for (level, text) in news {
+            self.event(level, EventKind::Notice, text);
+        }
         for news in alert_changes(&before.alerts, &vitals.alerts) {
             // With the time when it was raised or cleared: the console's pane tells an alert's event by it.
             self.tell(news);

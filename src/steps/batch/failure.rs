@@ -4,7 +4,7 @@ use crate::plan::model::PlanSource;
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, trouble};
-use crate::run::Cause;
+use crate::run::{Cause, Trouble};
 
 /// Why a batch, or the change of one row, did not commit.
 pub enum BatchError {
@@ -16,6 +16,8 @@ pub enum BatchError {
     Wrong(Option<String>, String),
     /// The record was refused.
     Record(RecordError),
+    /// What the rows' program needed could not be had, and may be had later.
+    Passing(Trouble, Cause),
     /// It must not go on.
     Plan(Cause),
 }
@@ -33,7 +35,7 @@ impl BatchError {
         match self {
             Self::Change(e, _) | Self::Sql(e) => trouble::is_data(e),
             Self::Wrong(..) => true,
-            Self::Record(_) | Self::Plan(_) => false,
+            Self::Record(_) | Self::Passing(..) | Self::Plan(_) => false,
         }
     }
 
@@ -47,7 +49,7 @@ impl BatchError {
             ),
             Self::Wrong(sqlstate, message) => (sqlstate.clone(), message.clone()),
             Self::Record(e) => (None, e.to_string()),
-            Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
+            Self::Passing(_, cause) | Self::Plan(cause) => (cause.sqlstate.clone(), cause.message.clone()),
         }
     }
 
@@ -65,7 +67,7 @@ impl BatchError {
                 }
             }
             Self::Record(e) => e.cause(what),
-            Self::Plan(cause) => cause.clone(),
+            Self::Passing(_, cause) | Self::Plan(cause) => cause.clone(),
         }
     }
 }

@@ -126,6 +126,10 @@ impl Lines {
                 self.keep(line, false);
                 StepError::Failed(cause)
             }
+            BatchError::Passing(trouble, cause) => {
+                self.keep(line, false);
+                StepError::Passing(trouble, cause)
+            }
             BatchError::Plan(cause) => {
                 self.keep(line, false);
                 StepError::Failed(cause)

@@ -336,6 +336,7 @@ impl CopyStep {
             Failure::Here(BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e))) => e,
             Failure::There { error, .. } => error,
             Failure::Unread(refused) => return refused.clone(),
+            Failure::Here(BatchError::Passing(trouble, _)) => return StepError::Passing(*trouble, cause),
             Failure::Here(
                 BatchError::Record(RecordError::Fenced | RecordError::Already)
                 | BatchError::Wrong(..)

@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgTransaction;
 use sqlx::postgres::PgConnection;
+use tokio::sync::Mutex;
 
 use super::beside::Driver;
 use super::stage::{self, Site, Staged, Target};
 use super::tool::Desk;
 use super::{absolute, disk};
+use crate::cache::Caches;
 use crate::engine::failpoint;
 use crate::plan::model::PlanSource;
 use crate::plan::movers::FileTransform;
@@ -41,7 +43,7 @@ pub struct Mended<'a> {
 }
 
 struct Mender {
-    desk: Desk,
+    desk: Mutex<Desk>,
     site: Arc<Site>,
     step: StepIndex,
     recorder: Arc<dyn Recorder>,
@@ -55,7 +57,7 @@ struct Mender {
 pub async fn mending(
     connection: &mut PgConnection,
     of: Mended<'_>,
-    source: &PlanSource,
+    (source, caches): (&PlanSource, Option<&Arc<Caches>>),
     recorder: Arc<dyn Recorder>,
     limit: Duration,
 ) -> Result<Box<dyn Mending>, Cause> {
@@ -68,10 +70,10 @@ pub async fn mending(
         return Err(Cause::usage(format!("{what}: the run began in another directory, {began}"))
             .hint(format!("go there and try again: cd {began}")));
     }
-    let desk = Desk::begin(what, Arc::new(of.files.clone()), Arc::new(source.clone()))?;
+    let desk = Desk::begin(what, Arc::new(of.files.clone()), Arc::new(source.clone()), caches)?;
     let driver = Driver::new(of.run.short(), recorder.epoch());
     let site = Site { directory, driver, step: of.step.0, backup: of.files.backup };
-    Ok(Box::new(Mender { desk, site: Arc::new(site), step: of.step, recorder, limit }))
+    Ok(Box::new(Mender { desk: Mutex::new(desk), site: Arc::new(site), step: of.step, recorder, limit }))
 }
 
 /// What is about to become of a file, on the disk.
@@ -151,7 +153,7 @@ impl Mending for Mender {
         if self.site.directory.join(&path).symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             return Ok(Applied::Gone);
         }
-        let tried = self.desk.ask(move |tool| again(tool, &site, &name)).await.and_then(|tried| tried);
+        let tried = self.desk.lock().await.ask(move |tool| again(tool, &site, &name)).await.and_then(|tried| tried);
         match tried.map_err(BatchError::Plan)? {
             Err(told) => Ok(Applied::Refused(told)),
             Ok(None) => Ok(Applied::Untouched { matches: Some(false) }),

@@ -305,6 +305,7 @@ impl Batched for FilesStep {
         if self.purpose == Purpose::Change {
             self.tell_of_new(context).await?;
         }
+        let outcome = format!("{outcome}{}", bench.looked_up());
         bench.step_done(Some(&outcome)).await?;
         Ok(Conclusion::Done(Some(outcome)))
     }
@@ -358,7 +359,7 @@ pub async fn check(
 /// Returns what the operator should know.
 fn look_at_all(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Vec<String>, Cause> {
     let Files { list, skipped } = list::find(what, files, source)?;
-    let tool = Tool::new(what, files, source)?;
+    let tool = Tool::new(what, files, source, None)?;
     if let (Tool::Command { .. }, Program::Command { argv, .. }) = (tool, &files.program)
         && let Some(program) = argv.first()
         && !tool::is_there(&program.text)

@@ -11,10 +11,12 @@ use super::halt::Halt;
 use super::list::Found;
 use super::tool::Tool;
 use super::{disk, list};
+use crate::cache::Caches;
 use crate::plan::model::PlanSource;
 use crate::plan::movers::FileTransform;
 use crate::postgres::error::io_words;
 use crate::run::{ByteSize, Cause};
+use crate::steps::program::asking::{self, Asking};
 
 /// Files that are shown.
 const SHOWN: usize = 3;
@@ -55,15 +57,22 @@ pub struct Change {
 ///
 /// # Errors
 /// The files or the program are not there, or wrong.
-pub async fn preview(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Preview, Cause> {
+pub async fn preview(
+    what: &str,
+    files: &FileTransform,
+    source: &PlanSource,
+    caches: Option<&Arc<Caches>>,
+) -> Result<Preview, Cause> {
+    let (asking, mut answering) = caches.map(asking::both).unzip();
     let (what, files, source) = (what.to_owned(), Arc::new(files.clone()), Arc::new(source.clone()));
-    let looked = tokio::task::spawn_blocking(move || look(&what, &files, &source)).await;
+    let looking = tokio::task::spawn_blocking(move || look(&what, &files, &source, asking.as_ref()));
+    let looked = asking::answered(answering.as_mut(), looking).await;
     looked.unwrap_or_else(|e| Err(Cause::bug(format!("looking at files: {e}"))))
 }
 
-fn look(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Preview, Cause> {
+fn look(what: &str, files: &FileTransform, source: &PlanSource, asking: Option<&Asking>) -> Result<Preview, Cause> {
     let Found { list, .. } = list::find(what, files, source)?;
-    let mut tool = Tool::new(what, files, source)?;
+    let mut tool = Tool::new(what, files, source, asking)?;
     let mut preview = Preview { files: list.len() as u64, bytes: list.bytes(), ..Preview::default() };
     for name in list.names(0..list.len().min(LOOKED_AT)) {
         if preview.changes.len() == SHOWN {

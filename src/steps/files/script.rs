@@ -7,9 +7,10 @@ use rhai::{Dynamic, ImmutableString};
 use super::disk::{self, Hashing};
 use super::halt::Halt;
 use super::tool::Made;
-use crate::plan::model::{PlanSource, Sql};
+use crate::plan::model::{CachedLookup, PlanSource, Sql};
 use crate::plan::movers::FileUnit;
 use crate::run::{ByteSize, Cause, human};
+use crate::steps::program::asking::Asking;
 use crate::steps::program::script::{Runner, Script};
 
 /// A script over files, ready to be run. Lives on one thread.
@@ -20,22 +21,23 @@ pub struct FileScript {
 }
 
 impl FileScript {
-    /// Reads and compiles a script, or the file that it names.
+    /// Reads and compiles a script, or the file that it names. `asking`: for what it looks up.
     ///
     /// # Errors
     /// It is not there, or is no script: with the place.
     pub fn compile(
         what: &str,
-        (script, by): (&Sql, FileUnit),
+        (script, caches, by): (&Sql, &[CachedLookup], FileUnit),
         (operations, memory): (u64, ByteSize),
         source: &PlanSource,
+        asking: Option<&Asking>,
     ) -> Result<Self, Cause> {
         let unit = match by {
             FileUnit::File => "text",
             FileUnit::Line => "line",
         };
-        let script = Script::new(what, script, operations, memory, &["path", unit], source)?;
-        let runner = script.runner().map_err(|e| Cause::usage(format!("{what}: the script: {e}")))?;
+        let script = Script::new(what, (script, caches), operations, memory, &["path", unit], source)?;
+        let runner = script.runner(asking).map_err(|e| Cause::usage(format!("{what}: the script: {e}")))?;
         Ok(Self { runner, by, memory: memory.0 })
     }
 
@@ -104,7 +106,10 @@ impl FileScript {
     fn call(&mut self, path: &str, text: String) -> Result<Option<ImmutableString>, Halt> {
         let made =
             self.runner.call([Dynamic::from(ImmutableString::from(path)), Dynamic::from(ImmutableString::from(text))]);
-        let made = made.map_err(|e| Halt::Wrong(e.to_string()))?;
+        let made = made.map_err(|e| match e.is_ended {
+            true => Halt::Fatal(Cause::new(e.message)),
+            false => Halt::Wrong(e.to_string()),
+        })?;
         if made.is_unit() {
             return Ok(None);
         }
@@ -138,7 +143,7 @@ mod tests {
         let plan = crate::plan::load::from_text("p", None, &plan, &|_: &str| None).expect("a plan");
         let crate::plan::model::StepKind::Files(files) = &plan.steps[0].kind else { panic!("files") };
         let Program::Rhai { script, .. } = &files.program else { panic!("a script") };
-        FileScript::compile("step", (script, by), (10_000, ByteSize(1000)), &plan.source).expect("a script")
+        FileScript::compile("step", (script, &[], by), (10_000, ByteSize(1000)), &plan.source, None).expect("a script")
     }
 
     fn made(text: &str, by: FileUnit, input: &[u8]) -> Result<Option<String>, String> {

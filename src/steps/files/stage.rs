@@ -346,7 +346,7 @@ mod tests {
         let plan = "[[step]]\nname = 'f'\nfiles = 'a'\nbackup = true\nrhai = 'text + \"more\"'";
         let plan = crate::plan::load::from_text("p", None, plan, &|_: &str| None).expect("a plan");
         let StepKind::Files(files) = &plan.steps[0].kind else { panic!("files") };
-        let tool = Tool::new("step", files, &plan.source).expect("a script");
+        let tool = Tool::new("step", files, &plan.source, None).expect("a script");
         let driver = Driver::new("0123abcd".to_owned(), epoch);
         let site = Site { directory: directory.to_owned(), driver, step: 0, backup: true };
         let path = directory.join("a").to_string_lossy().into_owned();

@@ -12,9 +12,11 @@ use tokio::sync::oneshot;
 use super::child;
 use super::halt::Halt;
 use super::script::FileScript;
+use crate::cache::{Caches, LookError};
 use crate::plan::model::PlanSource;
 use crate::plan::movers::{FileTransform, Program};
 use crate::run::Cause;
+use crate::steps::program::asking::{self, Answering, Asking};
 
 /// What a program has made of a file: SHA-256 of what was there and of what came out. Alike: it stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +41,15 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Makes it ready. `what`: how messages name the step.
+    /// Makes it ready. `what`: how messages name the step; `asking`: for what a script looks up.
     ///
     /// # Errors
     /// The script is wrong.
-    pub fn new(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Self, Cause> {
+    pub fn new(what: &str, files: &FileTransform, source: &PlanSource, asking: Option<&Asking>) -> Result<Self, Cause> {
         match &files.program {
-            Program::Rhai { script, operations, memory } => {
-                let script = FileScript::compile(what, (script, files.by), (*operations, *memory), source)?;
+            Program::Rhai { script, operations, memory, caches } => {
+                let script = (script, caches.as_slice(), files.by);
+                let script = FileScript::compile(what, script, (*operations, *memory), source, asking)?;
                 Ok(Self::Script(Box::new(script)))
             }
             Program::Command { argv, timeout } => {
@@ -83,6 +86,7 @@ type Job = Box<dyn FnOnce(&mut Result<Tool, Cause>) + Send>;
 /// The thread that a worker's program lives on. It ends with this.
 pub struct Desk {
     jobs: SyncSender<Job>,
+    answering: Option<Answering>,
 }
 
 impl Desk {
@@ -90,24 +94,33 @@ impl Desk {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn begin(what: String, files: Arc<FileTransform>, source: Arc<PlanSource>) -> Result<Self, Cause> {
+    pub fn begin(
+        what: String,
+        files: Arc<FileTransform>,
+        source: Arc<PlanSource>,
+        caches: Option<&Arc<Caches>>,
+    ) -> Result<Self, Cause> {
+        let (asking, answering) = caches.map(asking::both).unzip();
         // One who asks waits for the answer: there is never more than one job.
         let (jobs, asked) = sync_channel::<Job>(1);
         let thread = std::thread::Builder::new().name("howdah-files".to_owned()).spawn(move || {
-            let mut tool = Tool::new(&what, &files, &source);
+            let mut tool = Tool::new(&what, &files, &source, asking.as_ref());
             for job in asked {
                 job(&mut tool);
             }
         });
         thread.map_err(|e| Cause::new(format!("no thread for the program: {e}")))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, answering })
     }
 
     /// Does `work` on the thread, and waits for it.
     ///
     /// # Errors
     /// The script is wrong; the thread is gone.
-    pub async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Tool) -> T + Send + 'static) -> Result<T, Cause> {
+    pub async fn ask<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Tool) -> T + Send + 'static,
+    ) -> Result<T, Cause> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |tool| {
             let done = tool.as_mut().map(work).map_err(|cause| cause.clone());
@@ -116,6 +129,11 @@ impl Desk {
         });
         let gone = || Cause::bug("the thread of a program is gone");
         self.jobs.send(job).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        asking::answered(self.answering.as_mut(), answered).await.map_err(|_| gone())?
+    }
+
+    /// What ended the script the last time, where that was something that it had looked up.
+    pub fn failure(&mut self) -> Option<LookError> {
+        self.answering.as_mut().and_then(Answering::failure)
     }
 }

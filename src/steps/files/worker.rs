@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use super::stage::{self, Placed, Ready, Staged, Target};
 use super::tool::Desk;
 use super::{Purpose, Shared};
+use crate::cache::LookError;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError};
 use crate::postgres::deadline::within;
@@ -129,7 +130,14 @@ impl Worker {
             let staged = match (shared.purpose, was.clone()) {
                 (Purpose::Change, _) => {
                     let desk = self.desk().map_err(BatchError::Plan)?;
-                    desk.ask(move |tool| stage::change(tool, &site, &asked)).await.and_then(|staged| staged)
+                    let asked = desk.ask(move |tool| stage::change(tool, &site, &asked)).await;
+                    match (asked.and_then(|staged| staged), desk.failure()) {
+                        (Err(_), Some(LookError::Passing(trouble, cause))) => {
+                            return Err(BatchError::Passing(trouble, self.of_step(cause)));
+                        }
+                        (Err(_), Some(LookError::Failed(cause))) => Err(cause),
+                        (staged, _) => staged,
+                    }
                 }
                 (Purpose::Restore { .. }, Some(was)) => blocking(move || stage::restore(&site, &asked, &was)).await,
                 (Purpose::Restore { .. }, None) => Ok(Staged::Same { bytes: 0 }),
@@ -148,13 +156,13 @@ impl Worker {
         cause
     }
 
-    fn desk(&mut self) -> Result<&Desk, Cause> {
+    fn desk(&mut self) -> Result<&mut Desk, Cause> {
         if self.desk.is_none() {
             let bench = &self.shared.bench;
             let (files, source) = (Arc::clone(&self.shared.files), Arc::clone(&bench.source));
-            self.desk = Some(Desk::begin(bench.what(), files, source)?);
+            self.desk = Some(Desk::begin(bench.what(), files, source, bench.caches.as_ref())?);
         }
-        self.desk.as_ref().ok_or_else(|| Cause::bug("a thread that was started is not there"))
+        self.desk.as_mut().ok_or_else(|| Cause::bug("a thread that was started is not there"))
     }
 
     /// Writes down, durably, what is about to become of files: under this driver's epoch, and only while the segment is

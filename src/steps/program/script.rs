@@ -10,8 +10,10 @@ use rhai::packages::{
 };
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Position, Scope};
 
+use super::asking::{self, Asking};
 use super::json;
-use crate::plan::model::{PlanSource, Sql};
+use crate::plan::lookups::{self, script_file};
+use crate::plan::model::{CachedLookup, PlanSource, Sql};
 use crate::run::Cause;
 use crate::run::human::ByteSize;
 use crate::run::text::clean;
@@ -32,6 +34,7 @@ pub struct Script {
     operations: u64,
     memory: u64,
     variables: Vec<&'static str>,
+    looks_up: bool,
 }
 
 /// Why a script gave no answer.
@@ -43,6 +46,8 @@ pub struct ScriptError {
     pub column: Option<usize>,
     /// What is wrong, without the place.
     pub message: String,
+    /// It was ended from outside: what it had asked for could not be had, and that is no matter of its row.
+    pub is_ended: bool,
 }
 
 impl std::fmt::Display for ScriptError {
@@ -59,7 +64,7 @@ impl std::error::Error for ScriptError {}
 
 impl ScriptError {
     fn new(message: impl Into<String>, at: Position) -> Self {
-        Self { line: at.line(), column: at.position(), message: message.into() }
+        Self { line: at.line(), column: at.position(), message: message.into(), is_ended: false }
     }
 }
 
@@ -71,26 +76,27 @@ impl From<Box<EvalAltResult>> for ScriptError {
             EvalAltResult::ErrorDataTooLarge(..) => " (`memory` says how large)",
             _ => "",
         };
-        Self::new(format!("{e}{hint}"), at)
+        let is_ended = matches!(e.unwrap_inner(), EvalAltResult::ErrorTerminated(..));
+        Self { is_ended, ..Self::new(format!("{e}{hint}"), at) }
     }
 }
 
 impl Script {
     /// The script that a plan names: its text, or the path of a file that ends in `.rhai`. `variables` are the names of
-    /// what it is given. It is compiled, to see that it can be.
+    /// what it is given, `caches` what it may look up. It is compiled, to see that it can be.
     ///
     /// # Errors
-    /// The file cannot be read, or the script is not one: with the line and the column of the mistake. `what` is how
-    /// messages name the step.
+    /// The file cannot be read, or the script is not one: with the line and the column of the mistake; or it looks up what
+    /// the plan has not. `what` is how messages name the step.
     pub fn new(
         what: &str,
-        script: &Sql,
+        (script, caches): (&Sql, &[CachedLookup]),
         operations: u64,
         memory: ByteSize,
         variables: &[&'static str],
         source: &PlanSource,
     ) -> Result<Self, Cause> {
-        let file = path(&script.text);
+        let file = script_file(&script.text);
         let text = match file {
             None => script.text.clone(),
             Some(path) => std::fs::read_to_string(path).map_err(|e| {
@@ -101,9 +107,36 @@ impl Script {
             })?,
         };
         let file = file.map(str::to_owned);
-        let made = Self { text, file, operations, memory: memory.0, variables: variables.to_vec() };
-        made.runner().map_err(|e| made.cause(what, &e, script, source))?;
+        let named = lookups::named(&text);
+        let (variables, looks_up) = (variables.to_vec(), named.is_any());
+        let made = Self { text, file, operations, memory: memory.0, variables, looks_up };
+        made.runner(None).map_err(|e| made.cause(what, &e, script, source))?;
+        let has = |name: &str| caches.iter().any(|cache| cache.name == name);
+        if let Some((name, at)) = named.names.iter().find(|(name, _)| !has(name)) {
+            let names = caches.iter().map(|cache| cache.name.as_str());
+            let at = made.place(*at);
+            let mut cause = made.cause(what, &ScriptError::new(asking::unknown(name, names), at), script, source);
+            cause.hints = vec![format!("add it: [cache.{name}] with `sql = \"SELECT ... WHERE ... = $1\"`")];
+            return Err(cause);
+        }
         Ok(made)
+    }
+
+    /// Whether it looks anything up.
+    #[must_use]
+    pub fn looks_up(&self) -> bool {
+        self.looks_up
+    }
+
+    /// The line and the column of a character of the text.
+    fn place(&self, offset: usize) -> Position {
+        let before: Vec<char> = self.text.chars().take(offset).collect();
+        let line = before.iter().filter(|c| **c == '\n').count() + 1;
+        let column = before.iter().rev().take_while(|c| **c != '\n').count() + 1;
+        match (u16::try_from(line), u16::try_from(column)) {
+            (Ok(line), Ok(column)) => Position::new(line, column),
+            _ => Position::NONE,
+        }
     }
 
     fn cause(&self, what: &str, e: &ScriptError, script: &Sql, source: &PlanSource) -> Cause {
@@ -129,12 +162,16 @@ impl Script {
         names.join(" and ")
     }
 
-    /// An engine with the script in it, for the thread that asks. It cannot leave that thread.
+    /// An engine with the script in it, for the thread that asks. It cannot leave that thread. `asking`: for what it looks
+    /// up.
     ///
     /// # Errors
     /// It does not compile.
-    pub fn runner(&self) -> Result<Runner, ScriptError> {
+    pub fn runner(&self, asking: Option<&Asking>) -> Result<Runner, ScriptError> {
         let mut engine = engine(self.operations, self.memory);
+        if let Some(asking) = asking {
+            asking::register(&mut engine, asking);
+        }
         // Names that nobody gives a value to are mistakes that are found now.
         engine.set_strict_variables(true);
         let mut scope = Scope::new();
@@ -145,13 +182,6 @@ impl Script {
         let ast = ast.map_err(|e| ScriptError::new(e.0.to_string(), e.1))?;
         Ok(Runner { engine, ast, scope, variables: self.variables.clone() })
     }
-}
-
-/// The path that a plan's `rhai` is, where it is one.
-fn path(written: &str) -> Option<&str> {
-    let written = written.trim();
-    let is_rhai = std::path::Path::new(written).extension().is_some_and(|e| e.eq_ignore_ascii_case("rhai"));
-    (is_rhai && !written.contains(['\n', ';', '{', '"'])).then_some(written)
 }
 
 /// A script in an engine of its own.
@@ -217,7 +247,8 @@ mod tests {
 
     fn script(text: &str, operations: u64, memory: u64) -> Result<Runner, ScriptError> {
         let file = None;
-        Script { text: text.to_owned(), file, operations, memory, variables: vec!["row", "other"] }.runner()
+        let (text, variables) = (text.to_owned(), vec!["row", "other"]);
+        Script { text, file, operations, memory, variables, looks_up: false }.runner(None)
     }
 
     fn run(text: &str) -> Result<Dynamic, ScriptError> {
@@ -267,14 +298,6 @@ mod tests {
         let mut runner = script("let n = 0; for i in 0..200 { n += i; } n", 2_000, 1000).expect("a script");
         for _ in 0..20 {
             let _ = runner.call([Dynamic::UNIT, Dynamic::UNIT]).expect("few operations");
-        }
-    }
-
-    #[test]
-    fn a_path_is_told_from_a_script() {
-        assert_eq!(path("scripts/tidy.rhai"), Some("scripts/tidy.rhai"));
-        for text in ["row", "row.rhai; row", "let a = 1;\n a.rhai", "#{a: row.rhai}"] {
-            assert_eq!(path(text), None, "{text}");
         }
     }
 }

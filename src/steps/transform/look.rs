@@ -12,6 +12,7 @@ use super::query;
 use super::reading::Share;
 use super::shape::{Kind, ReadColumn, Shape, ToColumn};
 use super::update::UpdateSql;
+use crate::cache::Caches;
 use crate::plan::model::{PlanSource, Sql};
 use crate::plan::movers::{FileFormat, OnConflict, Program, RowProgram, Sink, Source, Transform};
 use crate::postgres::catalog::{self, Table, Writes};
@@ -35,6 +36,8 @@ pub(super) struct Ready {
     pub(super) shape: Arc<Shape>,
     pub(super) to: To,
     pub(super) by: By,
+    /// What its script looks things up in.
+    pub(super) caches: Option<Arc<Caches>>,
 }
 
 /// Where rows go.
@@ -102,6 +105,8 @@ pub(super) struct Look<'a> {
     pub(super) step: &'a str,
     pub(super) what: &'a str,
     pub(super) source: &'a PlanSource,
+    /// What its script looks things up in. `None`: it is only looked at.
+    pub(super) caches: Option<&'a Arc<Caches>>,
 }
 
 impl Look<'_> {
@@ -173,13 +178,15 @@ pub(super) async fn look(
     }
     let (shape, to) = sink(connection, look, transform, &table, &shares, &read).await?;
     let by = match &transform.by {
-        RowProgram::Program(Program::Rhai { script, operations, memory }) => {
+        RowProgram::Program(Program::Rhai { script, operations, memory, caches }) => {
+            let script = (script, caches.as_slice());
             By::Script(Arc::new(Script::new(look.what, script, *operations, *memory, &["row"], look.source)?))
         }
         RowProgram::Program(Program::Command { argv, timeout }) => command(look, argv, *timeout)?,
         RowProgram::Set(_) => By::Server,
     };
-    Ok(Ready { table, shares, read: Arc::new(read), shape: Arc::new(shape), to, by })
+    let caches = look.caches.cloned();
+    Ok(Ready { table, shares, read: Arc::new(read), shape: Arc::new(shape), to, by, caches })
 }
 
 /// The columns that a program is given.

@@ -8,10 +8,11 @@ use sqlx::PgTransaction;
 use sqlx::postgres::PgConnection;
 use tokio::sync::Mutex;
 
-use super::look::{self, Look, Ready, To, View};
+use super::look::{self, By, Look, Ready, To, View};
 use super::reading::{self, Range, Share};
 use super::rows::{Answer, Asked};
 use super::runner::Runner;
+use crate::cache::Caches;
 use crate::engine::ports::StepError;
 use crate::plan::model::PlanSource;
 use crate::plan::movers::Transform;
@@ -37,10 +38,10 @@ pub async fn mending(
     connection: &mut PgConnection,
     (step, what): (&str, &str),
     transform: &Transform,
-    source: &PlanSource,
+    (source, caches): (&PlanSource, Option<&Arc<Caches>>),
     limit: Duration,
 ) -> Result<Box<dyn Mending>, Cause> {
-    let look = Look { step, what, source };
+    let look = Look { step, what, source, caches };
     let ready = look::look(connection, look, transform, View::Passing).await?;
     if matches!(ready.to, To::File(_)) {
         return Err(Cause::usage(format!("{what}: its files are complete, and nothing is added to them"))
@@ -76,6 +77,10 @@ impl Mending for Mender {
         let asked = Asked { rows: Arc::clone(&rows), which: (0..rows.len()).collect() };
         let answers = self.runner.lock().await.ask(&self.ready, &self.what, asked, None).await;
         let answers = answers.map_err(|e| match e {
+            // What it had looked up could not be had.
+            StepError::Passing(trouble, cause) if matches!(self.ready.by, By::Script(_)) => {
+                BatchError::Passing(trouble, cause)
+            }
             StepError::Failed(cause) | StepError::Passing(_, cause) => BatchError::Wrong(None, cause.message),
             StepError::Stopped => {
                 BatchError::Plan(Cause::bug("a row was tried again by something that can be stopped"))

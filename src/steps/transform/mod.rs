@@ -118,7 +118,8 @@ impl TransformStep {
     async fn begin(&self, connection: &mut PgConnection) -> Result<(Arc<Ready>, Sweeps), StepError> {
         let bench = &self.bench;
         let what = bench.what();
-        let names = Look { step: &bench.name, what: &what, source: &bench.source };
+        let caches = bench.caches.as_ref();
+        let names = Look { step: &bench.name, what: &what, source: &bench.source, caches };
         let ready = Arc::new(look::look(connection, names, &self.transform, View::Kept(&self.view())).await?);
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
         bench.current_table.set(Some(match &ready.to {
@@ -262,6 +263,7 @@ impl Batched for TransformStep {
         if aside > 0 {
             outcome = format!("{outcome}, {} set aside", human::count(aside));
         }
+        outcome.push_str(&self.bench.looked_up());
         if self.is_query() {
             let drop = format!("DROP VIEW IF EXISTS howdah.{}", ident::quote(&self.view()));
             let dropped = within(self.bench.deadline(), connection.execute(AssertSqlSafe(drop))).await;
@@ -295,7 +297,7 @@ pub async fn check(
     transform: &Transform,
     found: &mut Found,
 ) -> Result<(), Cause> {
-    let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source };
+    let names = Look { step: &looking.step.name, what: looking.what, source: &looking.plan.source, caches: None };
     let ready = look::look(connection, names, transform, View::Passing).await?;
     let failed = |e: sqlx::Error| error::cause(looking.what, &e);
     found.notices.extend(catalog::row_security_notices(connection, &ready.table).await.map_err(failed)?);

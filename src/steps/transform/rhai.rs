@@ -9,8 +9,10 @@ use tokio::sync::oneshot;
 
 use super::rows::{Answer, Asked, NewRow, Value};
 use super::shape::{Kind, Place, ReadColumn, Shape};
+use crate::cache::{Caches, LookError};
 use crate::engine::ports::StepError;
 use crate::run::Cause;
+use crate::steps::program::asking::{self, Answering};
 use crate::steps::program::json;
 use crate::steps::program::script::{Runner, Script};
 
@@ -21,34 +23,46 @@ const LOOK: usize = 64;
 struct Job {
     asked: Asked,
     linger: Option<Duration>,
-    reply: oneshot::Sender<Vec<Answer>>,
+    /// `None`: the script was ended by what it had looked up.
+    reply: oneshot::Sender<Option<Vec<Answer>>>,
 }
 
 /// The thread that runs a script. It ends when this is dropped.
 pub(super) struct Thread {
     jobs: SyncSender<Job>,
+    answering: Option<Answering>,
 }
 
 impl Thread {
     /// Begins a thread with an engine of its own.
-    pub(super) fn start(script: Arc<Script>, read: Arc<Vec<ReadColumn>>, shape: Arc<Shape>) -> Result<Self, StepError> {
+    pub(super) fn start(
+        (script, caches): (Arc<Script>, Option<&Arc<Caches>>),
+        read: Arc<Vec<ReadColumn>>,
+        shape: Arc<Shape>,
+    ) -> Result<Self, StepError> {
         let (jobs, asked) = sync_channel(1);
+        let (asking, answering) = caches.filter(|_| script.looks_up()).map(asking::both).unzip();
         let begun = std::thread::Builder::new().name("script".to_owned()).spawn(move || {
-            if let Ok(runner) = script.runner() {
+            if let Ok(runner) = script.runner(asking.as_ref()) {
                 serve(runner, &asked, &read, &shape);
             }
         });
         begun.map_err(|e| StepError::Failed(Cause::new(format!("no thread for a script: {e}"))))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, answering })
     }
 
     /// The answers, in the order of what is asked; fewer, at least one, once `linger` has passed.
-    pub(super) async fn ask(&self, asked: Asked, linger: Option<Duration>) -> Result<Vec<Answer>, StepError> {
+    pub(super) async fn ask(&mut self, asked: Asked, linger: Option<Duration>) -> Result<Vec<Answer>, StepError> {
         let (reply, answer) = oneshot::channel();
         let gone = || StepError::Failed(Cause::bug("the thread of a script has ended"));
         // One question at a time: there is always room.
         self.jobs.try_send(Job { asked, linger, reply }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let answers = asking::answered(self.answering.as_mut(), answer).await.map_err(|_| gone())?;
+        answers.ok_or_else(|| match self.answering.as_mut().and_then(Answering::failure) {
+            Some(LookError::Passing(trouble, cause)) => StepError::Passing(trouble, cause),
+            Some(LookError::Failed(cause) | LookError::Row(cause)) => StepError::Failed(cause),
+            None => gone(),
+        })
     }
 }
 
@@ -58,7 +72,7 @@ fn serve(mut runner: Runner, jobs: &Receiver<Job>, read: &[ReadColumn], shape: &
     let mut in_order: Vec<usize> = (0..read.len()).collect();
     in_order.sort_by(|a, b| read[*a].name.cmp(&read[*b].name));
     let mut values: Vec<Dynamic> = Vec::with_capacity(read.len());
-    while let Ok(Job { asked: Asked { rows, which }, linger, reply }) = jobs.recv() {
+    'jobs: while let Ok(Job { asked: Asked { rows, which }, linger, reply }) = jobs.recv() {
         let began = Instant::now();
         let mut answers = Vec::with_capacity(which.len());
         for (n, at) in which.into_iter().enumerate() {
@@ -74,11 +88,15 @@ fn serve(mut runner: Runner, jobs: &Receiver<Job>, read: &[ReadColumn], shape: &
             }
             answers.push(match runner.call([row.into()]) {
                 Ok(answer) => taken(answer, shape).unwrap_or_else(Answer::Wrong),
+                Err(e) if e.is_ended => {
+                    let _ = reply.send(None);
+                    continue 'jobs;
+                }
                 Err(e) => Answer::Wrong(e.to_string()),
             });
         }
         // Whoever asked may be gone.
-        let _ = reply.send(answers);
+        let _ = reply.send(Some(answers));
     }
 }
 

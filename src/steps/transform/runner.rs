@@ -43,7 +43,8 @@ impl Runner {
         if matches!(self, Self::Waiting) {
             *self = match &ready.by {
                 By::Script(script) => {
-                    Self::Script(Thread::start(Arc::clone(script), Arc::clone(&ready.read), Arc::clone(&ready.shape))?)
+                    let script = (Arc::clone(script), ready.caches.as_ref());
+                    Self::Script(Thread::start(script, Arc::clone(&ready.read), Arc::clone(&ready.shape))?)
                 }
                 By::Server => Self::Waiting,
                 By::Command { argv, timeout } => {
