@@ -3,25 +3,30 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use futures_util::future::BoxFuture;
 use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::opening::{Opening, Planned, session};
 use super::probe::PoolSource;
+use crate::engine;
 use crate::engine::ports::{Ledger, Opened, OpenedStep, Pacing};
 use crate::ledger::lock::Reopen;
-use crate::ledger::mirror::PostgresMirror;
+use crate::ledger::mirror::{NoMirror, PostgresMirror};
 use crate::ledger::open::Taken;
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::record::PostgresRecorder;
+use crate::ledger::redis::driver::RedisLedger;
+use crate::ledger::redis::record::RedisRecorder;
 use crate::ledger::relay::Relay;
 use crate::monitor::{AlertLimits, free_percent};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
+use crate::postgres::record::{Mirror, Recorder};
 use crate::postgres::session::{Session, application_name};
 use crate::run::vitals::Reading;
-use crate::run::{Level, StepIndex, StepState, Vitals};
+use crate::run::{Guarantee, Level, StepIndex, StepState, Vitals};
 use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
 use crate::steps::{self, Task, Workbench, preflight};
 
@@ -151,14 +156,21 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let current_table = CurrentTable::default();
     let host = host_readings(opening.slots.vitals.subscribe());
     let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
+    let (recorder, mirror): (Arc<dyn Recorder>, Arc<dyn Mirror>) = match &taken.notes {
+        None => {
+            let epoch = taken.epoch;
+            (Arc::new(PostgresRecorder { run, epoch }), Arc::new(PostgresMirror { run, epoch }))
+        }
+        Some(notes) => (Arc::new(RedisRecorder::new(notes.clone())), Arc::new(NoMirror)),
+    };
     let bench = Workbench {
         pool: pool.clone(),
         current_table,
         connector: Arc::new(connector),
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
-        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch }),
-        mirror: Arc::new(PostgresMirror { run, epoch: taken.epoch }),
+        recorder,
+        mirror,
         run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),
@@ -169,8 +181,20 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         begun_before: false,
     };
     let steps = bodies(&bench, &planned, &taken);
-    let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
-    let ledger: Arc<dyn Ledger> = ledger;
+    let guarantee = if taken.notes.is_some() { Guarantee::AtLeastOnce } else { Guarantee::ExactlyOnce };
+    let (ledger, keeper, relay) = match taken.notes {
+        None => {
+            let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
+            let relay: engine::ports::Relay =
+                Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)));
+            (ledger as Arc<dyn Ledger>, Box::pin(keeper) as BoxFuture<'static, ()>, Some(relay))
+        }
+        // Consoles elsewhere read what lies in the database.
+        Some(notes) => {
+            let (ledger, keeper) = RedisLedger::new(pool, notes, lock, reopen);
+            (ledger as Arc<dyn Ledger>, Box::pin(keeper) as BoxFuture<'static, ()>, None)
+        }
+    };
     Opened {
         run: run.short(),
         plan: name,
@@ -184,8 +208,9 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         resumed: taken.resumed,
         steps,
         ledger,
-        keepers: vec![Box::pin(keeper)],
-        relay: Some(Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)))),
+        keepers: vec![keeper],
+        relay,
+        guarantee,
         notices,
         waited: taken.waited,
         pacing: Pacing {

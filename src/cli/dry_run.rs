@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::{Exit, check, environment, say};
+use super::{Exit, Global, check, environment, say};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::dsn::Target;
 use crate::run::text::clean;
@@ -16,8 +16,8 @@ const TOLD: usize = 10;
 ///
 /// # Errors
 /// Why it would not run.
-pub(super) async fn run(target: &Target, plan: &Plan) -> Result<Exit, Cause> {
-    check::tell(target, plan).await?;
+pub(super) async fn run(global: &Global, target: &Target, plan: &Plan) -> Result<Exit, Cause> {
+    check::tell(global, target, plan).await?;
     let coloured = std::io::stdout().is_terminal() && environment::variable("NO_COLOR").is_none_or(|no| no.is_empty());
     for step in &plan.steps {
         let StepKind::Files(files) = &step.kind else { continue };

@@ -9,12 +9,12 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::assembly::{Materials, assemble};
+use super::books;
 use super::environment::{self, of_plan};
 use super::undoing::{self, Undoing, WayBack};
 use crate::engine::ports::Opened;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Draft, Driver, StepRecord};
-use crate::ledger::runs;
+use crate::ledger::open::{self, Draft, Driver, StepRecord, StoredPlan};
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, OnHangup, Plan, Step};
@@ -66,7 +66,7 @@ impl Slots {
     /// What the opening of a run on `target` needs.
     #[must_use]
     pub fn opening(&self, target: Target, resume_flags: Option<String>) -> Opening {
-        Opening { target, driver: this_process(), slots: self.clone(), resume_flags }
+        Opening { target, driver: this_process(), slots: self.clone(), resume_flags, redis: None }
     }
 }
 
@@ -87,6 +87,16 @@ pub struct Opening {
     /// What stands behind `howdah resume RUN` to find the database again: ` --plan FILE`, ` --database ...`, or nothing.
     /// `None`: nobody can resume it, the server goes with the run.
     pub resume_flags: Option<String>,
+    /// `--redis`.
+    pub redis: Option<String>,
+}
+
+impl Opening {
+    /// With what `--redis` says.
+    #[must_use]
+    pub fn with_redis(self, flag: Option<&str>) -> Self {
+        Self { redis: flag.map(str::to_owned), ..self }
+    }
 }
 
 /// A session of howdah's own: for the lock, for looking around.
@@ -125,12 +135,13 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let settings = session("ledger", &run.short(), Some(&plan.limits));
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
+    let book = books::of_plan(opening.redis.as_deref(), &plan).await?;
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
-    migrate::migrate(&mut lock).await?;
+    book.prepare(&mut lock).await?;
     let steps = planned(&plan);
     let drafts = drafts(&steps);
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
-    let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
+    let taken = book.create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
     let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new() };
     Ok(assemble(&opening, materials))
@@ -200,21 +211,21 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
     let mut lock = connect::one(&opening.target, limit, &session("ledger", "resume", None)).await?;
     refuse_pooler(&opening.target, limit, &mut lock).await?;
-    let run = runs::find(&mut lock, wanted.run.as_ref(), true).await?;
+    let books = books::all(opening.redis.as_deref(), wanted.plan.as_ref()).await?;
+    let (book, run) = books::find(books, &mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
-    migrate::migrate(&mut lock).await?;
-    let taken = open::resume(&mut lock, run, &opening.driver).await?;
+    book.prepare(&mut lock).await?;
+    let taken = book.resume(&mut lock, run, &opening.driver).await?;
     let mut notices = Vec::new();
     let plan = match wanted.plan {
         Some(plan) => plan,
-        None => find_plan(&mut lock, run, wanted.flag.as_deref(), &mut notices).await?,
+        None => plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?,
     };
     session("ledger", &run.short(), Some(&plan.limits))
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let undoes = runs::undoes(&mut lock, run).await;
-    let undoes = undoes.map_err(|e| crate::postgres::error::cause("reading the run", &e))?;
+    let undoes = book.undoes(&mut lock, run).await?;
     let steps = match &undoes {
         None => planned(&plan),
         Some((undone, step)) => {
@@ -245,7 +256,11 @@ pub async fn find_plan(
     flag: Option<&str>,
     notices: &mut Vec<(Level, String)>,
 ) -> Result<Plan, Cause> {
-    let stored = open::stored_plan(lock, run).await?;
+    plan_of(open::stored_plan(lock, run).await?, flag, notices)
+}
+
+/// As [`find_plan`], of what the ledger keeps.
+fn plan_of(stored: StoredPlan, flag: Option<&str>, notices: &mut Vec<(Level, String)>) -> Result<Plan, Cause> {
     let env = of_plan(flag);
     if let Some(path) = stored.path.as_ref().map(PathBuf::from) {
         if path.is_file() {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
-use super::{Answered, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
+use super::{Answered, Churn, Event, Guarantee, History, Pace, Presence, RunState, StepState, Vitals, Work};
 
 /// How many points the series in a snapshot hold at most.
 pub const SERIES: usize = 100;
@@ -63,6 +63,9 @@ pub struct Snapshot {
     /// The running sweep from near.
     #[serde(default)]
     pub work: Arc<Work>,
+    /// What the run promises of each row.
+    #[serde(default)]
+    pub guarantee: Guarantee,
     /// The course of the run over time. Not part of what is sent once a second.
     #[serde(skip)]
     pub history: Arc<History>,
@@ -105,6 +108,7 @@ impl Snapshot {
             commands: VecDeque::new(),
             acknowledged: Vec::new(),
             work: Arc::default(),
+            guarantee: Guarantee::default(),
             history: Arc::default(),
         }
     }
