@@ -28,6 +28,7 @@ mod probe;
 mod proxy;
 mod quarantine;
 mod quarantine_retry;
+mod redis_ledger;
 mod screen;
 mod signals;
 mod slow;
