@@ -110,7 +110,7 @@ pub async fn not_found(
     let Ok(books) = all(flag, None).await else { return cause };
     let Ok(mut connection) = opening::look(target).await else { return cause };
     for book in books.into_iter().filter(|book| matches!(book, Book::Redis(_))) {
-        if book.find(&mut connection, named, named.is_none()).await.is_ok() {
+        if book.find(&mut connection, named, false).await.is_ok() {
             return only_in_the_database(what);
         }
     }

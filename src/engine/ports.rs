@@ -16,8 +16,8 @@ use crate::plan::window::Window;
 pub use crate::run::Trouble;
 use crate::run::timer::Spent;
 use crate::run::{
-    Answered, Cause, Command, Event, Guarantee, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex, StepView,
-    Tally, Waited,
+    Answered, Cause, Command, Event, Guarantee, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex,
+    StepView, Tally, Waited,
 };
 
 /// Everything that a run needs, once the database has answered and the run is ours.

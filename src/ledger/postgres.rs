@@ -44,8 +44,15 @@ impl PostgresLedger {
         let (loss, lost) = watch::channel(None);
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
-        let keeper =
-            Keeper { run, heart: Arc::new(PostgresHeart { run, epoch }), reopen, pulse: newest, loss, closing: closing.clone(), closed: closed.clone() };
+        let keeper = Keeper {
+            run,
+            heart: Arc::new(PostgresHeart { run, epoch }),
+            reopen,
+            pulse: newest,
+            loss,
+            closing: closing.clone(),
+            closed: closed.clone(),
+        };
         (Arc::new(Self { pool, run, epoch, pulse, lost, closing, closed }), keeper.keep(lock))
     }
 

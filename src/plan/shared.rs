@@ -8,8 +8,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::mistake::Mistake;
-use super::movers::Source;
 use super::model::{CachedLookup, RedisOptions, Step, StepKind, Store, Undo};
+use super::movers::Source;
 use super::raw::{Located, RawCache, RawLedger, RawRedis};
 use super::values::{LONGEST, Reader};
 

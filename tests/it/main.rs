@@ -29,6 +29,7 @@ mod proxy;
 mod quarantine;
 mod quarantine_retry;
 mod redis_ledger;
+mod redis_ledger_scripts;
 mod screen;
 mod signals;
 mod slow;

@@ -231,7 +231,8 @@ async fn a_run_has_one_driver_and_is_steered_in_its_own_console_only() {
     let plan = site.backfill(50, 1);
     let mut running = site.howdah(&["run", &plan, "--headless"]).start();
     site.until_changed(500).await;
-    for second in [&["run", &plan, "--headless"][..], &["run", &plan, "--headless", "--new"], &["resume", "--headless"]] {
+    for second in [&["run", &plan, "--headless"][..], &["run", &plan, "--headless", "--new"], &["resume", "--headless"]]
+    {
         let refused = site.howdah(second).run().expect_code(1);
         assert!(refused.stderr().contains("is being driven by process"), "{}", refused.stderr());
     }
@@ -281,6 +282,47 @@ async fn a_driver_that_was_replaced_while_it_stood_still_changes_nothing_more() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_stands_open_while_the_run_is_taken_over_does_not_commit() {
+    let site = Site::open(20_000, &ALWAYS).await;
+    site.lab
+        .sql("CREATE TABLE gate (); GRANT ALL ON gate TO mover; CREATE OR REPLACE FUNCTION hit() RETURNS trigger LANGUAGE plpgsql AS
+              'BEGIN IF NEW.id = 4000 THEN LOCK TABLE gate IN ACCESS SHARE MODE; END IF; NEW.hits := OLD.hits + 1; RETURN NEW; END'")
+        .await;
+    let plan = site.backfill(100, 1);
+    let plan_text = std::fs::read_to_string(&plan).expect("the plan");
+    std::fs::write(
+        &plan,
+        plan_text.replace("[limits]\n", "[limits]\nlock_timeout = '60s'\nstatement_timeout = '60s'\nwaiters = 'off'\n"),
+    )
+    .expect("a plan");
+    // The batch with row 4000 stands open before its record, and goes on when the gate opens.
+    let mut gate = site.lab.session().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE").execute(&mut gate).await.expect("the gate");
+    let old = site.howdah(&["run", &plan, "--headless"]).start();
+    site.lab
+        .until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'mover' AND wait_event_type = 'Lock')")
+        .await;
+    old.signal(Signal::SIGSTOP);
+    let lock = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'howdah/%/ledger'";
+    site.lab.sql(lock).await;
+    site.lab.until_undriven().await;
+    let new = site.howdah(&["resume", "--headless", "--plan", &plan]).start();
+    let keys: Vec<String> = site.ask(&["KEYS", "*}"]);
+    let end = Instant::now() + DEADLINE;
+    while site.ask::<String>(&["HGET", &keys[0], "epoch"]) != "2" {
+        assert!(Instant::now() < end, "the run is not taken over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut gate).await.expect("the gate opens");
+    old.signal(Signal::SIGCONT);
+    let told = old.wait();
+    assert_eq!(told.code(), Some(1), "{}", told.stderr());
+    let ended = new.wait().expect_code(0);
+    site.expect_all_changed(&ended.stderr()).await;
+    assert_eq!(site.most_hits().await, 1, "what stood open was rolled back, and done by the new driver alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_wrong_are_set_aside_on_redis_and_do_not_count_as_left() {
     let site = Site::open(3000, &ALWAYS).await;
     site.lab.sql("ALTER TABLE items ADD CONSTRAINT odd CHECK (n = 0 OR id % 1000 <> 7)").await;
@@ -288,7 +330,16 @@ async fn rows_that_are_wrong_are_set_aside_on_redis_and_do_not_count_as_left() {
     let plan = site.plan(200, 2, step);
     let done = site.howdah(&["run", &plan, "--headless"]).run().expect_code(4);
     assert!(done.stderr().contains("0 left, 3 set aside"), "{}", done.stderr());
-    assert_eq!(site.lab.text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM items WHERE n = 0").await, "7 1007 2007");
+    assert_eq!(
+        site.lab.text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM items WHERE n = 0").await,
+        "7 1007 2007"
+    );
+    let list = site.howdah(&["quarantine", "list", "--plan", &plan]).run().expect_code(0);
+    list.expect_words(&["1007", "2007", "23514", "3 rows set aside", "howdah quarantine export"]);
+    let rows = site.howdah(&["quarantine", "export", "--format", "jsonl"]).run().expect_code(0).stdout();
+    assert!(rows.lines().count() == 3 && rows.contains("\"hits\": 0") || rows.contains("\"hits\":0"), "{rows}");
+    let retry = site.howdah(&["quarantine", "retry"]).run().expect_code(2);
+    assert!(retry.stderr().contains("lies on Redis"), "{}", retry.stderr());
     let keys: Vec<String> = site.ask(&["KEYS", "*:aside:0"]);
     let rows: Vec<String> = site.ask(&["HVALS", &keys[0]]);
     assert_eq!(rows.len(), 3);
@@ -306,7 +357,11 @@ async fn what_needs_a_schema_is_refused_before_anything_is_begun() {
         let plan = site.plan(10, 1, &format!("[[step]]\nname = 'x'\n{step}\n"));
         let refused = site.howdah(&["check", &plan]).run();
         assert_eq!(refused.code(), Some(2), "{}", refused.stderr());
-        assert!(refused.stderr().contains(&format!("{says} needs a ledger in the target database")), "{}", refused.stderr());
+        assert!(
+            refused.stderr().contains(&format!("{says} needs a ledger in the target database")),
+            "{}",
+            refused.stderr()
+        );
         assert!(Path::new(&plan).is_file() && site.redis.port() > 0);
     }
     tokio::time::timeout(Duration::from_secs(1), async {}).await.expect("at once");

@@ -48,8 +48,9 @@ impl RedisBook {
     /// Redis cannot be reached, or refuses.
     pub async fn open(address: &Address) -> Result<Self, Cause> {
         let link = Link::open(address).await.map_err(|e| {
-            e.cause("the run's ledger")
-                .hint("is Redis running there? its address is `redis.url` in the plan, --redis, HOWDAH_REDIS or REDIS_URL")
+            e.cause("the run's ledger").hint(
+                "is Redis running there? its address is `redis.url` in the plan, --redis, HOWDAH_REDIS or REDIS_URL",
+            )
         })?;
         Ok(Self { link })
     }
@@ -144,7 +145,9 @@ impl RedisBook {
             .map_err(failed)?;
         let mut unfinished = Vec::new();
         for run in self.runs(&mut tx).await? {
-            let Some(kept) = self.kept(run).await?.filter(|kept| kept.text("plan_name") == draft.name) else { continue };
+            let Some(kept) = self.kept(run).await?.filter(|kept| kept.text("plan_name") == draft.name) else {
+                continue;
+            };
             if kept.is_ended() {
                 continue;
             }

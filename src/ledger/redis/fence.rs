@@ -28,8 +28,7 @@ pub struct Transaction {
 /// # Errors
 /// The driver's error.
 pub async fn transaction(tx: &mut PgConnection) -> Result<Transaction, sqlx::Error> {
-    let (backend, number) =
-        sqlx::query_as("SELECT pg_backend_pid(), pg_catalog.txid_current()").fetch_one(tx).await?;
+    let (backend, number) = sqlx::query_as("SELECT pg_backend_pid(), pg_catalog.txid_current()").fetch_one(tx).await?;
     Ok(Transaction { backend, number })
 }
 

@@ -19,6 +19,3 @@ pub mod keys;
 pub mod notes;
 pub mod read;
 pub mod record;
-
-#[cfg(test)]
-mod tests;

@@ -8,9 +8,10 @@ use redis::cmd;
 use sqlx::postgres::PgConnection;
 
 use super::book::RedisBook;
-use super::keys::{Keys, of_step};
-use super::record::segments;
+use super::keys::{Keys, of_step, row_of};
+use super::record::{KeptRow, order, segments};
 use crate::ledger::open::{StepRecord, waited};
+use crate::ledger::quarantine::Entry;
 use crate::ledger::read::RunRecord;
 use crate::ledger::runs;
 use crate::postgres::error;
@@ -165,9 +166,11 @@ impl RedisBook {
         snapshot.steps = self.steps(&keys, kept.steps()).await?.into_iter().map(|step| step.view).collect();
         let most = isize::try_from(EVENTS).unwrap_or(isize::MAX);
         let events: Vec<String> = self.ask(cmd("LRANGE").arg(keys.events()).arg(-most).arg(-1)).await?;
-        snapshot.events = events.iter().filter_map(|line| serde_json::from_str::<Event>(line).ok()).collect::<VecDeque<_>>();
+        snapshot.events =
+            events.iter().filter_map(|line| serde_json::from_str::<Event>(line).ok()).collect::<VecDeque<_>>();
         snapshot.resume_command = format!("howdah resume {}", run.short());
-        let driven = runs::is_driven(connection, run).await.map_err(|e| error::cause("looking who drives the run", &e))?;
+        let driven =
+            runs::is_driven(connection, run).await.map_err(|e| error::cause("looking who drives the run", &e))?;
         Ok(RunRecord {
             run,
             word: kept.text("state").to_owned(),
@@ -177,6 +180,50 @@ impl RedisBook {
             finished_at: kept.moment("finished_at"),
             snapshot,
         })
+    }
+
+    /// The rows of a run, or of one step of it, that are set aside: by step, part and key.
+    ///
+    /// # Errors
+    /// Redis cannot be asked.
+    pub async fn set_aside(&self, run: RunId, step: Option<StepIndex>) -> Result<Vec<Entry>, Cause> {
+        let kept = self.kept(run).await?.ok_or_else(|| super::notes::gone(run, &self.label()))?;
+        let keys = self.keys(run);
+        let names: HashMap<String, String> = self.ask(cmd("HGETALL").arg(keys.steps())).await?;
+        let mut entries = Vec::new();
+        for of in (0..kept.steps()).map(StepIndex).filter(|of| step.is_none_or(|step| step == *of)) {
+            let rows: HashMap<String, String> = self.ask(cmd("HGETALL").arg(keys.aside(of))).await?;
+            let mut found: Vec<Entry> = Vec::new();
+            for (field, value) in rows {
+                let (Some((part, key)), Ok(row)) = (row_of(&field), serde_json::from_str::<KeptRow>(&value)) else {
+                    continue;
+                };
+                found.push(Entry {
+                    step: names.get(&of_step(of, "name")).cloned().unwrap_or_default(),
+                    part: Some(part).filter(|part| !part.is_empty()),
+                    key,
+                    sqlstate: row.sqlstate,
+                    message: row.message,
+                    attempts: row.attempts,
+                    at: row.at,
+                    resolved_at: None,
+                    row: row.row,
+                });
+            }
+            found.sort_by_cached_key(|entry| (entry.part.clone(), order(&entry.key)));
+            entries.extend(found);
+        }
+        Ok(entries)
+    }
+
+    /// The names of a run's steps, in order.
+    ///
+    /// # Errors
+    /// Redis cannot be asked.
+    pub async fn step_names(&self, run: RunId) -> Result<Vec<String>, Cause> {
+        let kept = self.kept(run).await?.ok_or_else(|| super::notes::gone(run, &self.label()))?;
+        let steps = self.steps(&self.keys(run), kept.steps()).await?;
+        Ok(steps.into_iter().map(|step| step.view.name).collect())
     }
 
     /// The newest runs of a database, newest first.

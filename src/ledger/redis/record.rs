@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use redis::cmd;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
@@ -44,6 +45,8 @@ pub struct KeptRow {
     pub message: String,
     /// How often its change was tried.
     pub attempts: u32,
+    /// When it failed last.
+    pub at: DateTime<Utc>,
 }
 
 /// Rows that one transaction is about to set aside, by step and field.
@@ -144,6 +147,11 @@ impl RedisRecorder {
     fn cannot(what: &str) -> RecordError {
         RecordError::Store(None, Cause::usage(format!("{what} needs a ledger in the target database")))
     }
+}
+
+/// The order of keys, as schema `howdah` has it: shorter ones first, so that whole numbers come by their size.
+pub(super) fn order(key: &KeyText) -> (usize, KeyText) {
+    (key.first().map_or(0, |first| first.chars().count()), key.clone())
 }
 
 /// The segments of a step, in order, from what is kept of them.
@@ -301,14 +309,14 @@ impl Recorder for RedisRecorder {
     async fn set_aside(&self, tx: &mut PgConnection, step: StepIndex, row: &SetAside) -> Result<bool, RecordError> {
         let transaction = fence::transaction(tx).await?;
         let field = of_row(row.part.as_deref(), &row.key);
-        let kept: Option<String> =
-            self.notes.ask(cmd("HGET").arg(self.notes.keys.aside(step)).arg(&field)).await?;
+        let kept: Option<String> = self.notes.ask(cmd("HGET").arg(self.notes.keys.aside(step)).arg(&field)).await?;
         let before: Option<KeptRow> = kept.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let now = KeptRow {
             row: row.row.clone().or_else(|| before.as_ref().and_then(|before| before.row.clone())),
             sqlstate: row.sqlstate.clone(),
             message: row.message.replace('\0', ""),
             attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
+            at: Utc::now(),
         };
         let mut all = self.aside();
         let aside = all.entry(transaction.backend).or_insert_with(|| Aside { transaction, rows: BTreeMap::new() });
@@ -331,8 +339,7 @@ impl Recorder for RedisRecorder {
 
     async fn kept(&self, _tx: &mut PgConnection, row: &AsideRow) -> Result<Option<String>, RecordError> {
         let field = of_row(row.part.as_deref(), &row.key);
-        let kept: Option<String> =
-            self.notes.ask(cmd("HGET").arg(self.notes.keys.aside(row.step)).arg(field)).await?;
+        let kept: Option<String> = self.notes.ask(cmd("HGET").arg(self.notes.keys.aside(row.step)).arg(field)).await?;
         let kept: Option<KeptRow> = kept.and_then(|text| serde_json::from_str(&text).ok());
         Ok(kept.and_then(|kept| kept.row))
     }
@@ -349,8 +356,6 @@ impl Recorder for RedisRecorder {
         after: Option<&KeyText>,
         most: u32,
     ) -> Result<Vec<(KeyText, Option<String>)>, RecordError> {
-        // As the ledger's schema orders them: numbers by their size.
-        let order = |key: &KeyText| (key.first().map_or(0, |first| first.chars().count()), key.clone());
         let after = after.map(order);
         let mut page: Vec<(KeyText, Option<String>)> = Vec::new();
         for (field, value) in self.rows(step).await? {
@@ -370,7 +375,10 @@ impl Recorder for RedisRecorder {
     }
 
     async fn set_aside_in_all(&self, connection: &mut PgConnection) -> Result<u64, RecordError> {
-        let steps: u32 = self.notes.ask::<Option<u32>>(cmd("HGET").arg(self.notes.keys.run()).arg("steps")).await?
+        let steps: u32 = self
+            .notes
+            .ask::<Option<u32>>(cmd("HGET").arg(self.notes.keys.run()).arg("steps"))
+            .await?
             .unwrap_or_default();
         let mut rows = 0;
         for step in 0..steps {
@@ -398,7 +406,12 @@ impl Recorder for RedisRecorder {
         Err(Self::cannot("a transform of files"))
     }
 
-    async fn write_files(&self, _tx: &mut PgConnection, _step: StepIndex, _rows: &[FileRow]) -> Result<(), RecordError> {
+    async fn write_files(
+        &self,
+        _tx: &mut PgConnection,
+        _step: StepIndex,
+        _rows: &[FileRow],
+    ) -> Result<(), RecordError> {
         Err(Self::cannot("a transform of files"))
     }
 

@@ -233,9 +233,7 @@ impl Worker {
 
     fn explain(&self, failure: &BatchError, file: &Planned, blocks: &[Block]) -> Cause {
         let mut cause = failure.cause(&self.shared.bench.what(), &self.shared.bench.source);
-        if let (false, Some(first), Some(last)) =
-            (!failure.kept_nothing(), blocks.first(), blocks.last())
-        {
+        if let (false, Some(first), Some(last)) = (!failure.kept_nothing(), blocks.first(), blocks.last()) {
             cause.details.push(format!(
                 "batch: {}, lines {} to {}; nothing of it was kept",
                 file.input.path,
