@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use futures_util::future::BoxFuture;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use super::opening::{Opening, Planned, session};
@@ -115,6 +115,39 @@ fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
     found.notices.iter().map(|text| (Level::Warning, text.clone())).chain(later)
 }
 
+/// What writes the records of the run's changes, wherever its ledger lies.
+fn writers(taken: &Taken) -> (Arc<dyn Recorder>, Arc<dyn Mirror>) {
+    let (run, epoch) = (taken.run, taken.epoch);
+    match &taken.notes {
+        None => (Arc::new(PostgresRecorder { run, epoch }), Arc::new(PostgresMirror { run, epoch })),
+        Some(notes) => (Arc::new(RedisRecorder::new(notes.clone())), Arc::new(NoMirror)),
+    }
+}
+
+/// A run's ledger, and the work that goes on beside it.
+struct Kept {
+    ledger: Arc<dyn Ledger>,
+    keeper: BoxFuture<'static, ()>,
+    relay: Option<engine::ports::Relay>,
+}
+
+/// What keeps the run written down, and its lock, wherever its ledger lies.
+fn kept(taken: &Taken, pool: PgPool, lock: PgConnection, reopen: Reopen, relay: Relay) -> Kept {
+    match &taken.notes {
+        None => {
+            let (ledger, keeper) = PostgresLedger::new(pool, taken.run, taken.epoch, lock, reopen);
+            let relay: engine::ports::Relay =
+                Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)));
+            Kept { ledger, keeper: Box::pin(keeper), relay: Some(relay) }
+        }
+        // Consoles elsewhere read what lies in the database.
+        Some(notes) => {
+            let (ledger, keeper) = RedisLedger::new(pool, notes.clone(), lock, reopen);
+            Kept { ledger, keeper: Box::pin(keeper), relay: None }
+        }
+    }
+}
+
 /// Puts a run together.
 #[must_use]
 pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
@@ -156,13 +189,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let current_table = CurrentTable::default();
     let host = host_readings(opening.slots.vitals.subscribe());
     let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
-    let (recorder, mirror): (Arc<dyn Recorder>, Arc<dyn Mirror>) = match &taken.notes {
-        None => {
-            let epoch = taken.epoch;
-            (Arc::new(PostgresRecorder { run, epoch }), Arc::new(PostgresMirror { run, epoch }))
-        }
-        Some(notes) => (Arc::new(RedisRecorder::new(notes.clone())), Arc::new(NoMirror)),
-    };
+    let (recorder, mirror) = writers(&taken);
     let bench = Workbench {
         pool: pool.clone(),
         current_table,
@@ -182,19 +209,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     };
     let steps = bodies(&bench, &planned, &taken);
     let guarantee = if taken.notes.is_some() { Guarantee::AtLeastOnce } else { Guarantee::ExactlyOnce };
-    let (ledger, keeper, relay) = match taken.notes {
-        None => {
-            let (ledger, keeper) = PostgresLedger::new(pool, run, taken.epoch, lock, reopen);
-            let relay: engine::ports::Relay =
-                Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)));
-            (ledger as Arc<dyn Ledger>, Box::pin(keeper) as BoxFuture<'static, ()>, Some(relay))
-        }
-        // Consoles elsewhere read what lies in the database.
-        Some(notes) => {
-            let (ledger, keeper) = RedisLedger::new(pool, notes, lock, reopen);
-            (ledger as Arc<dyn Ledger>, Box::pin(keeper) as BoxFuture<'static, ()>, None)
-        }
-    };
+    let Kept { ledger, keeper, relay } = kept(&taken, pool, lock, reopen, relay);
     Opened {
         run: run.short(),
         plan: name,

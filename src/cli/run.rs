@@ -71,7 +71,7 @@ pub fn resume_flags(global: &Global, plan: Option<&Plan>) -> String {
     let wanted = plan.filter(|plan| on_redis(plan) || database.is_none() && in_plan(plan));
     let path = wanted.and_then(|plan| plan.source.path.as_ref());
     let path = path.map(|path| format!(" --plan {}", quoted(&path.display().to_string())));
-    let redis = redis.filter(|_| plan.is_none() || plan.filter(on_redis).is_some());
+    let redis = redis.filter(|_| plan.is_none() || plan.as_ref().is_some_and(on_redis));
     [database, redis, path].into_iter().flatten().collect()
 }
 

@@ -178,7 +178,7 @@ async fn segments_cover_what_is_to_be_walked_and_never_stand_before_what_has_com
     let first = segment(0, 10_000);
     lab.sql("CREATE TABLE walked (key bigint)").await;
     let mut tx = begin(&mut line).await;
-    recorder.add_sweep(&mut tx, STEP, &[first.clone()], None, "by id").await.expect("a sweep");
+    recorder.add_sweep(&mut tx, STEP, std::slice::from_ref(&first), None, "by id").await.expect("a sweep");
     tx.commit().await.expect("committed");
     let mut segments = vec![first];
     let number = |key: &KeyText| key[0].parse::<u64>().expect("a number");

@@ -159,10 +159,8 @@ impl Ledger for RedisLedger {
     async fn run_state(&self, state: &RunState, pulse: Pulse) -> Result<(), StepError> {
         let detail = serde_json::to_string(state).map_err(|e| Cause::bug(format!("a state that is not JSON: {e}")))?;
         let writes = run_time(&pulse).set(Hash::Run, "state", state.word()).set(Hash::Run, "detail", detail);
-        let writes = match state.is_over() {
-            true => writes.now(Hash::Run, "finished_at"),
-            false => writes.drop(Hash::Run, "finished_at"),
-        };
+        let writes =
+            if state.is_over() { writes.now(Hash::Run, "finished_at") } else { writes.drop(Hash::Run, "finished_at") };
         self.write("writing the run's state", StepIndex(0), writes).await
     }
 
