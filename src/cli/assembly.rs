@@ -12,19 +12,21 @@ use super::seat::{Line, Role, Seat, is_joinable};
 use crate::engine::ports::{Lookups, Opened, OpenedStep, Pacing};
 use crate::engine::sharing::Shares;
 use crate::ledger::lock::Reopen;
-use crate::ledger::mirror::PostgresMirror;
+use crate::ledger::mirror::{NoMirror, PostgresMirror};
 use crate::ledger::open::Taken;
 use crate::ledger::record::PostgresRecorder;
+use crate::ledger::redis::record::RedisRecorder;
 use crate::ledger::relay::Relay;
 use crate::ledger::shares::PostgresShares;
 use crate::monitor::{AlertLimits, free_percent};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
+use crate::postgres::record::{Mirror, Recorder};
 use crate::postgres::session::{Session, application_name};
 use crate::redis::Address;
 use crate::run::vitals::Reading;
-use crate::run::{Level, StepIndex, StepState, Vitals};
+use crate::run::{Guarantee, Level, StepIndex, StepState, Vitals};
 use crate::steps::gauges::{CurrentTable, HostReading, HostSource, PgGauges};
 use crate::steps::{self, Task, Workbench, lookup, preflight};
 
@@ -126,6 +128,15 @@ fn told(found: &preflight::Found) -> impl Iterator<Item = (Level, String)> {
     found.notices.iter().map(|text| (Level::Warning, text.clone())).chain(later)
 }
 
+/// What writes the records of the run's changes, wherever its ledger lies.
+fn writers(taken: &Taken, member: Option<i64>) -> (Arc<dyn Recorder>, Arc<dyn Mirror>) {
+    let (run, epoch) = (taken.run, taken.epoch);
+    match &taken.notes {
+        None => (Arc::new(PostgresRecorder { run, epoch, member }), Arc::new(PostgresMirror { run, epoch })),
+        Some(notes) => (Arc::new(RedisRecorder::new(notes.clone())), Arc::new(NoMirror)),
+    }
+}
+
 /// Puts a run together.
 #[must_use]
 pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
@@ -175,14 +186,15 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let gauges = PgGauges::new(pool.clone(), &run.short(), &plan.limits, current_table.clone(), host);
     let settings = session("lookups", &run.short(), Some(&plan.limits));
     let caches = caches::of_plan(&plan, &opening.target, settings, redis.as_ref());
+    let (recorder, mirror) = writers(&taken, member);
     let bench = Workbench {
         pool: pool.clone(),
         current_table,
         connector: Arc::new(connector),
         set_aside: Arc::new(AtomicU64::new(taken.set_aside)),
         slow: plan.database.slow,
-        recorder: Arc::new(PostgresRecorder { run, epoch: taken.epoch, member }),
-        mirror: Arc::new(PostgresMirror { run, epoch: taken.epoch }),
+        recorder,
+        mirror,
         run_id: run,
         run: run.short(),
         source: Arc::new(plan.source.clone()),
@@ -193,8 +205,10 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         resumed: taken.resumed,
         begun_before: false,
     };
-    let steps = bodies(&bench, &planned, &taken, member.is_none());
-    let seat = Seat::take(role, &planned, &bench, Line { relay, reopen });
+    let exact = taken.notes.is_none();
+    let steps = bodies(&bench, &planned, &taken, member.is_none() && exact);
+    let guarantee = if exact { Guarantee::ExactlyOnce } else { Guarantee::AtLeastOnce };
+    let seat = Seat::take(role, &planned, &bench, Line { relay, reopen, notes: taken.notes.clone() });
     Opened {
         run: run.short(),
         plan: name,
@@ -210,7 +224,8 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
         leases: seat.leases,
         ledger: seat.ledger,
         keepers: vec![seat.keeper],
-        relay: Some(seat.relay),
+        relay: seat.relay,
+        guarantee,
         notices,
         waited: taken.waited,
         lookups: caches.map(|caches| caches as Arc<dyn Lookups>),

@@ -1,7 +1,7 @@
 //! `howdah check`: would this plan run here?
 
 use super::environment::{of_plan, variable};
-use super::{Exit, Global, PlanArgs, opening, say};
+use super::{Exit, Global, PlanArgs, books, opening, say};
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -18,7 +18,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
         plan.database.control.as_ref().or(plan.database.url.as_ref()),
         &variable,
     )?;
-    tell(&target, &plan).await?;
+    tell(global, &target, &plan).await?;
     Ok(Exit::Done)
 }
 
@@ -26,7 +26,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
 ///
 /// # Errors
 /// Why it would not run.
-pub(super) async fn tell(target: &Target, plan: &Plan) -> Result<(), Cause> {
+pub(super) async fn tell(global: &Global, target: &Target, plan: &Plan) -> Result<(), Cause> {
     let found = opening::check(target, plan).await?;
     let name = crate::run::text::clean(&plan.name).into_owned();
     say::out(&format!("{name}: {} steps, checked against {}; nothing was changed", plan.steps.len(), target.label()));
@@ -39,5 +39,5 @@ pub(super) async fn tell(target: &Target, plan: &Plan) -> Result<(), Cause> {
     for step in &found.later {
         say::out(&format!("  step \"{step}\" can be checked only once an earlier statement has run"));
     }
-    Ok(())
+    books::check(global.redis.as_deref(), plan).await
 }

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::{Exit, caches, check, environment, opening, say};
+use super::{Exit, Global, caches, check, environment, opening, say};
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::dsn::Target;
 use crate::run::text::clean;
@@ -16,11 +16,11 @@ const TOLD: usize = 10;
 ///
 /// # Errors
 /// Why it would not run.
-pub(super) async fn run(target: &Target, plan: &Plan, redis: Option<&str>) -> Result<Exit, Cause> {
-    let redis = caches::address(plan, redis)?;
+pub(super) async fn run(global: &Global, target: &Target, plan: &Plan) -> Result<Exit, Cause> {
+    let redis = caches::address(plan, global.redis.as_deref())?;
     let settings = opening::session("lookups", "cli", Some(&plan.limits));
     let caches = caches::of_plan(plan, target, settings, redis.as_ref());
-    check::tell(target, plan).await?;
+    check::tell(global, target, plan).await?;
     let coloured = std::io::stdout().is_terminal() && environment::variable("NO_COLOR").is_none_or(|no| no.is_empty());
     for step in &plan.steps {
         let StepKind::Files(files) = &step.kind else { continue };

@@ -52,7 +52,7 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
     let show = ShowArgs { headless: true, json: joining.json, ..ShowArgs::default() };
     let mut told = false;
     loop {
-        let slots = Slots::default();
+        let slots = Slots::of(global);
         let wanted = Wanted {
             run: Some(RunRef::Full(run)),
             plan: plan.clone(),

@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod attach;
+pub mod books;
 pub mod cache;
 mod caches;
 pub mod check;
@@ -291,6 +292,9 @@ pub struct UndoArgs {
 pub struct StatusArgs {
     /// The run; without it, the newest ten
     pub run: Option<RunRef>,
+    /// The plan file, where it holds the database's address, or says that its ledger lies on Redis
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -301,6 +305,9 @@ pub struct StatusArgs {
 pub struct ReportArgs {
     /// The run; without it, the newest
     pub run: Option<RunRef>,
+    /// The plan file, where it holds the database's address, or says that its ledger lies on Redis
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
     /// As what
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::assembly::{Materials, assemble};
+use super::books;
 use super::environment::{self, of_plan};
 use super::seat::Role;
 use super::undoing::{self, Undoing, WayBack};
@@ -17,7 +18,7 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::ledger::member;
 use crate::ledger::migrate;
-use crate::ledger::open::{self, Draft, Driver, StepRecord, Taken};
+use crate::ledger::open::{self, Draft, Driver, StepRecord, StoredPlan, Taken};
 use crate::ledger::runs;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
@@ -140,12 +141,13 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let settings = session("ledger", &run.short(), Some(&plan.limits));
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
+    let book = books::of_plan(opening.slots.redis.as_deref(), &plan).await?;
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
-    migrate::migrate(&mut lock).await?;
+    book.prepare(&mut lock).await?;
     let steps = planned(&plan);
     let drafts = drafts(&steps);
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None, tables: changed(&found) };
-    let taken = open::create(&mut lock, &draft, &opening.driver, anew).await?;
+    let taken = book.create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
     let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
     let role = Role::Driver(lock);
@@ -224,21 +226,21 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     let limit = wanted.plan.as_ref().map_or(CONNECT, |plan| plan.database.pool_connect);
     let mut lock = connect::one(&opening.target, limit, &session("ledger", "resume", None)).await?;
     refuse_pooler(&opening.target, limit, &mut lock).await?;
-    let run = runs::find(&mut lock, wanted.run.as_ref(), true).await?;
+    let books = books::all(opening.slots.redis.as_deref(), wanted.plan.as_ref()).await?;
+    let (book, run) = books::find(books, &mut lock, wanted.run.as_ref(), true).await?;
     learn(run);
-    migrate::migrate(&mut lock).await?;
-    let taken = open::resume(&mut lock, run, &opening.driver).await?;
+    book.prepare(&mut lock).await?;
+    let taken = book.resume(&mut lock, run, &opening.driver).await?;
     let mut notices = Vec::new();
     let plan = match wanted.plan {
         Some(plan) => plan,
-        None => find_plan(&mut lock, run, wanted.flag.as_deref(), &mut notices).await?,
+        None => plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?,
     };
     session("ledger", &run.short(), Some(&plan.limits))
         .apply(&mut lock)
         .await
         .map_err(|e| crate::postgres::error::cause("setting up the session", &e))?;
-    let undoes = runs::undoes(&mut lock, run).await;
-    let undoes = undoes.map_err(|e| crate::postgres::error::cause("reading the run", &e))?;
+    let undoes = book.undoes(&mut lock, run).await?;
     let steps = match &undoes {
         None => planned(&plan),
         Some((undone, step)) => {
@@ -302,6 +304,7 @@ pub async fn join(opening: Opening, wanted: Wanted, workers: Option<u32>) -> Res
         set_aside: 0,
         steps: records.into_iter().map(as_of_now).collect(),
         resumed: true,
+        notes: None,
     };
     let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
     let role = Role::Member(place);
@@ -323,7 +326,11 @@ pub async fn find_plan(
     flag: Option<&str>,
     notices: &mut Vec<(Level, String)>,
 ) -> Result<Plan, Cause> {
-    let stored = open::stored_plan(lock, run).await?;
+    plan_of(open::stored_plan(lock, run).await?, flag, notices)
+}
+
+/// As [`find_plan`], of what the ledger keeps.
+fn plan_of(stored: StoredPlan, flag: Option<&str>, notices: &mut Vec<(Level, String)>) -> Result<Plan, Cause> {
     let env = of_plan(flag);
     if let Some(path) = stored.path.as_ref().map(PathBuf::from) {
         if path.is_file() {

@@ -1,10 +1,7 @@
 //! `howdah report`: what a run did.
 
-use super::environment::variable;
 use super::run::resume_flags;
-use super::{Exit, Global, ReportArgs, ReportFormat, opening, say};
-use crate::ledger::{read, runs};
-use crate::postgres::dsn::Target;
+use super::{Exit, Global, ReportArgs, ReportFormat, books, opening, say};
 use crate::run::Cause;
 use crate::run::report::Report;
 
@@ -13,12 +10,13 @@ use crate::run::report::Report;
 /// # Errors
 /// There is no such run; the database cannot be asked.
 pub async fn run(global: &Global, args: &ReportArgs) -> Result<Exit, Cause> {
-    let target = Target::resolve(global.database.as_deref(), None, &variable)?;
+    let (target, plan) = books::target(global, args.plan.as_deref())?;
     let mut connection = opening::look(&target).await?;
-    let id = runs::find(&mut connection, args.run.as_ref(), false).await?;
-    let mut record = read::one(&mut connection, id).await?;
+    let ledgers = books::all(global.redis.as_deref(), plan.as_ref()).await?;
+    let (book, id) = books::find(ledgers, &mut connection, args.run.as_ref(), false).await?;
+    let mut record = book.one(&mut connection, id).await?;
     record.snapshot.server = target.label();
-    record.snapshot.resume_command.push_str(&resume_flags(global, None));
+    record.snapshot.resume_command.push_str(&resume_flags(global, plan.as_ref()));
     let report = Report::of(&record.snapshot);
     match args.format {
         ReportFormat::Text => say::out(report.to_text().trim_end()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::books;
 use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
@@ -11,6 +12,7 @@ use super::opening::{self, Slots, Wanted};
 use super::run::resume_flags;
 use super::{Exit, Global, ResumeArgs};
 use crate::ledger::runs;
+use crate::plan::model::Store;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -28,6 +30,9 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     if args.detach {
+        if plan.as_ref().is_some_and(|plan| plan.store == Store::Redis) {
+            return Err(books::only_in_the_database("a run is driven in the background"));
+        }
         let flags = resume_flags(global, plan.as_ref());
         return detached(global, args, &target, flags).await;
     }

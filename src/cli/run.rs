@@ -1,5 +1,6 @@
 //! `howdah run`: a plan from its file, on one's own database.
 
+use super::books;
 use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
@@ -7,7 +8,7 @@ use super::log::Log;
 use super::next::{self, Subject};
 use super::opening::{self, Slots};
 use super::{Exit, Global, RunArgs, dry_run};
-use crate::plan::model::Plan;
+use crate::plan::model::{Plan, Store};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::run::Cause;
@@ -24,10 +25,13 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         &variable,
     )?;
     if args.dry_run {
-        return dry_run::run(&target, &plan, global.redis.as_deref()).await;
+        return dry_run::run(global, &target, &plan).await;
     }
     let run = environment::new_run();
     if args.detach {
+        if plan.store == Store::Redis {
+            return Err(books::only_in_the_database("a run is driven in the background"));
+        }
         let mut arguments = vec!["run".into(), args.plan.clone().into()];
         arguments.extend(args.new.then(|| "--new".into()));
         let flags = resume_flags(global, Some(&plan));
@@ -56,15 +60,18 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
 /// What has to stand behind `howdah resume RUN` so that it finds the same database again. Never a password.
 #[must_use]
 pub fn resume_flags(global: &Global, plan: Option<&Plan>) -> String {
-    if let Some(address) = &global.database {
-        return format!(" --database {}", quoted(&without_password(address)));
-    }
-    let named = |plan: &&Plan| plan.database.control.is_some() || plan.database.url.is_some();
-    let Some(plan) = plan.filter(named) else { return String::new() };
-    plan.source
-        .path
-        .as_ref()
-        .map_or_else(String::new, |path| format!(" --plan {}", quoted(&path.display().to_string())))
+    let flag = |name: &str, address: &Option<String>| {
+        address.as_ref().map(|address| format!(" --{name} {}", quoted(&without_password(address))))
+    };
+    let (database, redis) = (flag("database", &global.database), flag("redis", &global.redis));
+    let on_redis = |plan: &&Plan| plan.store == Store::Redis;
+    let in_plan = |plan: &&Plan| plan.database.control.is_some() || plan.database.url.is_some();
+    // Without the plan nobody knows that its ledger lies on Redis, nor under which prefix.
+    let wanted = plan.filter(|plan| on_redis(plan) || database.is_none() && in_plan(plan));
+    let path = wanted.and_then(|plan| plan.source.path.as_ref());
+    let path = path.map(|path| format!(" --plan {}", quoted(&path.display().to_string())));
+    let redis = redis.filter(|_| plan.is_none() || plan.as_ref().is_some_and(on_redis));
+    [database, redis, path].into_iter().flatten().collect()
 }
 
 /// The address without its password, wherever it stands in it.

@@ -11,6 +11,8 @@ use crate::engine::sharing::Leases;
 use crate::ledger::lock::Reopen;
 use crate::ledger::member::{Membership, Place};
 use crate::ledger::postgres::PostgresLedger;
+use crate::ledger::redis::driver::RedisLedger;
+use crate::ledger::redis::notes::Notes;
 use crate::ledger::relay::Relay;
 use crate::plan::model::StepKind;
 use crate::plan::movers::Sink;
@@ -46,7 +48,7 @@ pub(super) struct Seat {
     /// What keeps the place: the lock, the heartbeat.
     pub keeper: BoxFuture<'static, ()>,
     /// What shows the run to others, or hears what its driver wants.
-    pub relay: ports::Relay,
+    pub relay: Option<ports::Relay>,
     /// The leases of a member.
     pub leases: Option<Arc<dyn Leases>>,
 }
@@ -57,6 +59,8 @@ pub(super) struct Line {
     pub relay: Relay,
     /// To another session for the lock.
     pub reopen: Reopen,
+    /// To a ledger on Redis.
+    pub notes: Option<Notes>,
 }
 
 impl Seat {
@@ -65,12 +69,17 @@ impl Seat {
         let (pool, run) = (bench.pool.clone(), bench.run_id);
         match role {
             Role::Driver(lock) => {
-                let Line { relay, reopen } = line;
+                let Line { relay, reopen, notes } = line;
+                // Consoles elsewhere read what lies in the database.
+                if let Some(notes) = notes {
+                    let (ledger, keeper) = RedisLedger::new(pool, notes, lock, reopen);
+                    return Self { ledger, keeper: Box::pin(keeper), relay: None, leases: None };
+                }
                 let (ledger, keeper) = PostgresLedger::new(pool, run, relay.epoch, lock, reopen);
                 Self {
                     ledger,
                     keeper: Box::pin(keeper),
-                    relay: Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests))),
+                    relay: Some(Box::new(move |snapshots, requests| Box::pin(relay.keep(snapshots, requests)))),
                     leases: None,
                 }
             }
@@ -80,7 +89,7 @@ impl Seat {
                 let heeding = Arc::clone(&member);
                 Self {
                     keeper: Box::pin(Arc::clone(&member).keep()),
-                    relay: Box::new(move |snapshots, requests| Box::pin(heeding.heed(snapshots, requests))),
+                    relay: Some(Box::new(move |snapshots, requests| Box::pin(heeding.heed(snapshots, requests)))),
                     leases: Some(Arc::clone(&member) as Arc<dyn Leases>),
                     ledger: member,
                 }

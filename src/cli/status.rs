@@ -2,27 +2,28 @@
 
 use serde_json::{Value, json};
 
-use super::environment::variable;
 use super::run::resume_flags;
-use super::{Exit, Global, StatusArgs, opening, say};
-use crate::ledger::read::{self, RunRecord};
-use crate::ledger::runs;
-use crate::postgres::dsn::Target;
+use super::{Exit, Global, StatusArgs, books, opening, say};
+use crate::ledger::read::RunRecord;
 use crate::run::report::Report;
-use crate::run::{Cause, human, text};
+use crate::run::{Cause, Guarantee, human, text};
+
+/// How many are listed.
+const NEWEST: u16 = 10;
 
 /// Shows runs.
 ///
 /// # Errors
 /// There is no such run; the database cannot be asked.
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
-    let target = Target::resolve(global.database.as_deref(), None, &variable)?;
+    let (target, plan) = books::target(global, args.plan.as_deref())?;
     let mut connection = opening::look(&target).await?;
+    let ledgers = books::all(global.redis.as_deref(), plan.as_ref()).await?;
     if let Some(named) = &args.run {
-        let id = runs::find(&mut connection, Some(named), false).await?;
-        let mut record = read::one(&mut connection, id).await?;
+        let (book, id) = books::find(ledgers, &mut connection, Some(named), false).await?;
+        let mut record = book.one(&mut connection, id).await?;
         record.snapshot.server = target.label();
-        record.snapshot.resume_command.push_str(&resume_flags(global, None));
+        record.snapshot.resume_command.push_str(&resume_flags(global, plan.as_ref()));
         if args.json {
             say::out(&format!("{:#}", as_json(&record)));
         } else {
@@ -30,7 +31,12 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
         }
         return Ok(Exit::Done);
     }
-    let records = read::newest(&mut connection, 10).await?;
+    let mut records = Vec::new();
+    for book in ledgers {
+        records.extend(book.newest(&mut connection, NEWEST).await?);
+    }
+    records.sort_by_key(|record| std::cmp::Reverse(record.snapshot.started_at));
+    records.truncate(NEWEST.into());
     if args.json {
         say::out(&format!("{:#}", Value::Array(records.iter().map(as_json).collect())));
     } else if records.is_empty() {
@@ -66,7 +72,10 @@ fn table(records: &[RunRecord]) -> String {
             human::duration(snapshot.spent.worked),
             human::count(snapshot.rows_changed()),
             text::clean(&snapshot.plan),
-        )
+        ) + match snapshot.guarantee {
+            Guarantee::ExactlyOnce => "",
+            Guarantee::AtLeastOnce => " (redis, at least once)",
+        }
     }));
     lines.join("\n")
 }

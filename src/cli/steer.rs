@@ -6,10 +6,11 @@ use sqlx::postgres::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::attach::{Place, newest_fit, place};
-use super::{Exit, Global, SetArgs, SteerArgs, environment, opening, say};
+use super::{Exit, Global, SetArgs, SteerArgs, books, environment, opening, say};
 use crate::ledger::commands::{self, Standing};
 use crate::ledger::{read, runs};
 use crate::postgres::deadline::within;
+use crate::postgres::dsn::Target;
 use crate::postgres::error;
 use crate::run::id::RunRef;
 use crate::run::{Asker, Cause, Command, Request, RunId, RunState, text};
@@ -28,7 +29,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 pub async fn run(global: &Global, args: &SteerArgs, command: Command) -> Result<Exit, Cause> {
     let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
-    let id = newest_fit(&mut connection, args.run.as_ref()).await?;
+    let id = fit(global, &target, &mut connection, args.run.as_ref()).await?;
     let outcome = ask(&mut connection, &flags, id, command.clone()).await?;
     if !args.wait {
         say::out(&outcome);
@@ -58,11 +59,27 @@ pub async fn set(global: &Global, args: &SetArgs) -> Result<Exit, Cause> {
     let (named, settings) = split(&args.words)?;
     let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
-    let id = newest_fit(&mut connection, named.as_ref()).await?;
+    let id = fit(global, &target, &mut connection, named.as_ref()).await?;
     for command in settings {
         say::out(&ask(&mut connection, &flags, id, command).await?);
     }
     Ok(Exit::Done)
+}
+
+/// The run that is meant.
+async fn fit(
+    global: &Global,
+    target: &Target,
+    connection: &mut PgConnection,
+    named: Option<&RunRef>,
+) -> Result<RunId, Cause> {
+    match newest_fit(connection, named).await {
+        Ok(run) => Ok(run),
+        Err(cause) => {
+            let what = (cause, "a run is steered from elsewhere");
+            Err(books::not_found(global.redis.as_deref(), target, named, what).await)
+        }
+    }
 }
 
 /// RUN, where the first word is one, and what is to be set.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::books;
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
@@ -14,7 +15,7 @@ use super::run::resume_flags;
 use super::undoing::{self, Undoing};
 use super::{Exit, Global, UndoArgs, say};
 use crate::ledger::{migrate, runs};
-use crate::plan::model::{Plan, StepKind};
+use crate::plan::model::{Plan, StepKind, Store};
 use crate::plan::{PlanError, load};
 use crate::postgres::catalog;
 use crate::postgres::dsn::Target;
@@ -31,6 +32,9 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
         Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
+    if given.as_ref().is_some_and(|plan| plan.store == Store::Redis) {
+        return Err(books::only_in_the_database("a run is taken back"));
+    }
     let address = given.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     let mut connection = opening::look(&target).await?;

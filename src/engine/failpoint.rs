@@ -24,6 +24,9 @@ pub const ALL: [&str; 16] = [
     "run.finishing",
 ];
 
+/// The names that only a run passes whose ledger lies on Redis, between a commit and its record.
+pub const REDIS: [&str; 2] = ["cursor.moving", "cursor.moved"];
+
 /// The same of `howdah quarantine retry`, for each row.
 pub const RETRY: [&str; 4] = ["retry.claimed", "retry.changed", "retry.recorded", "retry.committed"];
 

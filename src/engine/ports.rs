@@ -17,8 +17,8 @@ use crate::plan::window::Window;
 pub use crate::run::Trouble;
 use crate::run::timer::Spent;
 use crate::run::{
-    Answered, CacheView, Cause, Command, Event, Level, Request, RunState, Segment, SegmentNo, Snapshot, StepIndex,
-    StepView, Tally, Waited,
+    Answered, CacheView, Cause, Command, Event, Guarantee, Level, Request, RunState, Segment, SegmentNo, Snapshot,
+    StepIndex, StepView, Tally, Waited,
 };
 
 /// Everything that a run needs, once the database has answered and the run is ours.
@@ -31,6 +31,8 @@ pub struct Opened {
     pub resume_command: String,
     /// `database@host:port`.
     pub server: String,
+    /// What it promises of each row.
+    pub guarantee: Guarantee,
     /// When the run began, over all its drivers.
     pub started_at: DateTime<Utc>,
     /// What earlier drivers have spent.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
@@ -28,12 +29,22 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Opens a connection for the lock.
 pub type Reopen = Arc<dyn Fn() -> BoxFuture<'static, Result<PgConnection, Refused>> + Send + Sync>;
 
+/// Writes the heartbeat, wherever the ledger lies, by way of the session that holds the lock.
+#[async_trait]
+pub trait Heart: Send + Sync {
+    /// Writes it, and makes sure that the session lives. `false`: the run is another driver's.
+    ///
+    /// # Errors
+    /// The driver's error.
+    async fn beat(&self, connection: &mut PgConnection, pulse: &Pulse) -> Result<bool, sqlx::Error>;
+}
+
 /// Keeps the lock on a run.
 pub struct Keeper {
     /// The run.
     pub run: RunId,
-    /// The epoch under which this driver took it.
-    pub epoch: i64,
+    /// Writes the heartbeat.
+    pub heart: Arc<dyn Heart>,
     /// Opens another connection when this one breaks.
     pub reopen: Reopen,
     /// The newest times.
@@ -157,9 +168,23 @@ impl Keeper {
         sqlx::query_scalar(try_lock).bind(key).fetch_one(connection).await
     }
 
-    /// Writes the heartbeat. `false`: the run is another driver's.
     async fn beat(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let pulse = self.pulse.borrow().clone();
+        self.heart.beat(connection, &pulse).await
+    }
+}
+
+/// Writes it into schema `howdah`.
+pub struct PostgresHeart {
+    /// The run.
+    pub run: RunId,
+    /// The epoch under which this driver took it.
+    pub epoch: i64,
+}
+
+#[async_trait]
+impl Heart for PostgresHeart {
+    async fn beat(&self, connection: &mut PgConnection, pulse: &Pulse) -> Result<bool, sqlx::Error> {
         let done = sqlx::query(
             "UPDATE howdah.run SET heartbeat = now(), worked_ms = greatest(worked_ms, $3), \
                     paused_ms = greatest(paused_ms, $4), waited = CASE WHEN $5 = '{}'::jsonb THEN waited ELSE $5 END \
@@ -169,7 +194,7 @@ impl Keeper {
         .bind(self.epoch)
         .bind(milliseconds(pulse.run.worked))
         .bind(milliseconds(pulse.run.paused))
-        .bind(waited_json(&pulse))
+        .bind(waited_json(pulse))
         .execute(&mut *connection)
         .await?;
         if let Some(step) = &pulse.step {

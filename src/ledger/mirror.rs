@@ -33,6 +33,18 @@ impl Mirror for PostgresMirror {
     }
 }
 
+/// Of a run whose ledger does not lie in its database: its rows go nowhere else.
+#[derive(Debug, Clone, Copy)]
+pub struct NoMirror;
+
+#[async_trait]
+impl Mirror for NoMirror {
+    async fn align(&self, _here: &mut PgConnection, _there: &mut PgConnection) -> Result<(), Cause> {
+        Err(Cause::usage("rows that go to another database need a ledger in the run's own")
+            .hint("remove `ledger.store` from the plan, or run the plan on the database that the rows go to"))
+    }
+}
+
 impl PostgresMirror {
     /// `false`: another driver has been there.
     async fn write(&self, here: &mut PgConnection, there: &mut PgConnection) -> Result<bool, sqlx::Error> {

@@ -1,9 +1,11 @@
-//! The ledger: schema `howdah` of the target database. What is done, by whom, and how far.
+//! The ledger: what is done, by whom, and how far. Schema `howdah` of the target database; or [`redis`], where nothing may be
+//! made there.
 //!
 //! What belongs to a change is written in the change's own transaction ([`record`]); the rest, the run's state, the
 //! heartbeat and the events, by the [`Ledger`](crate::engine::ports::Ledger) trait ([`postgres`]). Everything carries the
 //! epoch of the driver that writes it, so that one which was replaced is refused.
 
+pub mod book;
 pub mod commands;
 pub mod lock;
 pub mod member;
@@ -14,6 +16,7 @@ pub mod postgres;
 pub mod quarantine;
 pub mod read;
 pub mod record;
+pub mod redis;
 pub mod relay;
 pub mod runs;
 pub mod shares;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
+use super::redis::notes::Notes;
 use super::{commands, runs};
 use crate::plan::model::Plan;
 use crate::postgres::error;
@@ -40,6 +41,8 @@ pub struct Taken {
     pub steps: Vec<StepRecord>,
     /// Whether a driver had it before.
     pub resumed: bool,
+    /// Where it is written down, where that is Redis.
+    pub notes: Option<Notes>,
 }
 
 /// A step as the ledger knows it.
@@ -178,6 +181,7 @@ pub async fn create(
         set_aside: 0,
         steps,
         resumed: false,
+        notes: None,
     })
 }
 
@@ -287,6 +291,7 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
         set_aside: row.try_get::<i64, _>("set_aside").map_err(failed)?.max(0).cast_unsigned(),
         steps: steps(connection, run).await.map_err(failed)?,
         resumed: true,
+        notes: None,
     })
 }
 
@@ -385,7 +390,7 @@ fn step(row: &PgRow) -> Result<StepRecord, sqlx::Error> {
     })
 }
 
-fn nothing_to_resume(plan: &str, run: RunId, state: &str) -> Cause {
+pub(super) fn nothing_to_resume(plan: &str, run: RunId, state: &str) -> Cause {
     Cause::usage(format!("run {} of `{plan}` is {state}: there is nothing to resume", run.short()))
         .hint(format!("see what it did: howdah report {}", run.short()))
 }
@@ -394,7 +399,12 @@ pub(super) fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
     let host: String = row.try_get("driver_host").unwrap_or_default();
     let pid: i32 = row.try_get("driver_pid").unwrap_or_default();
     let age: f64 = row.try_get("age_seconds").unwrap_or_default();
-    let age = human::rough_duration(Duration::try_from_secs_f64(age).unwrap_or_default());
+    driven_by(plan, run, (&host, pid), Duration::try_from_secs_f64(age).unwrap_or_default())
+}
+
+/// A run that process `pid` on `host` drives. `age`: since its last heartbeat.
+pub(super) fn driven_by(plan: &str, run: RunId, (host, pid): (&str, i32), age: Duration) -> Cause {
+    let age = human::rough_duration(age);
     Cause::new(format!(
         "run {} of `{plan}` is being driven by process {pid} on host {host}; its last heartbeat was {age} ago",
         run.short()
@@ -423,7 +433,7 @@ fn in_the_way(other: &runs::InTheWay) -> Cause {
     .busy()
 }
 
-fn unfinished_run(plan: &str, run: RunId, state: &str) -> Cause {
+pub(super) fn unfinished_run(plan: &str, run: RunId, state: &str) -> Cause {
     Cause::new(format!("run {} of `{plan}` is not finished (it was {state})", run.short()))
         .hint(format!("go on with it: howdah resume {}", run.short()))
         .hint("or begin from the first row, leaving it as it stands: add --new")

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::commands;
-use super::lock::{Keeper, Reopen};
+use super::lock::{Keeper, PostgresHeart, Reopen};
 use crate::engine::ports::{Ledger, Pulse, StepError, StepPulse};
 use crate::postgres::deadline::on_pool;
 use crate::postgres::{error, session, trouble};
@@ -44,8 +44,15 @@ impl PostgresLedger {
         let (loss, lost) = watch::channel(None);
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
-        let keeper =
-            Keeper { run, epoch, reopen, pulse: newest, loss, closing: closing.clone(), closed: closed.clone() };
+        let keeper = Keeper {
+            run,
+            heart: Arc::new(PostgresHeart { run, epoch }),
+            reopen,
+            pulse: newest,
+            loss,
+            closing: closing.clone(),
+            closed: closed.clone(),
+        };
         (Arc::new(Self { pool, run, epoch, pulse, lost, closing, closed }), keeper.keep(lock))
     }
 

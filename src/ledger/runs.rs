@@ -81,7 +81,8 @@ pub async fn find(connection: &mut PgConnection, named: Option<&RunRef>, unfinis
     let failed = |e: sqlx::Error| error::cause("looking the run up", &e);
     if !super::migrate::exists(connection).await.map_err(failed)? {
         return Err(Cause::usage("there is no run in this database: it has no schema howdah")
-            .hint("is it the right database? --database, DATABASE_URL and PG* say which one is asked"));
+            .hint("is it the right database? --database, DATABASE_URL and PG* say which one is asked")
+            .hint("a run whose ledger lies on Redis is found by --redis URL, or by its plan: --plan PLAN"));
     }
     let (id, suffix) = match named {
         Some(RunRef::Full(id)) => (Some(id.0), None),

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use super::mistake::Mistake;
 use super::model::{CachedLookup, RedisOptions, Step, StepKind, Store, Undo};
+use super::movers::Source;
 use super::raw::{Located, RawCache, RawLedger, RawRedis};
 use super::values::{LONGEST, Reader};
 
@@ -119,6 +120,10 @@ pub(super) fn store(reader: &mut Reader<'_>, raw: RawLedger, idempotent: bool, s
         let needs = match &step.kind {
             StepKind::Backfill(backfill) if backfill.undo == Undo::Auto => Some("`undo = \"auto\"`"),
             StepKind::Files(_) => Some("a transform of files"),
+            StepKind::Copy(copy) if copy.database.is_some() => Some("a copy to another database"),
+            StepKind::Transform(transform) if matches!(transform.source, Source::Query { .. }) => {
+                Some("a transform of a query")
+            }
             StepKind::Statement(_)
             | StepKind::Backfill(_)
             | StepKind::Import(_)

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
-use crate::run::{Advance, Cause, KeyText, RunId, Segment, StepIndex, Tally};
+use super::session;
+use crate::run::{Advance, Cause, KeyText, RunId, Segment, StepIndex, Tally, Trouble};
 
 /// Why a record was not written. The transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,10 @@ pub enum RecordError {
     /// not be done twice.
     #[error("it is written down already")]
     Already,
+    /// The ledger lies elsewhere than in the database, and has not written it down, or has lost the run. Without a trouble it
+    /// will not pass.
+    #[error("{}", .1.message)]
+    Store(Option<Trouble>, Cause),
     /// The database's or the driver's error.
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
@@ -30,7 +35,17 @@ impl RecordError {
                 .busy(),
             Self::Already => Cause::new(format!("{what}: it is written down already"))
                 .hint("a commit whose answer was lost had come about; resume the run"),
+            Self::Store(_, cause) => Cause { message: format!("{what}: {}", cause.message), ..cause.clone() },
             Self::Sql(error) => super::error::cause(&format!("{what}: writing the ledger"), error),
+        }
+    }
+
+    /// Whether the connection on which the record was to be written is gone.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Sql(error) => super::error::is_lost(error),
+            Self::Fenced | Self::Already | Self::Store(..) => false,
         }
     }
 }
@@ -123,11 +138,32 @@ pub struct FileRow {
 
 /// Writes the record of a change, on the connection and in the transaction of that change.
 ///
+/// A ledger in the same database is written there and then. One that lies elsewhere only makes sure, in the transaction, that
+/// it may be written, keeps in mind what is to be, and writes it once it hears of the commit, by [`Recorder::committed`]:
+/// whatever comes between the two makes a batch run twice, and never not at all.
+///
 /// Every write names the epoch under which this driver took the run; a driver that was replaced is refused.
 #[async_trait]
 pub trait Recorder: Send + Sync {
     /// The epoch under which this driver took the run: higher than that of every driver before it.
     fn epoch(&self) -> i64;
+
+    /// How the transaction of a batch begins. Its commit need not wait for the disk where its record is lost or kept with it.
+    fn begin(&self) -> &'static str {
+        session::BATCH
+    }
+
+    /// The transaction in which the step's `segment` was advanced has committed; or, without a segment, the one in which the
+    /// step was written down as done, or as cleaned. When this fails the record may be behind what is done.
+    async fn committed(&self, _step: StepIndex, _segment: Option<&Segment>) -> Result<(), RecordError> {
+        Ok(())
+    }
+
+    /// The keys of a part's rows that are set aside now, where the ledger does not lie in the database. `None`: it does, and
+    /// SQL finds them in `howdah.quarantine`.
+    async fn keys_set_aside(&self, _step: StepIndex, _part: &str) -> Result<Option<Vec<KeyText>>, RecordError> {
+        Ok(None)
+    }
 
     /// Moves a segment's cursor.
     async fn advance(

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::snapshot::Unit;
 use super::text::{clean, clean_lines};
 use super::timer::Spent;
-use super::{CacheView, Cause, Churn, RunState, Snapshot, StepState, StepView, Waited, human, why};
+use super::{CacheView, Cause, Churn, Guarantee, RunState, Snapshot, StepState, StepView, Waited, human, why};
 
 /// What a run did, by its newest snapshot. In JSON every duration is a number of seconds and says so in its name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +20,8 @@ pub struct Report {
     pub plan: String,
     /// `database@host:port`. Empty when no connection was made. Not cleaned.
     pub server: String,
+    /// What the run promises of each row: `exactly once`, `at least once`.
+    pub guarantee: Guarantee,
     /// The state's word: `done`, `failed`, `paused` ...
     pub state: String,
     /// When the run began, over all its drivers.
@@ -120,6 +122,7 @@ impl Report {
             run: snapshot.run.clone(),
             plan: snapshot.plan.clone(),
             server: snapshot.server.clone(),
+            guarantee: snapshot.guarantee,
             state: snapshot.state.word().to_owned(),
             started_at: snapshot.started_at,
             finished_at,
@@ -151,6 +154,9 @@ impl Report {
         let mut lines = vec![format!("run {run}  {plan}  {}{quarantined}", self.state)];
         if !self.server.is_empty() {
             lines.push(format!("server    {}", clean(&self.server)));
+        }
+        if self.guarantee == Guarantee::AtLeastOnce {
+            lines.push(format!("ledger    on Redis: each row was changed {}", self.guarantee.word()));
         }
         if let Some(at) = self.started_at {
             lines.push(format!("started   {}", at.format("%Y-%m-%d %H:%M:%S UTC")));

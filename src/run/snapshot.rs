@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::member::MemberView;
 use super::progress::{Estimate, Eta};
 use super::timer::Spent;
-use super::{Answered, CacheView, Churn, Event, History, Pace, Presence, RunState, StepState, Vitals, Work};
+use super::{Answered, CacheView, Churn, Event, Guarantee, History, Pace, Presence, RunState, StepState, Vitals, Work};
 
 /// How many points the series in a snapshot hold at most.
 pub const SERIES: usize = 100;
@@ -70,6 +70,9 @@ pub struct Snapshot {
     /// The cached look-ups of its scripts. Empty: it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<CacheView>,
+    /// What the run promises of each row.
+    #[serde(default)]
+    pub guarantee: Guarantee,
     /// The course of the run over time. Not part of what is sent once a second.
     #[serde(skip)]
     pub history: Arc<History>,
@@ -114,6 +117,7 @@ impl Snapshot {
             members: Vec::new(),
             work: Arc::default(),
             caches: Vec::new(),
+            guarantee: Guarantee::default(),
             history: Arc::default(),
         }
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::text::clean;
-use super::{Asker, BreakerView, Effect, Hold, Pace, Presence, RunState, SignalView, Snapshot, Waited, human};
+use super::{
+    Asker, BreakerView, Effect, Guarantee, Hold, Pace, Presence, RunState, SignalView, Snapshot, Waited, human,
+};
 
 /// The key of a [`Hold`] that the breaker makes: [`breaker`] says more of it than its reason does.
 pub const BREAKER: &str = "breaker";
@@ -179,7 +181,8 @@ pub fn waited(pace: &Pace) -> Option<String> {
 pub fn quarantine_command(snapshot: &Snapshot) -> Option<String> {
     // The database that the run's other commands name. What else they name belongs to the plan.
     let (_, flags) = snapshot.resume_command.split_once(&snapshot.run)?;
-    let flags = if flags.starts_with(" --database ") { flags } else { "" };
+    let named = flags.starts_with(" --database ") || snapshot.guarantee == Guarantee::AtLeastOnce;
+    let flags = if named { flags } else { "" };
     (snapshot.quarantined() > 0).then(|| format!("howdah quarantine list {}{flags}", snapshot.run))
 }
 

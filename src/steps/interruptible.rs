@@ -142,6 +142,8 @@ pub enum Interrupted {
     Stopped,
     /// By itself.
     Failed(sqlx::Error),
+    /// It was not written down, and nothing of it was kept.
+    Unrecorded(StepError),
 }
 
 impl Interrupted {
@@ -152,6 +154,7 @@ impl Interrupted {
             // Cancelled by its own time limit: the same statement would run into it again.
             Self::Failed(e) if error::code(&e) == Some(sqlstate::QUERY_CANCELED) => StepError::Failed(explain(&e)),
             Self::Failed(e) => trouble::step_error(&e, explain(&e)),
+            Self::Unrecorded(error) => error,
         }
     }
 }

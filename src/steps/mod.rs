@@ -104,7 +104,8 @@ impl Workbench {
                 Ok(Err(other)) => return Err(other),
                 Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
             }
-            Ok(within(limit, tx.commit()).await?)
+            within(limit, tx.commit()).await?;
+            self.recorder.committed(self.index, None).await
         };
         write.await.map_err(|e| trouble::of_record(&e, &self.what()))
     }

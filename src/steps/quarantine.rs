@@ -259,7 +259,7 @@ impl Mender {
             match record.await {
                 Ok(value) => Ok(Ok(value)),
                 Err(RecordError::Sql(e)) => Err(e),
-                Err(other @ (RecordError::Fenced | RecordError::Already)) => Ok(Err(other)),
+                Err(other @ (RecordError::Fenced | RecordError::Already | RecordError::Store(..))) => Ok(Err(other)),
             }
         };
         within(self.limit, answer).await?.map_err(BatchError::Record)
@@ -270,6 +270,7 @@ impl Mender {
         let passing = match failure {
             BatchError::Change(e, _) | BatchError::Sql(e) | BatchError::Record(RecordError::Sql(e)) => trouble::of(e),
             BatchError::Passing(trouble, _) => Some(*trouble),
+            BatchError::Record(RecordError::Store(trouble, _)) => *trouble,
             BatchError::Record(RecordError::Fenced | RecordError::Already)
             | BatchError::Wrong(..)
             | BatchError::Plan(_) => None,

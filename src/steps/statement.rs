@@ -120,8 +120,31 @@ impl StatementStep {
             Err(fenced @ RecordError::Fenced) => {
                 return Err(Interrupted::Failed(sqlx::Error::Protocol(fenced.to_string())));
             }
+            Err(store @ RecordError::Store(..)) => {
+                drop(tokio::time::timeout(Duration::from_secs(2), tx.rollback()).await);
+                return Err(Interrupted::Unrecorded(trouble::of_record(&store, &self.bench.what())));
+            }
         }
+        self.told(context).await.map_err(Interrupted::Unrecorded)?;
         Ok(Ended::Recorded(done.rows_affected()))
+    }
+
+    /// Tells the ledger that the statement has committed. One that lies elsewhere and is away is waited for: the statement
+    /// would run twice if it were tried again.
+    async fn told(&self, context: &StepContext) -> Result<(), StepError> {
+        loop {
+            let error = match self.bench.recorder.committed(self.bench.index, None).await {
+                Ok(()) => return Ok(()),
+                Err(e) => trouble::of_record(&e, &self.bench.what()),
+            };
+            let StepError::Passing(_, cause) = error else { return Err(error) };
+            context.reporter.doing(&format!("done, and not written down yet: {}", cause.headline()), None);
+            tokio::select! {
+                biased;
+                () = context.stop.cancelled() => return Err(StepError::Stopped),
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            }
+        }
     }
 
     async fn outside(
@@ -211,7 +234,7 @@ impl StatementStep {
                 Err(other) => return Err(other),
             }
             tx.commit().await?;
-            Ok::<(), RecordError>(())
+            self.bench.recorder.committed(self.bench.index, None).await
         };
         write.await.map_err(|e| trouble::of_record(&e, &self.bench.what()))
     }

@@ -18,6 +18,7 @@ pub fn of_record(failure: &RecordError, what: &str) -> StepError {
     let cause = failure.cause(what);
     match failure {
         RecordError::Fenced | RecordError::Already => StepError::Failed(cause),
+        RecordError::Store(trouble, _) => StepError::of(*trouble, cause),
         RecordError::Sql(sql) => step_error(sql, cause),
     }
 }

@@ -31,6 +31,8 @@ mod proxy;
 mod quarantine;
 mod quarantine_retry;
 mod queue;
+mod redis_ledger;
+mod redis_ledger_scripts;
 mod redis_link;
 mod screen;
 mod signals;

@@ -233,6 +233,6 @@ async fn rows_in_the_quarantine_are_not_what_is_left() {
     let logged = Logged::new(&mut connection, "t", &[("n", "1")], Some("n = 0")).await;
     let part = &logged.table.parts[0];
     let made = change::batch_sql("s", &logged.backfill, &logged.table, part, None, &logged.source).expect("sql");
-    let left = made.left_without(Aside { run: RUN, step: STEP }).expect("a condition");
+    let left = made.left_without(&Aside::Schema { run: RUN, step: STEP }).expect("a condition");
     assert_eq!(lab.number(left.as_str()).await, 7);
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::books;
 use super::desk::{self, Desk};
 use super::drive::Driven;
 use super::environment::{self, of_plan, variable};
@@ -18,6 +19,7 @@ use super::run::resume_flags;
 use super::{AttachArgs, Exit, Global, ShowArgs, drive, keys, opening, say};
 use crate::console::{self, Leave, Link, Mode};
 use crate::ledger::{migrate, runs};
+use crate::plan::model::Store;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::run::id::RunRef;
@@ -35,7 +37,13 @@ pub async fn run(global: &Global, args: AttachArgs) -> Result<Exit, Cause> {
     }
     let Place { target, flags } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
-    let run = newest_fit(&mut connection, args.run.as_ref()).await?;
+    let run = match newest_fit(&mut connection, args.run.as_ref()).await {
+        Ok(run) => run,
+        Err(cause) => {
+            let what = (cause, "a run is watched from elsewhere");
+            return Err(books::not_found(global.redis.as_deref(), &target, args.run.as_ref(), what).await);
+        }
+    };
     drop(connection);
     // Into memory: whoever resumes the run from here names the file.
     let _log = Log::begin(global.log_level.as_deref())?;
@@ -56,6 +64,9 @@ pub(super) fn place(global: &Global, plan: Option<&std::path::PathBuf>) -> Resul
         Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
+    if plan.as_ref().is_some_and(|plan| plan.store == Store::Redis) {
+        return Err(books::only_in_the_database("a run is watched and steered from elsewhere"));
+    }
     let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
     Ok(Place { target, flags: resume_flags(global, plan.as_ref()) })

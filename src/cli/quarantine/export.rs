@@ -7,9 +7,9 @@ use std::path::Path;
 use futures_util::TryStreamExt;
 use serde_json::json;
 
-use super::{ExportArgs, ExportFormat, Reading, take_time};
+use super::{ExportArgs, ExportFormat, Reading};
 use crate::cli::{Exit, Global, say};
-use crate::ledger::quarantine::{self, Entry, Wanted};
+use crate::ledger::quarantine::{Entry, Wanted};
 use crate::postgres::error::io_words;
 use crate::run::text::clean;
 use crate::run::{Cause, human};
@@ -49,8 +49,7 @@ async fn copy<W: Write>(reading: &mut Reading, mut out: Sink<W>) -> Result<io::R
     }
     let mut rows = 0;
     if reading.exists {
-        take_time(&mut reading.connection).await?;
-        let mut entries = quarantine::entries(&mut reading.connection, wanted);
+        let mut entries = reading.entries(wanted).await?;
         while let Some(entry) = entries.try_next().await? {
             if let Err(e) = out.entry(&entry) {
                 return Ok(Err(e));

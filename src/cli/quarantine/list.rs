@@ -4,10 +4,11 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{ListArgs, Reading, take_time};
+use super::{ListArgs, Reading};
 use crate::cli::{Exit, Global, say};
 use crate::console::measure::{fit, left, right, width};
-use crate::ledger::quarantine::{self, Counts, Entry, Wanted};
+use crate::ledger::book::Book;
+use crate::ledger::quarantine::{Counts, Entry, Wanted};
 use crate::run::text::clean;
 use crate::run::{Cause, human};
 
@@ -27,9 +28,8 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<Exit, Cause>
     let wanted = Wanted { run: reading.run, step: reading.step, resolved: args.all, with_row: false };
     let mut counts = Counts::default();
     if reading.exists {
-        counts = quarantine::count(&mut reading.connection, reading.run, reading.step).await?;
-        take_time(&mut reading.connection).await?;
-        let entries = quarantine::entries(&mut reading.connection, wanted);
+        counts = reading.counts().await?;
+        let entries = reading.entries(wanted).await?;
         if args.json { show_json(entries).await? } else { show_table(entries, args.all).await? }
     } else if args.json {
         say::out("[]");
@@ -83,6 +83,11 @@ fn in_all(counts: Counts, all: bool, reading: &Reading) -> String {
             "no row of run {run} is set aside any more; {} resolved: {} --all",
             human::rows(resolved),
             reading.command("list")
+        ),
+        (open, _) if matches!(reading.book, Book::Redis(_)) => format!(
+            "{} set aside. With the rows themselves: {}\nOnce they are mended, run the plan again: howdah run PLAN",
+            human::rows(open),
+            reading.command("export"),
         ),
         (open, _) => format!(
             "{} set aside. With the rows themselves: {}\nOnce they are mended, or the plan is: {}",

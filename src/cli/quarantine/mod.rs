@@ -7,14 +7,15 @@ mod retry;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use sqlx::postgres::PgConnection;
 
-use super::environment::variable;
 use super::run::resume_flags;
-use super::{Exit, Global, opening};
-use crate::ledger::{quarantine, runs};
+use super::{Exit, Global, books, opening};
+use crate::ledger::book::Book;
+use crate::ledger::quarantine::{self, Counts, Entry, Wanted};
 use crate::postgres::catalog;
-use crate::postgres::dsn::Target;
 use crate::postgres::error;
 use crate::run::id::RunRef;
 use crate::run::{Cause, RunId, StepIndex};
@@ -49,6 +50,9 @@ pub struct Which {
     /// Only the rows of this step
     #[arg(long, value_name = "NAME")]
     pub step: Option<String>,
+    /// The plan file, where it has moved, holds the database's address, or says that its ledger lies on Redis
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
 }
 
 /// `howdah quarantine list`.
@@ -71,9 +75,6 @@ pub struct RetryArgs {
     /// Whose rows.
     #[command(flatten)]
     pub which: Which,
-    /// The plan file, where it has moved or holds the database's address
-    #[arg(long, value_name = "PLAN")]
-    pub plan: Option<PathBuf>,
     /// Go on although the plan's steps are not what they were when the run began
     #[arg(long)]
     pub accept_changed_plan: bool,
@@ -83,7 +84,7 @@ impl RetryArgs {
     /// All rows of a run.
     #[must_use]
     pub fn of(run: RunId, plan: Option<PathBuf>) -> Self {
-        Self { which: Which { run: Some(RunRef::Full(run)), step: None }, plan, accept_changed_plan: false }
+        Self { which: Which { run: Some(RunRef::Full(run)), step: None, plan }, accept_changed_plan: false }
     }
 }
 
@@ -125,6 +126,7 @@ pub async fn run(global: &Global, args: QuarantineArgs) -> Result<Exit, Cause> {
 /// A run whose quarantine is being read.
 struct Reading {
     connection: PgConnection,
+    book: Book,
     run: RunId,
     step: Option<StepIndex>,
     /// Whether the ledger has a quarantine at all.
@@ -135,12 +137,40 @@ struct Reading {
 
 impl Reading {
     async fn begin(global: &Global, which: &Which) -> Result<Self, Cause> {
-        let target = Target::resolve(global.database.as_deref(), None, &variable)?;
+        let (target, plan) = books::target(global, which.plan.as_deref())?;
         let mut connection = opening::look(&target).await?;
-        let run = runs::find(&mut connection, which.run.as_ref(), false).await?;
-        let step = step(&mut connection, run, which.step.as_deref()).await?;
-        let exists = quarantine::exists(&mut connection).await?;
-        Ok(Self { connection, run, step, exists, flags: resume_flags(global, None) })
+        let ledgers = books::all(global.redis.as_deref(), plan.as_ref()).await?;
+        let (book, run) = books::find(ledgers, &mut connection, which.run.as_ref(), false).await?;
+        let (step, exists) = match &book {
+            Book::Postgres => {
+                (step(&mut connection, run, which.step.as_deref()).await?, quarantine::exists(&mut connection).await?)
+            }
+            Book::Redis(book) => (named(run, which.step.as_deref(), &book.step_names(run).await?)?, true),
+        };
+        Ok(Self { connection, book, run, step, exists, flags: resume_flags(global, plan.as_ref()) })
+    }
+
+    async fn counts(&mut self) -> Result<Counts, Cause> {
+        match &self.book {
+            Book::Postgres => quarantine::count(&mut self.connection, self.run, self.step).await,
+            Book::Redis(book) => {
+                let open = book.set_aside(self.run, self.step).await?.len();
+                Ok(Counts { open: u64::try_from(open).unwrap_or(u64::MAX), resolved: 0 })
+            }
+        }
+    }
+
+    async fn entries(&mut self, wanted: Wanted) -> Result<BoxStream<'_, Result<Entry, Cause>>, Cause> {
+        match &self.book {
+            Book::Postgres => {
+                take_time(&mut self.connection).await?;
+                Ok(quarantine::entries(&mut self.connection, wanted))
+            }
+            Book::Redis(book) => {
+                let entries = book.set_aside(wanted.run, wanted.step).await?;
+                Ok(stream::iter(entries.into_iter().map(Ok)).boxed())
+            }
+        }
     }
 
     fn command(&self, verb: &str) -> String {
@@ -150,8 +180,15 @@ impl Reading {
 
 /// The step of that name.
 async fn step(connection: &mut PgConnection, run: RunId, name: Option<&str>) -> Result<Option<StepIndex>, Cause> {
+    if name.is_none() {
+        return Ok(None);
+    }
+    named(run, name, &quarantine::steps(connection, run).await?)
+}
+
+/// The step of that name among `names`.
+fn named(run: RunId, name: Option<&str>, names: &[String]) -> Result<Option<StepIndex>, Cause> {
     let Some(name) = name else { return Ok(None) };
-    let names = quarantine::steps(connection, run).await?;
     if let Some(index) = names.iter().position(|of| of == name) {
         return Ok(u32::try_from(index).ok().map(StepIndex));
     }

@@ -12,13 +12,13 @@ use crate::cache::Caches;
 use crate::cli::environment::{of_plan, variable};
 use crate::cli::log::Log;
 use crate::cli::run::resume_flags;
-use crate::cli::{Exit, Global, caches, opening, say};
+use crate::cli::{Exit, Global, books, caches, opening, say};
 use crate::ledger::migrate;
 use crate::ledger::open::{self, StepRecord};
 use crate::ledger::quarantine::{self, Wanted};
 use crate::ledger::record::PostgresRecorder;
 use crate::ledger::runs;
-use crate::plan::model::Plan;
+use crate::plan::model::{Plan, Store};
 use crate::plan::{PlanError, load};
 use crate::postgres::connect;
 use crate::postgres::dsn::Target;
@@ -36,10 +36,14 @@ const TOLD: u64 = 20;
 
 /// Tries them again.
 pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause> {
-    let plan = match &args.plan {
+    let plan = match &args.which.plan {
         Some(path) => Some(load::from_file(path, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?),
         None => None,
     };
+    let refused = "rows are tried again";
+    if plan.as_ref().is_some_and(|plan| plan.store == Store::Redis) {
+        return Err(books::only_in_the_database(refused));
+    }
     let database = plan.as_ref().map(|plan| &plan.database);
     let url = database.and_then(|database| database.control.as_ref().or(database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), url, &variable)?;
@@ -47,7 +51,13 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     let log = Log::begin(global.log_level.as_deref())?;
     let mut connection = connect::one(&target, limit, &opening::session("quarantine", "retry", None)).await?;
     opening::refuse_pooler(&target, limit, &mut connection).await?;
-    let run = runs::find(&mut connection, args.which.run.as_ref(), false).await?;
+    let run = match runs::find(&mut connection, args.which.run.as_ref(), false).await {
+        Ok(run) => run,
+        Err(cause) => {
+            let named = args.which.run.as_ref();
+            return Err(books::not_found(global.redis.as_deref(), &target, named, (cause, refused)).await);
+        }
+    };
     log.of_run(run)?;
     migrate::migrate(&mut connection).await?;
     let step = super::step(&mut connection, run, args.which.step.as_deref()).await?;
@@ -74,7 +84,7 @@ pub(super) async fn run(global: &Global, args: RetryArgs) -> Result<Exit, Cause>
     let redis = caches::address(&plan, global.redis.as_deref())?;
     let settings = opening::session("lookups", &run.short(), Some(&plan.limits));
     let caches = caches::of_plan(&plan, &target, settings, redis.as_ref());
-    let flags = resume_flags(global, args.plan.is_some().then_some(&plan));
+    let flags = resume_flags(global, args.which.plan.is_some().then_some(&plan));
     let mut round = Round {
         run,
         recorder: Arc::new(PostgresRecorder { run, epoch, member: None }),

@@ -70,7 +70,7 @@ impl Hosted {
         drop(look);
         failpoint::hit("job.taken");
         let short = task.run.short();
-        let slots = Slots::default();
+        let slots = Slots::of(&self.global);
         let opening = slots.opening(target, Some(resume_flags(&self.global, Some(&plan))));
         let start = drive::starting(short.clone(), plan.name.clone());
         let opener: BoxFuture<'static, Result<Opened, Cause>> = match standing.as_deref() {

@@ -9,7 +9,7 @@ use super::super::theme::Role;
 use super::super::ui::Mode;
 use super::clock;
 use crate::run::text::clean;
-use crate::run::{Asker, Level, Presence, RunState, Snapshot, human, why};
+use crate::run::{Asker, Guarantee, Level, Presence, RunState, Snapshot, human, why};
 
 /// A part of the row, with what it is worth: the least is left out first.
 struct Part<'a> {
@@ -42,6 +42,9 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, m
     left.extend(since(snapshot).map(|text| part(since_worth, canvas.span(Role::Text, text))));
     if mode == Mode::ReadOnly {
         left.push(part(7, canvas.span(Role::Dim, "read-only")));
+    }
+    if snapshot.guarantee == Guarantee::AtLeastOnce {
+        left.push(part(5, canvas.span(Role::Warning, snapshot.guarantee.word())));
     }
     let mut right = Vec::new();
     if !snapshot.server.is_empty() {

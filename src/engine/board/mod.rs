@@ -203,6 +203,7 @@ impl Board {
         inner.snapshot.plan.clone_from(&opened.plan);
         inner.snapshot.resume_command.clone_from(&opened.resume_command);
         inner.snapshot.server.clone_from(&opened.server);
+        inner.snapshot.guarantee = opened.guarantee;
         inner.snapshot.started_at = Some(opened.started_at);
         inner.snapshot.steps = opened.steps.iter().map(|step| step.view.clone()).collect();
         inner.run_watch = Stopwatch::with(opened.spent);

@@ -109,8 +109,12 @@ impl BackfillStep {
         ready.ok_or_else(|| StepError::Failed(Cause::bug("a backfill was driven before it was opened")))
     }
 
-    fn aside(&self) -> Aside {
-        Aside { run: self.bench.run_id, step: self.bench.index }
+    /// Where the rows of a part are found that are set aside.
+    async fn aside(&self, part: &Part) -> Result<Aside, StepError> {
+        let (step, name) = (self.bench.index, part.keys.part().in_ledger().unwrap_or_default());
+        let keys = self.bench.recorder.keys_set_aside(step, &name).await;
+        let keys = keys.map_err(|e| trouble::of_record(&e, &self.bench.what()))?;
+        Ok(keys.map_or(Aside::Schema { run: self.bench.run_id, step }, Aside::Keys))
     }
 
     /// Looks at the table, and keeps what is found.
@@ -256,7 +260,8 @@ impl BackfillStep {
         let mut planned: Vec<Segment> = Vec::new();
         let wanted = (room / 2).min(SEGMENTS) / u32::try_from(ready.parts.len().max(1)).unwrap_or(u32::MAX);
         for part in &ready.parts {
-            let Some(condition) = part.sql().and_then(|sql| sql.filter_without(self.aside())) else { continue };
+            let aside = self.aside(part).await?;
+            let Some(condition) = part.sql().and_then(|sql| sql.filter_without(&aside)) else { continue };
             let Some(named) = part.sql().map(|sql| &sql.named) else { continue };
             let keys = &part.keys;
             let ends = async |connection: &mut PgConnection| {
@@ -426,7 +431,9 @@ impl Batched for BackfillStep {
             ready = self.bounded(self.look(&mut connection)).await?;
         }
         let mut left = 0;
-        for sql in ready.parts.iter().filter_map(|part| part.sql()?.left_without(self.aside())) {
+        for part in &ready.parts {
+            let aside = self.aside(part).await?;
+            let Some(sql) = part.sql().and_then(|sql| sql.left_without(&aside)) else { continue };
             let count = async |connection: &mut PgConnection| {
                 let left: i64 =
                     sqlx::query_scalar(AssertSqlSafe(sql.as_str())).persistent(false).fetch_one(connection).await?;

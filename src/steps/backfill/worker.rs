@@ -13,10 +13,10 @@ use super::{Part, Shared};
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError};
 use crate::postgres::deadline::within;
+use crate::postgres::error;
 use crate::postgres::key::position;
-use crate::postgres::{error, session};
 use crate::run::{Advance, Cause, KeyText, Level, Segment, SegmentNo, human};
-use crate::steps::batch::{BatchError, Line, Lines, roll_back};
+use crate::steps::batch::{BatchError, Line, Lines, committed, roll_back};
 use crate::steps::keyspace::Boundary;
 use crate::steps::trouble;
 
@@ -80,7 +80,7 @@ impl Worker {
     ) -> Result<(Advance, Duration), (BatchError, Option<KeyText>)> {
         let part = self.shared.part(segment).map_err(|cause| (BatchError::Plan(cause), None))?;
         let limit = self.limit();
-        let begun = within(limit, line.connection.begin_with(session::BATCH)).await;
+        let begun = within(limit, line.connection.begin_with(self.shared.bench.recorder.begin())).await;
         let mut tx = begun.map_err(|e| (e.into(), None))?;
         failpoint::hit("batch.begun");
         let found = match usable(self.scouted.take(), segment, rows) {
@@ -115,7 +115,10 @@ impl Worker {
         let batch = Batch { shared: &self.shared, part: &part, segment, limit };
         let (written, scouted) = tokio::join!(batch.write(&mut tx, boundary, way), look_ahead);
         let committed = match written {
-            Ok(written) => within(limit, tx.commit()).await.map(|()| written.kept()).map_err(BatchError::Sql),
+            Ok(written) => match within(limit, tx.commit()).await {
+                Ok(()) => committed(&self.shared.bench, segment).await.map(|()| written.kept()),
+                Err(e) => Err(BatchError::Sql(e)),
+            },
             Err(e) => {
                 roll_back(tx, limit).await;
                 Err(e)
@@ -129,7 +132,7 @@ impl Worker {
     fn explain(&self, failure: &BatchError, segment: &Segment, through: Option<&KeyText>, rows: u64) -> Cause {
         let (what, source) = (self.what(), &self.shared.bench.source);
         let mut cause = failure.cause(&what, source);
-        if matches!(failure, BatchError::Plan(_)) {
+        if !failure.kept_nothing() {
             return cause;
         }
         let key = self.shared.describe_key(segment);

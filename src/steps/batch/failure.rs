@@ -4,7 +4,8 @@ use crate::plan::model::PlanSource;
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::{error, trouble};
-use crate::run::{Cause, Trouble};
+use crate::run::{Cause, Segment, Trouble};
+use crate::steps::Workbench;
 
 /// Why a batch, or the change of one row, did not commit.
 pub enum BatchError {
@@ -37,6 +38,12 @@ impl BatchError {
             Self::Wrong(..) => true,
             Self::Record(_) | Self::Passing(..) | Self::Plan(_) => false,
         }
+    }
+
+    /// Whether nothing of the batch was kept, as far as its failure itself does not say what was.
+    #[must_use]
+    pub fn kept_nothing(&self) -> bool {
+        !matches!(self, Self::Plan(_) | Self::Record(RecordError::Store(..)))
     }
 
     /// The server's SQLSTATE and its words, for a row that is set aside.
@@ -84,4 +91,12 @@ pub fn recorded<T>(written: Result<Result<T, RecordError>, tokio::time::error::E
             "no answer to the batch's record",
         )))),
     }
+}
+
+/// Tells the ledger that the batch which has advanced `segment` has committed.
+///
+/// # Errors
+/// It lies elsewhere and was not written: what the batch has changed is done again, or found to be recorded after all.
+pub async fn committed(bench: &Workbench, segment: &Segment) -> Result<(), BatchError> {
+    bench.recorder.committed(bench.index, Some(segment)).await.map_err(BatchError::Record)
 }

@@ -11,8 +11,8 @@ use super::failure::BatchError;
 use crate::engine::failpoint;
 use crate::engine::ports::{Recovered, StepError, Trouble};
 use crate::postgres::deadline::within;
+use crate::postgres::error;
 use crate::postgres::record::RecordError;
-use crate::postgres::{error, session};
 use crate::run::{Cause, Segment};
 use crate::steps::backends::Backends;
 use crate::steps::{Workbench, trouble};
@@ -122,6 +122,10 @@ impl Lines {
                 self.keep(line, false);
                 if still_ours { StepError::Passing(Trouble::Transient, cause) } else { StepError::Failed(cause) }
             }
+            BatchError::Record(RecordError::Store(trouble, _)) => {
+                self.keep(line, false);
+                StepError::of(trouble, cause)
+            }
             BatchError::Wrong(..) => {
                 self.keep(line, false);
                 StepError::Failed(cause)
@@ -171,7 +175,7 @@ impl Lines {
         let (bench, limit) = (self.bench.clone(), self.bench.deadline());
         self.splitting = Some(rest.clone());
         let write = async {
-            let mut tx = within(limit, line.connection.begin_with(session::BATCH)).await?;
+            let mut tx = within(limit, line.connection.begin_with(bench.recorder.begin())).await?;
             match tokio::time::timeout(limit, bench.recorder.split(&mut tx, bench.index, segment, &rest)).await {
                 Ok(written) => written?,
                 Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
@@ -187,8 +191,7 @@ impl Lines {
                 Ok(rest)
             }
             Err(e) => {
-                let lost = matches!(&e, RecordError::Sql(sql) if error::is_lost(sql));
-                self.keep(line, lost);
+                self.keep(line, e.is_lost());
                 Err(trouble::of_record(&e, &bench.what()))
             }
         }
@@ -223,8 +226,7 @@ impl Lines {
         let found = match found.await {
             Ok(found) => found,
             Err(e) => {
-                let lost = matches!(&e, RecordError::Sql(sql) if error::is_lost(sql));
-                self.keep(line, lost);
+                self.keep(line, e.is_lost());
                 return Err(trouble::of_record(&e, &bench.what()));
             }
         };

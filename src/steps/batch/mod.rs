@@ -5,6 +5,6 @@ pub mod failure;
 pub mod lines;
 pub mod places;
 
-pub use failure::{BatchError, recorded};
+pub use failure::{BatchError, committed, recorded};
 pub use lines::{Line, Lines, roll_back};
 pub use places::Places;

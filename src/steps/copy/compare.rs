@@ -14,7 +14,7 @@ use crate::engine::ports::{StepContext, StepError};
 use crate::plan::movers::Comparison;
 use crate::postgres::deadline::within;
 use crate::postgres::record::RecordError;
-use crate::postgres::{error, session, sqlstate};
+use crate::postgres::{error, sqlstate};
 use crate::run::{Cause, KeyText, Segment, human};
 use crate::steps::batch::{BatchError, Places, recorded};
 use crate::steps::interruptible::{self, Interrupted, OwnConnection, Watch};
@@ -293,6 +293,10 @@ impl CopyStep {
 
     /// The keys of a part's rows that are set aside: the target is not to hold them.
     async fn keys_set_aside(&self, part: &str) -> Result<Vec<KeyText>, StepError> {
+        let elsewhere = self.bench.recorder.keys_set_aside(self.bench.index, part).await;
+        if let Some(keys) = elsewhere.map_err(|e| trouble::of_record(&e, &self.bench.what()))? {
+            return Ok(keys);
+        }
         let mut connection = self.own_connection().await?;
         let ask = sqlx::query_scalar(
             "SELECT key FROM howdah.quarantine WHERE run = $1 AND step = $2 AND part = $3 AND resolved_at IS NULL",
@@ -337,6 +341,7 @@ impl CopyStep {
             Failure::There { error, .. } => error,
             Failure::Unread(refused) => return refused.clone(),
             Failure::Here(BatchError::Passing(trouble, _)) => return StepError::Passing(*trouble, cause),
+            Failure::Here(BatchError::Record(RecordError::Store(trouble, _))) => return StepError::of(*trouble, cause),
             Failure::Here(
                 BatchError::Record(RecordError::Fenced | RecordError::Already)
                 | BatchError::Wrong(..)
@@ -362,7 +367,7 @@ impl CopyStep {
         let bench = &self.bench;
         let limit = bench.deadline();
         let batch = Batch { bench, share, limit };
-        let mut tx = within(limit, target.begin_with(session::BATCH)).await?;
+        let mut tx = within(limit, target.begin_with(bench.recorder.begin())).await?;
         // Before anything is taken away: no other driver takes the run over until this has committed.
         recorded(tokio::time::timeout(limit, bench.recorder.hold(&mut tx)).await)?;
         let boundary = batch.boundary(&mut tx, reader, (from, upper), bench.limits.batch.start).await?;

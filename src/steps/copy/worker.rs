@@ -14,9 +14,8 @@ use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError};
 use crate::postgres::deadline::within;
 use crate::postgres::key::position;
-use crate::postgres::session;
 use crate::run::{Advance, Cause, KeyText, Segment, SegmentNo};
-use crate::steps::batch::{BatchError, Line, Lines, roll_back};
+use crate::steps::batch::{BatchError, Line, Lines, committed, roll_back};
 use crate::steps::keyspace::Boundary;
 use crate::steps::trouble;
 
@@ -69,7 +68,7 @@ impl Worker {
     async fn commit_one(&mut self, line: &mut Line, segment: &Segment, rows: u64, way: Way) -> Result<Advance, Broken> {
         let limit = self.limit();
         let share = self.share(segment).map_err(|cause| (BatchError::Plan(cause).into(), None))?;
-        let begun = within(limit, line.connection.begin_with(session::BATCH)).await;
+        let begun = within(limit, line.connection.begin_with(self.shared.bench.recorder.begin())).await;
         let mut tx = begun.map_err(|e| (e.into(), None))?;
         failpoint::hit("batch.begun");
         let batch = Batch { bench: &self.shared.bench, share: &share, limit };
@@ -103,10 +102,13 @@ impl Worker {
         let write = batch.write(&mut tx, &mut self.reader, (segment, boundary), way);
         let (written, scouted) = tokio::join!(write, look_ahead);
         let committed = match written {
-            Ok(written) => within(limit, tx.commit()).await.map_err(Failure::from).map(|()| {
-                written.aside.keep();
-                written.advance
-            }),
+            Ok(written) => match within(limit, tx.commit()).await {
+                Ok(()) => committed(&self.shared.bench, segment).await.map_err(Failure::Here).map(|()| {
+                    written.aside.keep();
+                    written.advance
+                }),
+                Err(e) => Err(Failure::from(e)),
+            },
             Err(failure @ Failure::There { target_ruined: true, .. }) => {
                 // Nothing can be asked on it any more; the caller drops the connection.
                 drop(tx);

@@ -19,7 +19,7 @@ use crate::postgres::deadline::within;
 use crate::postgres::record::{FileRow, FileState, RecordError, SetAside};
 use crate::postgres::session;
 use crate::run::{Advance, Cause, Segment, SegmentNo, Tally};
-use crate::steps::batch::{BatchError, Line, Lines, Places, recorded, roll_back};
+use crate::steps::batch::{BatchError, Line, Lines, Places, committed, recorded, roll_back};
 
 /// A batch ends when its files come to so many bytes.
 const BYTES: u64 = 32 << 20;
@@ -197,7 +197,7 @@ impl Worker {
         mut advance: Advance,
     ) -> Result<Advance, BatchError> {
         let (bench, limit) = (&self.shared.bench, self.limit());
-        let mut tx = within(limit, line.connection.begin_with(session::BATCH)).await?;
+        let mut tx = within(limit, line.connection.begin_with(bench.recorder.begin())).await?;
         failpoint::hit("batch.begun");
         let mut places = Places::new(Arc::clone(&bench.set_aside));
         let write = async {
@@ -217,6 +217,7 @@ impl Worker {
         match write.await {
             Ok(()) => {
                 within(limit, tx.commit()).await?;
+                committed(bench, segment).await?;
                 places.keep();
                 Ok(advance)
             }

@@ -14,9 +14,9 @@ use super::look::Planned;
 use crate::engine::failpoint;
 use crate::engine::ports::{BatchDone, BatchWorker, Recovered, StepError};
 use crate::postgres::deadline::within;
-use crate::postgres::{error, session};
+use crate::postgres::error;
 use crate::run::{Advance, Cause, KeyText, Segment, SegmentNo, Tally, human};
-use crate::steps::batch::{BatchError, Line, Lines, roll_back};
+use crate::steps::batch::{BatchError, Line, Lines, committed, roll_back};
 
 /// A file that is being read, and what of it is read and not committed yet.
 pub(super) struct Reading {
@@ -210,12 +210,13 @@ impl Worker {
         way: Way,
     ) -> Result<Advance, BatchError> {
         let limit = self.shared.bench.deadline();
-        let mut tx = within(limit, line.connection.begin_with(session::BATCH)).await?;
+        let mut tx = within(limit, line.connection.begin_with(self.shared.bench.recorder.begin())).await?;
         failpoint::hit("batch.begun");
         let batch = Batch { bench: &self.shared.bench, file, segment, blocks, advance: advance.clone(), limit };
         match batch.write(&mut tx, way).await {
             Ok(written) => {
                 within(limit, tx.commit()).await.map_err(BatchError::Sql)?;
+                committed(&self.shared.bench, segment).await?;
                 written.aside.keep();
                 Ok(written.advance)
             }
@@ -232,9 +233,7 @@ impl Worker {
 
     fn explain(&self, failure: &BatchError, file: &Planned, blocks: &[Block]) -> Cause {
         let mut cause = failure.cause(&self.shared.bench.what(), &self.shared.bench.source);
-        if let (false, Some(first), Some(last)) =
-            (matches!(failure, BatchError::Plan(_)), blocks.first(), blocks.last())
-        {
+        if let (false, Some(first), Some(last)) = (!failure.kept_nothing(), blocks.first(), blocks.last()) {
             cause.details.push(format!(
                 "batch: {}, lines {} to {}; nothing of it was kept",
                 file.input.path,

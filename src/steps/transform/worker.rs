@@ -19,7 +19,7 @@ use crate::postgres::deadline::within;
 use crate::postgres::key::position;
 use crate::postgres::{error, session};
 use crate::run::{Advance, Cause, KeyText, Segment, SegmentNo, Tally};
-use crate::steps::batch::{BatchError, Line, Lines, roll_back};
+use crate::steps::batch::{BatchError, Line, Lines, committed, roll_back};
 use crate::steps::trouble;
 
 /// A worker.
@@ -126,7 +126,7 @@ impl Worker {
             To::Update(_) | To::Insert(..) => None,
         };
         // A file gets its name when the server cannot forget any more that it is complete.
-        let begin = if spec.is_some() { session::DURABLE } else { session::BATCH };
+        let begin = if spec.is_some() { session::DURABLE } else { self.shared.bench.recorder.begin() };
         let mut tx = within(limit, line.connection.begin_with(begin)).await?;
         failpoint::hit("batch.begun");
         let unread = gathered.unread.as_ref();
@@ -135,6 +135,7 @@ impl Worker {
         match batch.write(&mut tx, &mut self.runner, what, way).await {
             Ok(written) => {
                 within(limit, tx.commit()).await?;
+                committed(&self.shared.bench, segment).await?;
                 written.aside.keep();
                 if let Some(spec) = spec {
                     failpoint::hit("batch.unnamed");
@@ -169,7 +170,7 @@ impl Worker {
 
     fn explain(&self, failure: &BatchError, segment: &Segment) -> Cause {
         let mut cause = failure.cause(&self.shared.bench.what(), &self.shared.bench.source);
-        if !matches!(failure, BatchError::Plan(_)) {
+        if failure.kept_nothing() {
             let key = self.shared.ready.key_name(segment.part.as_deref());
             let from = segment.from().map_or_else(|| "the first".to_owned(), |key| key.join(", "));
             cause.details.push(format!("batch: {key} after {from}; nothing of it was kept"));
