@@ -80,9 +80,8 @@ pub(super) fn lend(caches: &[CachedLookup], steps: &mut [Step]) {
         let named = named(&script.text);
         // What stands in a file is not read yet. Whoever names one that is not there is told which there are.
         let is_there = |name: &str| caches.iter().any(|cache| cache.name == name);
-        let all = named.others
-            || script_file(&script.text).is_some()
-            || named.names.iter().any(|(name, _)| !is_there(name));
+        let all =
+            named.others || script_file(&script.text).is_some() || named.names.iter().any(|(name, _)| !is_there(name));
         let is_named = |cache: &&CachedLookup| all || named.names.iter().any(|(name, _)| *name == cache.name);
         *lent = caches.iter().filter(is_named).cloned().collect();
     }

@@ -143,7 +143,9 @@ fn failure(what: &str, e: &sqlx::Error) -> LookError {
     // Elsewhere that is said by a server that has become a standby; these sessions may not write wherever they are.
     if let Some(db) = error::database(e).filter(|db| db.code() == READ_ONLY) {
         let cause = Cause::usage(format!("{what}: {}", db.message())).sqlstate(READ_ONLY);
-        return LookError::Failed(cause.hint("a look-up only reads: it is not asked once for each row, nor in its batch"));
+        return LookError::Failed(
+            cause.hint("a look-up only reads: it is not asked once for each row, nor in its batch"),
+        );
     }
     let cause = error::cause(what, e);
     match trouble::of(e) {

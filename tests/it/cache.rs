@@ -58,7 +58,7 @@ async fn a_script_looks_up_values_rows_and_nothing_without_any_redis() {
     let script = r#"
 let found = lookup("countries", row.code);
 if found == () { #{ country: (), note: "none" } }
-else { #{ country: found.name, note: `${found.vat}|${found.euro}|${found.size + 1}|${type_of(found.vat)}` } }"#;
+else { #{ country: found.name, note: `$${found.vat}|$${found.euro}|$${found.size + 1}|$${type_of(found.vat)}` } }"#;
     let cache = "sql = '''\nSELECT name, vat, euro, size FROM countries -- of the world\nWHERE code = $1'''";
     let plan = plan(&lab, "", cache, script);
     let checked = lab.howdah(&["check", plan.to_str().expect("a path")]).run();
