@@ -94,7 +94,7 @@ impl Shared {
         };
         match &answer {
             // One outage is told once, whichever notices it first.
-            Err(e) if !before && !(other && e.is_away()) => {
+            Err(e) if !(before || other && e.is_away()) => {
                 let text = format!("look-ups go on without the shared cache: {e}");
                 health.news.push_back((Level::Warning, text));
             }

@@ -151,11 +151,11 @@ async fn a_look_up_cannot_write_and_waits_for_a_database_that_is_away() {
     let ended = lab.howdah(&arguments(&plan(&lab, "", naughty, script))).run().expect_code(1);
     assert!(ended.stderr().contains("read-only transaction"), "{}", ended.stderr());
     // Sessions of look-ups are ended in mid-run: the batch is tried again, and every row is right.
-    people(&lab, 3000).await;
-    let slow = "sql = 'SELECT name FROM countries, pg_sleep(0.02) WHERE code = $1 AND $2::int > 0'";
+    people(&lab, 800).await;
+    let slow = "sql = 'SELECT name FROM countries, pg_sleep(0.01) WHERE code = $1 AND $2::int > 0'";
     let script = r#"row.country = lookup("countries", row.code, row.id); row"#;
-    let limits =
-        "[limits]\nworkers = 2\nbatch = { start = 50, min = 10, max = 50 }\n[retry]\nattempts = 50\nbase = '10ms'";
+    let limits = "[limits]\nworkers = 2\nbatch = { start = 50, min = 10, max = 50 }\n[retry]\nattempts = 50\nbase = '10ms'\nmax = '50ms'\n\
+                  [breaker]\nfailures = 100";
     let plan = plan(&lab, limits, slow, script);
     lab.sql("CREATE TABLE ended (n bigint)").await;
     let mut running = lab.howdah(&arguments(&plan)).start();
