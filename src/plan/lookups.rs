@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_names_that_a_script_looks_up_are_found_by_its_words() {
-        let table: [(&str, &[(&str, usize)], bool); 15] = [
+        type Names = &'static [(&'static str, usize)];
+        let table: [(&str, Names, bool); 15] = [
             ("row", &[], false),
             ("lookup(\"countries\", row.code)", &[("countries", 7)], false),
             ("let a = lookup ( \"a\" ); lookup(\"b\", lookup(\"c\"))", &[("a", 17), ("b", 31), ("c", 43)], false),

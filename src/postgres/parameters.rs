@@ -1,5 +1,7 @@
 //! Parameters of SQL from a plan, carried as text whatever their types are.
 
+use std::fmt::Write as _;
+
 use super::tokens::{dollar_tag, skip_comment, skip_dollar, skip_string_by, skip_until};
 
 /// The SQL with each `$n` read from a text: `(($1::text)::integer)`. `types`: of the parameters in their order, as SQL
@@ -21,20 +23,22 @@ pub fn from_text(sql: &str, types: &[String]) -> String {
                 skip_string_by(&chars, at, '\'', escapes)
             }
             '"' => skip_string_by(&chars, at, '"', false),
-            '$' => match dollar_tag(&chars, at) {
-                Some(tag) => skip_dollar(&chars, at, &tag),
-                None => {
+            '$' => {
+                if let Some(tag) = dollar_tag(&chars, at) {
+                    skip_dollar(&chars, at, &tag)
+                } else {
                     let end = skip_until(&chars, at + 1, |c| !c.is_ascii_digit());
                     let number: String = chars[at + 1..end].iter().collect();
                     let type_name = number.parse::<usize>().ok().and_then(|n| types.get(n.checked_sub(1)?));
                     if let Some(type_name) = type_name {
-                        out.push_str(&format!("((${number}::text)::{type_name})"));
+                        // Writing to a String cannot fail.
+                        let _ = write!(out, "((${number}::text)::{type_name})");
                         at = end;
                         continue;
                     }
                     end
                 }
-            },
+            }
             c if c.is_alphabetic() || c == '_' => {
                 skip_until(&chars, at, |c| !(c.is_alphanumeric() || c == '_' || c == '$'))
             }

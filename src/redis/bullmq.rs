@@ -19,9 +19,9 @@ impl Address {
             Place::Server { host, port } => options = options.host(host).port(*port).db(self.database),
             Place::Cluster { nodes } => {
                 let scheme = if self.tls { "rediss" } else { "redis" };
-                let node = |(host, port): &(String, u16)| match host.contains(':') {
-                    true => format!("{scheme}://[{host}]:{port}"),
-                    false => format!("{scheme}://{host}:{port}"),
+                let node = |(host, port): &(String, u16)| {
+                    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                    format!("{scheme}://{open}{host}{close}:{port}")
                 };
                 options = options.cluster_nodes(nodes.iter().map(node));
             }

@@ -69,10 +69,11 @@ mod tests {
         gate.failed(at(1011), at(1020));
         assert!(!gate.admits(at(3019), patience));
         for (n, rest) in [(0, 4_u64), (1, 8), (2, 10), (3, 10)] {
-            let now = at(10_000 + n * 20_000);
+            let begun = 10_000 + n * 20_000;
+            let now = at(begun);
             assert!(gate.admits(now, patience));
             gate.failed(now, now);
-            assert!(!gate.admits(now + Duration::from_secs(rest) - Duration::from_millis(1), patience), "{rest}");
+            assert!(!gate.admits(at(begun + rest * 1000 - 1), patience), "{rest}");
         }
         let back = at(200_000);
         assert!(gate.admits(back, patience));

@@ -106,9 +106,12 @@ impl Database {
 
     async fn open(&self) -> Result<PgConnection, LookError> {
         let opened = self.connector.open(&self.name).await;
-        let mut connection = opened.map_err(|refused| match refused.may_pass {
-            true => LookError::Passing(Trouble::Outage, refused.cause),
-            false => LookError::Failed(refused.cause),
+        let mut connection = opened.map_err(|refused| {
+            if refused.may_pass {
+                LookError::Passing(Trouble::Outage, refused.cause)
+            } else {
+                LookError::Failed(refused.cause)
+            }
         })?;
         let set = within(self.limit, connection.execute(sqlx::raw_sql(SESSION))).await;
         set.map_err(|e| failure("a look-up", &e))?;

@@ -122,7 +122,7 @@ impl Workbench {
     pub fn looked_up(&self) -> String {
         let views = self.caches.as_ref().map(|caches| caches.views()).unwrap_or_default();
         let used = views.iter().filter(|cache| cache.asked > 0);
-        used.map(|cache| format!("; cache {} {}", cache.name, cache.words())).collect()
+        used.fold(String::new(), |text, cache| format!("{text}; cache {} {}", cache.name, cache.words()))
     }
 
     /// The step's `application_name`.

@@ -58,7 +58,7 @@ async fn a_script_looks_up_values_rows_and_nothing_without_any_redis() {
     let script = r#"
 let found = lookup("countries", row.code);
 if found == () { #{ country: (), note: "none" } }
-else { #{ country: found.name, note: `${found.vat}|${found.euro}|${found.size + 1}|${type_of(found.vat)}` } }"#;
+else { #{ country: found.name, note: `$${found.vat}|$${found.euro}|$${found.size + 1}|$${type_of(found.vat)}` } }"#;
     let cache = "sql = '''\nSELECT name, vat, euro, size FROM countries -- of the world\nWHERE code = $1'''";
     let plan = plan(&lab, "", cache, script);
     let checked = lab.howdah(&["check", plan.to_str().expect("a path")]).run();
@@ -118,7 +118,7 @@ async fn a_look_up_that_goes_wrong_sets_its_row_aside_or_stops_the_run_where_the
     let cache = "sql = 'SELECT name FROM countries WHERE size = $1'";
     let script = r#"
 if row.id == 3 { lookup("countries", "x") }
-else if row.id == 4 { try { lookup("countries", "y") } catch { #{ note: "minded" } } }
+else if row.id == 4 { let made = (); try { lookup("countries", "y"); } catch { made = #{ note: "minded" }; } made }
 else { #{ country: lookup("countries", 357022) } }"#;
     let ended = lab.howdah(&arguments(&plan(&lab, "", cache, script))).run().expect_code(4);
     assert_eq!(lab.number("SELECT count(*) FROM people WHERE country = 'Germany'").await, 6, "{}", ended.stderr());
@@ -127,7 +127,7 @@ else { #{ country: lookup("countries", 357022) } }"#;
     assert!(aside.contains("lookup(\"countries\")") && aside.contains("invalid input syntax"), "{aside}");
     for (script, words) in [
         (r#"lookup("countries", 1, 2)"#, "takes 1 argument, and is given 2"),
-        (r#"try { lookup("countries") } catch { row }"#, "takes 1 argument, and is given 0"),
+        (r#"try { lookup("countries"); } catch { } row"#, "takes 1 argument, and is given 0"),
     ] {
         let ended = lab.howdah(&arguments(&plan(&lab, "", cache, script))).run().expect_code(1);
         assert!(ended.stderr().contains(words), "{}", ended.stderr());
@@ -148,14 +148,14 @@ async fn a_look_up_cannot_write_and_waits_for_a_database_that_is_away() {
     people(&lab, 4).await;
     let naughty = "sql = 'SELECT naughty($1) AS name'";
     let script = r#"row.country = lookup("countries", row.code); row"#;
-    let ended = lab.howdah(&arguments(&plan(&lab, "", naughty, script))).run().expect_code(2);
+    let ended = lab.howdah(&arguments(&plan(&lab, "", naughty, script))).run().expect_code(1);
     assert!(ended.stderr().contains("read-only transaction"), "{}", ended.stderr());
     // Sessions of look-ups are ended in mid-run: the batch is tried again, and every row is right.
-    people(&lab, 3000).await;
-    let slow = "sql = 'SELECT name FROM countries, pg_sleep(0.02) WHERE code = $1 AND $2::int > 0'";
+    people(&lab, 800).await;
+    let slow = "sql = 'SELECT name FROM countries, pg_sleep(0.01) WHERE code = $1 AND $2::int > 0'";
     let script = r#"row.country = lookup("countries", row.code, row.id); row"#;
-    let limits =
-        "[limits]\nworkers = 2\nbatch = { start = 50, min = 10, max = 50 }\n[retry]\nattempts = 50\nbase = '10ms'";
+    let limits = "[limits]\nworkers = 2\nbatch = { start = 50, min = 10, max = 50 }\n[retry]\nattempts = 50\nbase = '10ms'\nmax = '50ms'\n\
+                  [breaker]\nfailures = 100";
     let plan = plan(&lab, limits, slow, script);
     lab.sql("CREATE TABLE ended (n bigint)").await;
     let mut running = lab.howdah(&arguments(&plan)).start();
@@ -225,12 +225,13 @@ async fn a_redis_that_is_killed_in_mid_run_and_comes_back_is_told_and_costs_no_r
     let lab = Lab::open().await;
     let mut server = RedisServer::start(&[]).expect("install redis-server");
     lab.sql(COUNTRIES).await;
-    people(&lab, 20_000).await;
+    people(&lab, 6000).await;
     // Each row asks for something of its own: nothing is known in this process.
-    let cache = "sql = 'SELECT name FROM countries WHERE code = $1 AND $2::int > 0'\nmost = 100";
+    let sql = "SELECT (SELECT name FROM countries WHERE code = $1) AS name FROM pg_sleep(0.002) WHERE $2::int > 0";
+    let cache = format!("sql = '{sql}'\nmost = 100");
     let script = r#"row.country = lookup("countries", row.code, row.id); row"#;
     let limits = "[limits]\nworkers = 2\nbatch = { start = 100, min = 10, max = 100 }";
-    let plan = plan(&lab, limits, cache, script);
+    let plan = plan(&lab, limits, &cache, script);
     let mut running: Running = lab.howdah(&[&arguments(&plan)[..], &["--redis", &server.url()]].concat()).start();
     lab.until_walked(500).await;
     server.kill();

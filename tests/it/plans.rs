@@ -37,7 +37,7 @@ async fn every_example_plan_runs_to_its_end() {
         assert_eq!(ended.code(), Some(0), "{plan}: {}", ended.stderr());
     }
     let left = lab
-        .number("SELECT count(*) FROM pg_class WHERE relname IN ('users_todo', 'users_unseen', 'users_credit')")
+        .number("SELECT count(*) FROM pg_class WHERE relname IN ('users_todo', 'users_unseen', 'users_credit', 'users_statuses')")
         .await;
     assert_eq!(left, 0, "what a plan makes for itself it takes away");
     tokio::time::timeout(Duration::from_secs(5), lab.pool.close()).await.expect("closed");

@@ -246,6 +246,7 @@ impl Board {
 
     /// The running step ended. `failed` keeps it on the screen as the one that stopped the run.
     pub fn step_ended(&self, state: StepState, outcome: Option<String>) {
+        self.tell_of_lookups();
         let now = self.clock.elapsed();
         let mut inner = self.lock();
         let Some(index) = inner.step.take() else { return };
@@ -384,6 +385,14 @@ impl Board {
         inner.snapshot.work = Arc::new(work);
     }
 
+    /// Tells what is new of cached look-ups.
+    fn tell_of_lookups(&self) {
+        let Some(lookups) = self.lock().lookups.clone() else { return };
+        for (level, text) in lookups.news() {
+            self.event(level, EventKind::Notice, text);
+        }
+    }
+
     /// A second has passed, and the monitor may have news.
     pub fn tick(&self, vitals: &Arc<Vitals>) {
         self.survey();
@@ -398,11 +407,8 @@ impl Board {
         inner.churn(vitals);
         inner.remember(self.clock.utc(), vitals);
         let before = std::mem::replace(&mut inner.snapshot.vitals, Arc::clone(vitals));
-        let news = inner.lookups.as_ref().map(|lookups| lookups.news()).unwrap_or_default();
         drop(inner);
-        for (level, text) in news {
-            self.event(level, EventKind::Notice, text);
-        }
+        self.tell_of_lookups();
         for news in alert_changes(&before.alerts, &vitals.alerts) {
             // With the time when it was raised or cleared: the console's pane tells an alert's event by it.
             self.tell(news);

@@ -106,10 +106,8 @@ impl FileScript {
     fn call(&mut self, path: &str, text: String) -> Result<Option<ImmutableString>, Halt> {
         let made =
             self.runner.call([Dynamic::from(ImmutableString::from(path)), Dynamic::from(ImmutableString::from(text))]);
-        let made = made.map_err(|e| match e.is_ended {
-            true => Halt::Fatal(Cause::new(e.message)),
-            false => Halt::Wrong(e.to_string()),
-        })?;
+        let made =
+            made.map_err(|e| if e.is_ended { Halt::Fatal(Cause::new(e.message)) } else { Halt::Wrong(e.to_string()) })?;
         if made.is_unit() {
             return Ok(None);
         }

@@ -35,7 +35,7 @@ pub struct Process {
 
 /// Whether a variable is no business of a program's: it may lead to the run's database, or is meant for a driver alone.
 pub(in crate::steps) fn is_secret(name: &str) -> bool {
-    name == "DATABASE_URL" || name.starts_with("PG") || name.starts_with("HOWDAH_")
+    name == "DATABASE_URL" || name == "REDIS_URL" || name.starts_with("PG") || name.starts_with("HOWDAH_")
 }
 
 impl Process {
