@@ -136,6 +136,7 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
     let book = books::of_plan(opening.redis.as_deref(), &plan).await?;
+    let notices = book.advice().await?.into_iter().map(|text| (Level::Warning, text)).collect();
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
     book.prepare(&mut lock).await?;
     let steps = planned(&plan);
@@ -143,7 +144,7 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let draft = Draft { run, name: &plan.name, plan: &plan, steps: drafts, undoes: None };
     let taken = book.create(&mut lock, &draft, &opening.driver, anew).await?;
     let name = plan.name.clone();
-    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices: Vec::new() };
+    let materials = Materials { plan, name, planned: steps, taken, lock, found, notices };
     Ok(assemble(&opening, materials))
 }
 
