@@ -142,6 +142,7 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
     let book = books::of_plan(opening.slots.redis.as_deref(), &plan).await?;
+    let notices = book.advice().await?.into_iter().map(|text| (Level::Warning, text)).collect();
     let found = preflight::check(&mut lock, &plan, |_| false).await?;
     book.prepare(&mut lock).await?;
     let steps = planned(&plan);
@@ -151,7 +152,7 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let name = plan.name.clone();
     let redis = caches::address(&plan, opening.slots.redis.as_deref())?;
     let role = Role::Driver(lock);
-    let materials = Materials { plan, name, planned: steps, taken, role, found, notices: Vec::new(), redis };
+    let materials = Materials { plan, name, planned: steps, taken, role, found, notices, redis };
     Ok(assemble(&opening, materials))
 }
 

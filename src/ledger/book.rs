@@ -31,6 +31,17 @@ impl Book {
         }
     }
 
+    /// What the operator should know of the ledger before a run begins.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn advice(&self) -> Result<Vec<String>, Cause> {
+        match self {
+            Self::Postgres => Ok(Vec::new()),
+            Self::Redis(book) => book.advice().await,
+        }
+    }
+
     /// The run that a person means; without a name the newest, or the newest that is `unfinished`.
     ///
     /// # Errors

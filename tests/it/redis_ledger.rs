@@ -106,12 +106,14 @@ async fn a_role_that_may_make_nothing_moves_rows_and_nothing_is_made() {
         500,
         2,
         &format!(
-            "[[step]]\nname = 'items'\nbackfill = 'items'\nset = {{ n = '1' }}\nwhere = 'n = 0'\n\
+            "[redis]\nurl = '{}'\n\
+             [[step]]\nname = 'items'\nbackfill = 'items'\nset = {{ n = '1' }}\nwhere = 'n = 0'\n\
              [[step]]\nname = 'skip'\nimport = '{skipped}'\ninto = 'people'\non_conflict = 'skip'\n\
              [[step]]\nname = 'update'\nimport = '{updated}'\ninto = 'people'\non_conflict = 'update'\n\
              [[step]]\nname = 'names'\ntransform = 'people'\nrhai = '#{{ id: row.id, name: row.name + \"!\" }}'\n\
              into = 'names'\non_conflict = 'update'\n\
-             [[step]]\nname = 'check'\nverify = 'SELECT count(*) FROM items WHERE n <> 1'\nexpect = 0\n"
+             [[step]]\nname = 'check'\nverify = 'SELECT count(*) FROM items WHERE n <> 1'\nexpect = 0\n",
+            site.redis.url()
         ),
     );
     site.howdah(&["check", &plan]).run().expect_code(0).expect_words(&["at least once", "ledger lies on Redis"]);
