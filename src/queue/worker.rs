@@ -155,7 +155,8 @@ struct Shift {
 
 /// A worker at work.
 pub struct Worker {
-    crate_worker: Arc<bullmq::Worker>,
+    /// The crate's loop.
+    fetching: Arc<bullmq::Worker>,
     shift: Arc<Shift>,
     tasks: JoinSet<()>,
 }
@@ -198,12 +199,12 @@ impl Worker {
             async move { shift.attend(job).await }
         };
         let what = "becoming a worker";
-        let crate_worker = within(&address, what, bullmq::Worker::with_options(line.name(), attend, settings)).await?;
-        let crate_worker = Arc::new(crate_worker);
-        within(&address, what, crate_worker.run()).await?;
+        let fetching = within(&address, what, bullmq::Worker::with_options(line.name(), attend, settings)).await?;
+        let fetching = Arc::new(fetching);
+        within(&address, what, fetching.run()).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen(Arc::clone(&crate_worker), shift.tell.clone()));
-        Ok(Self { crate_worker, shift, tasks })
+        tasks.spawn(listen(Arc::clone(&fetching), shift.tell.clone()));
+        Ok(Self { fetching, shift, tasks })
     }
 
     /// What it has done so far.
@@ -214,7 +215,7 @@ impl Worker {
 
     /// Takes no more jobs, and has those at work stopped at their batch's edge and handed back.
     pub fn end(&self) {
-        self.crate_worker.pause();
+        self.fetching.pause();
         self.shift.ending.cancel();
     }
 
@@ -223,7 +224,7 @@ impl Worker {
         let mut tally = self.shift.tally.subscribe();
         loop {
             // A job that was fetched is not yet one at work.
-            if tally.borrow_and_update().active == 0 && self.crate_worker.active_count().await == 0 {
+            if tally.borrow_and_update().active == 0 && self.fetching.active_count().await == 0 {
                 return;
             }
             drop(tokio::time::timeout(Duration::from_millis(100), tally.changed()).await);
@@ -243,7 +244,7 @@ impl Worker {
                 Err(_) => continue,
             };
             let is_paused = line.asked("looking at the queue", line.queue.is_paused()).await.unwrap_or(false);
-            let still = before.active == 0 && self.crate_worker.active_count().await == 0;
+            let still = before.active == 0 && self.fetching.active_count().await == 0;
             let nothing = ready == 0 || is_paused;
             quiet = if nothing && still && before.taken == self.shift.tally.borrow().taken { quiet + 1 } else { 0 };
         }
@@ -252,7 +253,7 @@ impl Worker {
     /// Ends it. Jobs that are still at work are given out again once their locks have run out.
     pub async fn close(mut self) -> Tally {
         self.shift.ending.cancel();
-        drop(self.crate_worker.close(CLOSE_MS).await);
+        drop(self.fetching.close(CLOSE_MS).await);
         // Its last wait may have taken a marker that was meant for another worker.
         drop(verdict::wake(&self.shift.line).await);
         self.tasks.shutdown().await;

@@ -45,9 +45,9 @@ impl Printer {
         Arc::new(move |news| {
             let plain = plain(&news);
             if news.is_warning {
-                tracing::warn!("{plain}")
+                tracing::warn!("{plain}");
             } else {
-                tracing::info!("{plain}")
+                tracing::info!("{plain}");
             }
             drop(lines.try_send(Some(if is_json { json(&news) } else { plain })));
         })
