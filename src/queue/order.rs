@@ -18,9 +18,10 @@ pub async fn order(line: &Line, order: &QueueOrder, by: &str, env: Env<'_>) -> R
         QueueOrder::Enqueue { path } => {
             let checked = ticket::check(Path::new(path), BTreeMap::new(), false, by.to_owned(), env)?;
             let added = line.add(&checked.ticket).await?;
-            let notices = checked.notices.iter().fold(String::new(), |all, notice| all + "; " + notice.as_str());
             let name = checked.ticket.data.name.unwrap_or_default();
-            Ok(format!("`{name}` is job {}{notices}", added.id))
+            let there = if added.was_there { " already" } else { "" };
+            let told = std::iter::once(format!("`{name}` is job {}{there}", added.id)).chain(checked.notices);
+            Ok(told.collect::<Vec<_>>().join("; "))
         }
         QueueOrder::Retry { id } => retry(line, id).await,
         QueueOrder::Promote { id } => promote(line, id).await,

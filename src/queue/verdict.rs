@@ -75,10 +75,7 @@ pub struct Ending<'a> {
 
 impl Ending<'_> {
     /// Carries a verdict out, and returns what the crate's loop is to be told: it moves a job that is done or has failed for
-    /// good, and nothing else.
-    ///
-    /// # Errors
-    /// That is how the crate's loop is told that a job has failed, or that it was moved already.
+    /// good, and nothing else. `Error::Delayed` is its word for a job that was moved already.
     pub async fn carry_out(mut self, verdict: Verdict) -> (Outcome, Result<Value, Error>) {
         if verdict == Verdict::Lost || !self.is_ours().await {
             return (Outcome::NotOurs, Err(Error::Delayed));

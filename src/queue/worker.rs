@@ -155,6 +155,7 @@ struct Shift {
 
 /// A worker at work.
 pub struct Worker {
+    /// The crate's loop.
     fetching: Arc<bullmq::Worker>,
     shift: Arc<Shift>,
     tasks: JoinSet<()>,
@@ -198,12 +199,12 @@ impl Worker {
             async move { shift.attend(job).await }
         };
         let what = "becoming a worker";
-        let crate_worker = within(&address, what, bullmq::Worker::with_options(line.name(), attend, settings)).await?;
-        let crate_worker = Arc::new(crate_worker);
-        within(&address, what, crate_worker.run()).await?;
+        let fetching = within(&address, what, bullmq::Worker::with_options(line.name(), attend, settings)).await?;
+        let fetching = Arc::new(fetching);
+        within(&address, what, fetching.run()).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen(Arc::clone(&crate_worker), shift.tell.clone()));
-        Ok(Self { fetching: crate_worker, shift, tasks })
+        tasks.spawn(listen(Arc::clone(&fetching), shift.tell.clone()));
+        Ok(Self { fetching, shift, tasks })
     }
 
     /// What it has done so far.

@@ -210,6 +210,55 @@ async fn a_job_whose_run_somebody_else_drives_waits_without_using_an_attempt() {
     assert_eq!(wrong, 0);
 }
 
+#[tokio::test]
+#[ignore = "waits for the ledger's list of the tables that a run holds (schema 5)"]
+async fn two_jobs_on_one_table_are_never_at_work_at_once() {
+    let (lab, redis) = (Lab::open().await, Redis::open());
+    accounts(&lab, "accounts", 3000).await;
+    slowed(&lab, "accounts").await;
+    let mut jobs = Vec::new();
+    for name in ["credit", "debit"] {
+        let plan = lab.plan(&format!("{name}.toml"), &credit(name, "accounts"));
+        jobs.push(redis.enqueue(&lab, &[plan.to_str().expect("a path"), "--attempts", "1"]));
+    }
+    let mut worker = redis.howdah(&lab, &["worker", "--concurrency", "2"]).start();
+    worker.until_said("waits: run ").await;
+    for id in &jobs {
+        until_state(&redis, &lab, id, "completed").await;
+    }
+    let together = lab
+        .number(
+            "SELECT count(*) FROM howdah.run a JOIN howdah.run b ON a.id < b.id
+             WHERE a.created_at < b.finished_at AND b.created_at < a.finished_at",
+        )
+        .await;
+    assert_eq!(together, 0);
+    let wrong = lab.number("SELECT count(*) FROM accounts WHERE balance <> id / 7 * 1000 + 2").await;
+    assert_eq!(wrong, 0);
+}
+
+#[tokio::test]
+async fn a_worker_whose_redis_stands_still_for_longer_than_its_lock_loses_no_row_and_doubles_none() {
+    let (lab, redis) = (Lab::open().await, Redis::open());
+    accounts(&lab, "accounts", 6000).await;
+    slowed(&lab, "accounts").await;
+    let plan = lab.plan("credit.toml", &credit("credit", "accounts"));
+    let id = redis.enqueue(&lab, &[plan.to_str().expect("a path")]);
+    let workers = [worker(&redis, &lab), worker(&redis, &lab)];
+    lab.until_walked(300).await;
+    let pid: String = redis::cmd("INFO").arg("server").query(&mut redis.connection()).expect("an answer");
+    let pid =
+        pid.lines().find_map(|line| line.strip_prefix("process_id:")).expect("a pid").trim().parse().expect("a pid");
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, Signal::SIGSTOP).expect("a signal");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    nix::sys::signal::kill(pid, Signal::SIGCONT).expect("a signal");
+    until_state(&redis, &lab, &id, "completed").await;
+    expect_each_row_once(&lab, "accounts", 6000).await;
+    assert_eq!(lab.number("SELECT count(*) FROM howdah.run").await, 1);
+    drop(workers);
+}
+
 /// Redis is killed under a run, stays away for a while, and comes back.
 async fn outlives_redis(settings: &[&str], forgets: bool) {
     let (lab, mut redis) = (Lab::open().await, Redis::with(settings));

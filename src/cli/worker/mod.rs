@@ -123,10 +123,11 @@ fn ended(tally: &Tally, unfinished: usize) -> String {
     format!("worker ends: {}", parts.join(", "))
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT and SIGTERM. A terminal that is lost ends no worker.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    _hangup: Signal,
 }
 
 impl Signals {
@@ -135,6 +136,8 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            // While somebody listens, it does not kill.
+            _hangup: signal(SignalKind::hangup()).map_err(failed)?,
         })
     }
 
