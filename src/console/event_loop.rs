@@ -46,16 +46,29 @@ fn panic_words(payload: &(dyn Any + Send)) -> String {
 }
 
 async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
-    let Link { mut snapshots, mut details, interest, requests } = link;
-    let Options { keymap, theme, mode, who, farewell, mouse, failpoint } = options;
+    let Link { mut snapshots, mut details, interest, requests, orders } = link;
+    let Options { keymap, theme, mode, who, farewell, view: first_view, notice, mouse, failpoint } = options;
     let by = match mode {
         Mode::Driver => Asker::Console,
         Mode::Attached | Mode::ReadOnly => Asker::Attached,
     };
     let first = snapshots.borrow_and_update().clone();
-    let mut app = App::new(first.clone(), Ui::new(keymap, mode, farewell));
-    if let Some(Effect::Leave(leave)) = app.update(Action::Snapshot(first)).first() {
-        return Ok(*leave);
+    let mut app = App::new(first.clone(), Ui { view: first_view, ..Ui::new(keymap, mode, farewell) });
+    for effect in app.update(Action::Snapshot(first)) {
+        match effect {
+            Effect::Leave(leave) => return Ok(leave),
+            Effect::Look(wanted) => drop(interest.send_replace(wanted)),
+            // The first frame is drawn in any case, and nothing has been asked yet.
+            Effect::Send(_)
+            | Effect::Order(_)
+            | Effect::Redraw(_)
+            | Effect::AwaitKey
+            | Effect::Repaint
+            | Effect::Suspend => {}
+        }
+    }
+    if let Some(notice) = notice {
+        app.begin_with(notice);
     }
     // Before the terminal changes: from here on a signal leaves by the door.
     let mut signals = Signals::listen().map_err(ConsoleError::Signals)?;
@@ -130,6 +143,12 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                     if let Err(error) = requests.try_send(request) {
                         tracing::warn!(%error, "the engine did not take a command");
                         effects.extend(app.update(Action::NotTaken));
+                    }
+                }
+                Effect::Order(order) => {
+                    if let Err(error) = orders.try_send(order) {
+                        tracing::warn!(%error, "what is wanted of the queue was not taken");
+                        effects.extend(app.update(Action::OrderNotTaken));
                     }
                 }
                 Effect::Look(wanted) => drop(interest.send_replace(wanted)),

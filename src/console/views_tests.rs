@@ -19,7 +19,7 @@ use crate::run::vitals::Reading;
 use crate::run::{Details, Presence, RunState, Snapshot};
 
 const SIZES: [(u16, u16); 3] = [(140, 40), (80, 24), (40, 12)];
-const LISTS: [ListId; 7] = [
+const LISTS: [ListId; 8] = [
     ListId::Tables,
     ListId::Sessions,
     ListId::Segments,
@@ -27,6 +27,7 @@ const LISTS: [ListId; 7] = [
     ListId::Quarantine,
     ListId::Events,
     ListId::Log,
+    ListId::Queue,
 ];
 
 fn theme(lang: &str) -> Theme {
@@ -161,6 +162,7 @@ fn without_details_every_view_says_why() {
         sessions: Reading::Unavailable(why()),
         quarantine: Reading::Unavailable(why()),
         log: Reading::Unavailable(why()),
+        ..Details::default()
     };
     let quarantine = Ui { pane: SegmentsPane::Quarantine, ..ui(View::Segments) };
     for ui in [ui(View::Tables), ui(View::Sessions), ui(View::Log), quarantine] {
@@ -340,7 +342,7 @@ fn what_becomes_of_a_run_without_a_driver_is_said_in_every_view() {
 fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone() {
     let details = samples::details();
     for snapshot in [samples::driver_gone(), samples::unreachable()] {
-        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log, View::Queue] {
             for at in 0..80 {
                 let ui = selecting(&snapshot, &details, ui(view), at);
                 let drawn = draw(&snapshot, &ui, (80, 24));
@@ -354,7 +356,7 @@ fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone(
 fn the_outcome_stands_on_the_overview_only() {
     let done = Snapshot { state: RunState::Done { at: samples::full().now }, ..samples::full() };
     assert!(draw(&done, &ui(View::Overview), (80, 24)).contains("Outcome"));
-    for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+    for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log, View::Queue] {
         assert!(!draw(&done, &ui(view), (80, 24)).contains("Outcome"), "{view:?}");
     }
 }

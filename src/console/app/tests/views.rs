@@ -30,7 +30,8 @@ fn views_are_opened_by_number_and_one_after_the_other_around() {
 #[test]
 fn only_what_is_looked_at_is_looked_up() {
     let mut app = app(RunState::Running);
-    let look = |sessions, quarantine, log| vec![Effect::Look(Interest { sessions, quarantine, log }), QUICK];
+    let look =
+        |sessions, quarantine, log| vec![Effect::Look(Interest { sessions, quarantine, log, queue: false }), QUICK];
     assert_eq!(press(&mut app, "3"), look(true, false, false));
     assert_eq!(press(&mut app, "3"), [QUICK]);
     assert_eq!(press(&mut app, "4"), look(false, true, false));
