@@ -90,8 +90,14 @@ fn until(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
+/// `42s`, `7m`, `3h`, `12d`: in steps so large that a list that stands still seldom changes.
 fn age(from: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    human::rough_duration(between(from, now))
+    match between(from, now).as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
 }
 
 /// Nothing where the clocks of two hosts disagree.
@@ -162,6 +168,10 @@ mod tests {
             assert_eq!(until(now + TimeDelta::seconds(seconds), now), expected, "{seconds}");
         }
         assert_eq!(age(now + TimeDelta::hours(1), now), "0s", "of a host whose clock is ahead");
+        let ages = [(42, "42s"), (430, "7m"), (86_400, "24h"), (864_000, "10d")];
+        for (seconds, expected) in ages {
+            assert_eq!(age(now - TimeDelta::seconds(seconds), now), expected);
+        }
         assert_eq!(until(DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC).chars().count(), 5);
     }
 }

@@ -19,6 +19,9 @@ const TALL: u16 = 24;
 /// From this height on, the list has the queue's numbers above it.
 const HEADED: u16 = 5;
 
+/// From this height on, why it cannot be read may take two lines.
+const ROOMY: u16 = 9;
+
 /// How a Redis is named.
 const NAMING: [&str; 3] = [
     "Plans can wait in line on a Redis, for worker hosts to take them. None is named here.",
@@ -67,8 +70,9 @@ fn shown(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>, view: &QueueVie
         canvas.line(inside, 0, &totals(canvas, view, usize::from(inside.width)));
         head = 1;
     }
-    if let Some(silent) = silent {
-        canvas.line(inside, head, &Line::from(canvas.span(Role::Warning, silent)));
+    let most = if inside.height >= ROOMY { 2 } else { 1 };
+    for text in silent.iter().flat_map(|silent| wrap(silent, usize::from(inside.width))).take(most) {
+        canvas.line(inside, head, &Line::from(canvas.span(Role::Warning, text)));
         head += 1;
     }
     let (_, rest) = cut(inside, cells(head));
