@@ -153,7 +153,7 @@ pub enum QueueOrder {
     Pause,
     /// Give jobs out again.
     Resume,
-    /// Forget every job that waits.
+    /// Forget every job that waits, also those that are delayed.
     Drain,
 }
 

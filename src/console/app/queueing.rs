@@ -71,13 +71,14 @@ impl App {
     }
 
     fn ask_to_drain(&mut self) -> Vec<Effect> {
-        let waiting = self.details.queue.reading.view().map(|view| view.counts.waiting);
-        let text = match waiting {
+        let jobs = self.details.queue.reading.view().map(|view| &view.counts);
+        let text = match jobs.map(|counts| counts.waiting.saturating_add(counts.delayed).saturating_add(counts.blocked))
+        {
             Some(1) => "forget the job that waits?".to_owned(),
             Some(waiting) => format!("forget the {} jobs that wait?", human::count(waiting)),
             None => "forget every job that waits?".to_owned(),
         };
-        let consequence = "jobs that are at work go on; failed and completed ones stay in sight".to_owned();
+        let consequence = "also those that are delayed; jobs at work go on, failed and completed ones stay".to_owned();
         self.question(text, consequence, Effect::Order(QueueOrder::Drain))
     }
 

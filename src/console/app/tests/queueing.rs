@@ -78,7 +78,7 @@ fn a_console_that_only_watches_asks_nothing_of_a_queue_and_may_look_at_runs() {
 #[test]
 fn what_cannot_be_taken_back_is_asked_once_more_also_where_it_is_typed() {
     let table = [
-        (":drain", "forget the 6 jobs that wait?", QueueOrder::Drain),
+        (":drain", "forget the 9 jobs that wait?", QueueOrder::Drain),
         (":rm 44", "remove job 44 (reprice-items)?", QueueOrder::Remove { id: "44".to_owned() }),
     ];
     for (line, question, wanted) in table {
