@@ -68,6 +68,28 @@ impl PlanError {
         Self(Kind::Wrong { plan, problems })
     }
 
+    /// The variables that are not set, where nothing else is wrong with the plan.
+    #[must_use]
+    pub fn only_missing(&self) -> Option<impl Iterator<Item = &str>> {
+        let Kind::Wrong { problems, .. } = &self.0 else { return None };
+        let missing = |problem: &Problem| matches!(problem.mistake, Mistake::MissingVariable(_));
+        problems.iter().all(missing).then(|| {
+            problems.iter().filter_map(|problem| match &problem.mistake {
+                Mistake::MissingVariable(name) => Some(name.as_str()),
+                _ => None,
+            })
+        })
+    }
+
+    /// The plan as it was read, where it could be read.
+    #[must_use]
+    pub fn source_text(&self) -> Option<&PlanSource> {
+        match &self.0 {
+            Kind::Wrong { plan, .. } => Some(plan),
+            Kind::Unreadable { .. } | Kind::NotText { .. } | Kind::TooLarge { .. } => None,
+        }
+    }
+
     /// The same as a [`Cause`]: a mistake of the plan's author, which exits with code 2.
     #[must_use]
     pub fn into_cause(self) -> Cause {
