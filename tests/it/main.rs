@@ -28,6 +28,7 @@ mod probe;
 mod proxy;
 mod quarantine;
 mod quarantine_retry;
+mod queue_console;
 mod screen;
 mod signals;
 mod slow;

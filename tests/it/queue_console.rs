@@ -1,0 +1,119 @@
+//! The view of the queue in a real terminal, on a real Redis.
+
+use howdah::sandbox::redis::RedisServer;
+
+use crate::screen::{Screen, items};
+use crate::support::Lab;
+
+fn redis() -> RedisServer {
+    RedisServer::start(&["--appendonly", "yes"]).expect("a Redis")
+}
+
+/// `howdah console`, which finds its Redis in the environment.
+fn console(lab: &Lab, redis: &RedisServer, arguments: &[&str]) -> Screen {
+    let mut all = vec!["console"];
+    all.extend_from_slice(arguments);
+    let url = redis.url();
+    Screen::open(lab, &all, &[("HOWDAH_REDIS", url.as_str())])
+}
+
+/// Types a command.
+fn command(screen: &mut Screen, line: &str) {
+    screen.press(&format!(":{line}\r"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_watched_and_steered_without_a_run() {
+    let lab = Lab::open().await;
+    let redis = redis();
+    let plan = items(&lab, 10).await;
+    let mut screen = console(&lab, &redis, &[]);
+    screen.until_shown("no job: `howdah enqueue PLAN`");
+    screen.until_shown("0 waiting");
+    command(&mut screen, &format!("enqueue {plan}"));
+    screen.until_shown("`watched` is job 1");
+    let listed = screen.until_shown("1 waiting");
+    assert!(listed.lines().any(|line| line.contains("waiting") && line.contains("watched")), "{listed}");
+    assert!(!screen.text().contains("sandbox-secret"));
+
+    screen.press("H");
+    screen.until_shown("PAUSED");
+    screen.press("H");
+    screen.until("the queue goes on", |text| !text.contains("PAUSED"));
+
+    screen.press(" ");
+    screen.until_shown("no run is shown here");
+    screen.press("1");
+    screen.until_shown("No run is shown here");
+    screen.press("7");
+
+    screen.until_shown("1 waiting");
+    screen.press("jR");
+    screen.until_shown("only one that has failed is tried again");
+    screen.press("D");
+    screen.until_shown("remove job 1 (watched)?");
+    screen.press("y");
+    screen.until_shown("job 1 is forgotten");
+    screen.until_shown("0 waiting");
+
+    command(&mut screen, &format!("enqueue {plan}"));
+    command(&mut screen, &format!("enqueue {plan}"));
+    screen.until_shown("2 waiting");
+    command(&mut screen, "drain");
+    screen.until_shown("forget the 2 jobs that wait?");
+    screen.press("y");
+    screen.until_shown("0 waiting");
+    command(&mut screen, "enqueue nothing.toml");
+    screen.until_shown("refused: enqueue nothing.toml");
+
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 0);
+    screen.expect_restored();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_killed_is_said_and_comes_back_by_itself() {
+    let lab = Lab::open().await;
+    let mut redis = redis();
+    let plan = items(&lab, 10).await;
+    let mut screen = console(&lab, &redis, &[]);
+    screen.until_shown("0 waiting");
+    command(&mut screen, &format!("enqueue {plan}"));
+    screen.until_shown("1 waiting");
+    redis.kill();
+    let silent = screen.until_shown("not read since");
+    assert!(silent.contains("watched"), "what was read last stays in sight:\n{silent}");
+    screen.press("H");
+    screen.until_shown("refused: pause the queue");
+    redis.restart().expect("it starts again");
+    screen.until("it is read again", |text| !text.contains("not read since") && text.contains("0 active"));
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_watches_asks_nothing_and_nobody_has_to_have_a_redis() {
+    let lab = Lab::open().await;
+    let redis = redis();
+    let plan = items(&lab, 10).await;
+    let mut screen = console(&lab, &redis, &["--read-only"]);
+    screen.until_shown("0 waiting");
+    command(&mut screen, &format!("enqueue {plan}"));
+    screen.until_shown("it was opened with --read-only");
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 0);
+
+    let mut without = Screen::open(&lab, &["console"], &[]);
+    without.until_shown("None is named here");
+    without.press("H");
+    without.until_shown("whether it is paused is not known");
+    without.press("q");
+    assert_eq!(without.ended().exit_code(), 0);
+
+    let mut misnamed = Screen::open(&lab, &["run", &plan], &[("REDIS_URL", "http://x")]);
+    misnamed.until_shown("DONE");
+    misnamed.press("7");
+    misnamed.until_shown("REDIS_URL is not the address of a Redis");
+    misnamed.press("q");
+    assert_eq!(misnamed.ended().exit_code(), 0, "a run needs no Redis");
+}
