@@ -2,7 +2,7 @@
 
 use howdah::sandbox::redis::RedisServer;
 
-use crate::screen::{Screen, items};
+use crate::screen::{Screen, items, signal};
 use crate::support::Lab;
 
 fn redis() -> RedisServer {
@@ -116,4 +116,73 @@ async fn whoever_only_watches_asks_nothing_and_nobody_has_to_have_a_redis() {
     misnamed.until_shown("REDIS_URL is not the address of a Redis");
     misnamed.press("q");
     assert_eq!(misnamed.ended().exit_code(), 0, "a run needs no Redis");
+}
+
+/// Says in the queue that job 1 is this run, as a worker does with its progress.
+async fn tell_run(redis: &RedisServer, run: &str) {
+    let client = redis::Client::open(redis.url()).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let progress = format!(r#"{{"run":"{run}","percent":40}}"#);
+    let mut command = redis::cmd("HSET");
+    let told = command.arg("howdah:howdah:1").arg("progress").arg(progress).query_async(&mut connection).await;
+    let _: u64 = told.expect("an answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_run_of_a_job_is_attached_to_and_left_for_the_queue_again() {
+    let lab = Lab::open().await;
+    let redis = redis();
+    let plan = items(&lab, 6_000).await;
+    let mut driver = Screen::open(&lab, &["run", &plan], &[]);
+    driver.until_running();
+    driver.press(" ");
+    driver.until_shown("‖ PAUSED");
+    let run = lab.text("SELECT right(replace(id::text, '-', ''), 8) FROM howdah.run").await;
+
+    let mut screen = console(&lab, &redis, &[]);
+    screen.until_shown("0 waiting");
+    command(&mut screen, &format!("enqueue {plan}"));
+    screen.until_shown("1 waiting");
+    screen.press("ja");
+    screen.until_shown("job 1 has no run yet");
+    tell_run(&redis, &run).await;
+    screen.until_shown(&run);
+    screen.press("a");
+    screen.until("the run's console", |text| text.contains("‖ PAUSED") && text.contains("attached"));
+    // The queue is at hand there as well, and this run is the one that is shown.
+    screen.press("7");
+    screen.until_shown("1 waiting");
+    screen.press("ja");
+    screen.until("the overview", |text| text.contains("‖ PAUSED") && text.contains("Checkpoints"));
+    screen.press("q");
+    screen.until("the queue again", |text| text.contains("1 waiting") && text.contains("no run"));
+
+    // A run that is not there leads back, and says why.
+    tell_run(&redis, "00000000").await;
+    screen.until_shown("00000000");
+    screen.press("ja");
+    screen.until_shown("run 00000000: ");
+    screen.until_shown("1 waiting");
+    tell_run(&redis, &run).await;
+    screen.until_shown(&run);
+    screen.press("ja");
+    screen.until_shown("attached");
+    // Whoever wants an end does not want the queue.
+    signal(&screen, nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(screen.ended().exit_code(), 0);
+    screen.expect_restored();
+
+    let url = redis.url();
+    let environment = [("HOWDAH_REDIS", url.as_str()), ("DATABASE_URL", "")];
+    let mut lost = Screen::open(&lab, &["console"], &environment);
+    lost.until_shown(&run);
+    lost.press("ja");
+    lost.until_shown("this console was given no database");
+    lost.press("q");
+    assert_eq!(lost.ended().exit_code(), 0);
+
+    driver.press(" ");
+    driver.until_shown("DONE");
+    driver.press("q");
+    assert_eq!(driver.ended().exit_code(), 0);
 }
