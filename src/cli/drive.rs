@@ -70,24 +70,48 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
         None => Some(keys::console_options(show.theme.as_deref(), show.mouse, Mode::Driver, job.farewell.clone())?),
         Some(_) => None,
     };
-    let clock = Arc::new(SystemClock::start());
     let slots = job.slots;
+    let (handle, measuring) = engage(job.start, job.opener, &slots);
+    let driven = match options {
+        Some(options) => with_console(handle, options, &slots, Looked { target: job.target, queue: job.queue }).await,
+        None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
+    };
+    measuring.end().await;
+    Ok(driven)
+}
+
+/// What measures around a run: host, process, database.
+pub(super) struct Measuring {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// Starts the engine on a run, and what measures around it.
+pub(super) fn engage(
+    start: Snapshot,
+    opener: BoxFuture<'static, Result<Opened, Cause>>,
+    slots: &Slots,
+) -> (Handle, Measuring) {
+    let clock = Arc::new(SystemClock::start());
     let (vitals_in, vitals) = (slots.vitals.clone(), slots.vitals.subscribe());
-    let handle = engine::spawn(job.start, job.opener, vitals, clock.clone());
+    let handle = engine::spawn(start, opener, vitals, clock.clone());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let source = slots.source.subscribe();
     let snapshots = handle.snapshots.clone();
     let measured = monitor::start(&mut tasks, stop.clone(), source, slots.alerts.subscribe(), clock, snapshots);
     tasks.spawn(forward(measured, vitals_in, stop.clone()));
-    let driven = match options {
-        Some(options) => with_console(handle, options, &slots, Looked { target: job.target, queue: job.queue }).await,
-        None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
-    };
-    stop.cancel();
-    drop(tokio::time::timeout(Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} }).await);
-    tasks.shutdown().await;
-    Ok(driven)
+    (handle, Measuring { stop, tasks })
+}
+
+impl Measuring {
+    /// Ends it.
+    pub(super) async fn end(mut self) {
+        self.stop.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(Duration::from_secs(2), ended).await);
+        self.tasks.shutdown().await;
+    }
 }
 
 async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<Vitals>>, stop: CancellationToken) {
@@ -263,7 +287,7 @@ async fn obey_signals(requests: mpsc::Sender<Request>, quit: mpsc::Sender<()>, s
 }
 
 /// Waits for the engine's own end, and returns the run's last state.
-async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
+pub(super) async fn put_away(mut handle: Handle) -> Arc<Snapshot> {
     let ended = async { while handle.join.join_next().await.is_some() {} };
     if tokio::time::timeout(PUT_AWAY, ended).await.is_err() {
         tracing::error!("the engine did not end in time");

@@ -69,9 +69,17 @@ impl Log {
     /// # Errors
     /// The file cannot be made.
     pub fn of_run(&self, run: RunId) -> Result<(), Cause> {
+        self.named(&run.short())
+    }
+
+    /// Names the file after what is not one run, and writes what was held back.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn named(&self, name: &str) -> Result<(), Cause> {
         let file = rolling::Builder::new()
             .rotation(rolling::Rotation::DAILY)
-            .filename_prefix(format!("howdah-{}", run.short()))
+            .filename_prefix(format!("howdah-{name}"))
             .filename_suffix("log")
             .max_log_files(DAYS)
             .build(&self.directory)

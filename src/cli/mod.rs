@@ -9,6 +9,7 @@ pub mod desk;
 pub mod detach;
 pub mod drive;
 mod dry_run;
+pub mod enqueue;
 pub mod environment;
 pub mod headless;
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub mod probe;
 mod progress_json;
 mod progress_line;
 pub mod quarantine;
+pub mod queue;
+mod queue_table;
 pub mod report;
 pub mod resume;
 pub mod run;
@@ -30,6 +33,7 @@ pub mod steer;
 pub mod theme;
 pub mod undo;
 pub mod undoing;
+pub mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,6 +104,12 @@ pub enum Command {
     Report(ReportArgs),
     /// Look at the rows that a run has set aside because their data is wrong, and try them again
     Quarantine(quarantine::QuarantineArgs),
+    /// Put a plan into the line of a queue on Redis, for a worker to run
+    Enqueue(enqueue::EnqueueArgs),
+    /// Show a queue, or try jobs again, promote, remove, pause, resume, drain
+    Queue(queue::QueueArgs),
+    /// Take plans from a queue and run them
+    Worker(worker::WorkerArgs),
     /// Print the keys in force, as a file that can be edited
     Keymap(KeymapArgs),
     /// Show a theme: each role's colours, what it is for, how well it stands out
@@ -367,6 +377,9 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,
         Command::Quarantine(args) => quarantine::run(&cli.global, args).await,
+        Command::Enqueue(args) => enqueue::run(&cli.global, args).await,
+        Command::Queue(args) => queue::run(&cli.global, args).await,
+        Command::Worker(args) => worker::run(&cli.global, args).await,
         Command::Keymap(args) => keys::run(&args),
         Command::Theme(args) => theme::run(&args),
         Command::Schema => {

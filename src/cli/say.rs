@@ -1,6 +1,6 @@
 //! Words on standard output and standard error, where no console is open. A closed pipe is nobody's failure.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{BufRead as _, IsTerminal as _, Write};
 
 use super::Exit;
 use crate::run::cause::Fault;
@@ -29,6 +29,27 @@ pub fn ask(words: &str) {
     let mut err = std::io::stderr().lock();
     drop(write!(err, "{words}"));
     drop(err.flush());
+}
+
+/// Asks a person, unless `--yes` has answered. `what` says what would be done, as in `this takes changes back`.
+///
+/// # Errors
+/// There is no terminal to ask at.
+pub fn confirmed(question: &str, yes: bool, what: &str) -> Result<bool, Cause> {
+    if yes {
+        return Ok(true);
+    }
+    let (stdin, terminal) = (std::io::stdin(), std::io::stderr().is_terminal());
+    if !stdin.is_terminal() || !terminal {
+        let mut cause = Cause::usage(format!("{what}, and there is no terminal to ask at"));
+        cause.details = question.lines().map(str::to_owned).collect();
+        return Err(cause.hint("add --yes when that is what you want"));
+    }
+    err(question);
+    ask("go on? [y/N] ");
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
 /// Tells a failure: what, where, what to do. Returns the exit code that goes with it.

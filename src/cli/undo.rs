@@ -1,7 +1,6 @@
 //! `howdah undo`: takes a run back, as a run of its own.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal};
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -59,7 +58,7 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     for (_, notice) in &way.notices {
         let _ = write!(question, "\n  {}", text::clean(notice));
     }
-    if !confirmed(&question, args.yes)? {
+    if !say::confirmed(&question, args.yes, "this takes changes back")? {
         say::err("nothing was changed");
         return Ok(Exit::Failed);
     }
@@ -80,24 +79,6 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let driven = drive::drive(job, &args.show).await?;
     let subject = Subject { run, plan: args.plan, accept_changed_plan: false, show: args.show };
     Ok(next::after(global, driven, subject).await)
-}
-
-/// Asks, unless `--yes` has answered.
-fn confirmed(question: &str, yes: bool) -> Result<bool, Cause> {
-    if yes {
-        return Ok(true);
-    }
-    let (stdin, terminal) = (std::io::stdin(), std::io::stderr().is_terminal());
-    if !stdin.is_terminal() || !terminal {
-        let mut cause = Cause::usage("this takes changes back, and there is no terminal to ask at");
-        cause.details = question.lines().map(str::to_owned).collect();
-        return Err(cause.hint("add --yes when that is what you want"));
-    }
-    say::err(question);
-    say::ask("go on? [y/N] ");
-    let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
 /// Drops the undo logs of a run: what they hold cannot be taken back any more.
@@ -147,7 +128,7 @@ async fn drop_logs(connection: &mut PgConnection, plan: &Plan, run: RunId, args:
         names.join(", "),
         run.short()
     );
-    if !confirmed(&question, args.yes)? {
+    if !say::confirmed(&question, args.yes, "this takes changes back")? {
         say::err("nothing was dropped");
         return Ok(Exit::Failed);
     }

@@ -381,6 +381,7 @@ pub(super) fn driven(plan: &str, run: RunId, row: &PgRow) -> Cause {
         "run {} of `{plan}` is being driven by process {pid} on host {host}; its last heartbeat was {age} ago",
         run.short()
     ))
+    .busy()
     .hint("watch it there; one run has one driver")
     .hint(format!(
         "if that process is gone, its lock goes with its session: try again, or see: howdah status {}",

@@ -18,6 +18,17 @@ pub async fn is_ended(connection: &mut PgConnection, run: RunId) -> Result<bool,
         .await
 }
 
+/// Where a run stands, by its word. `None`: there is no such run, or no ledger yet.
+///
+/// # Errors
+/// The driver's error.
+pub async fn state(connection: &mut PgConnection, run: RunId) -> Result<Option<String>, sqlx::Error> {
+    if !super::migrate::exists(connection).await? {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT state FROM howdah.run WHERE id = $1").bind(run.0).fetch_optional(connection).await
+}
+
 /// The newest run that does not itself take another back.
 ///
 /// # Errors

@@ -93,6 +93,30 @@ impl Line {
         Ok(Added { id: job.id().to_owned(), was_there: !ours })
     }
 
+    /// Whether there is such a job.
+    ///
+    /// # Errors
+    /// There is none; Redis does not answer.
+    pub async fn has(&self, id: &str) -> Result<(), Cause> {
+        let found = self.asked("looking for the job", self.queue.get_job(id)).await?;
+        found.map(drop).ok_or_else(|| no_job(id))
+    }
+
+    /// How many jobs are taken before this one. `None`: it does not wait to be taken, or not yet.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn place(&self, id: &str) -> Result<Option<u64>, Cause> {
+        let failed = |e: crate::redis::link::LinkError| e.cause("looking for the job's place");
+        let keys = self.keys();
+        let mut ranked = redis::cmd("ZRANK");
+        ranked.arg(keys.prioritized()).arg(id);
+        let Some(rank) = self.link.query::<Option<u64>>(&ranked).await.map_err(failed)? else { return Ok(None) };
+        let mut before = redis::cmd("LLEN");
+        before.arg(keys.wait());
+        Ok(Some(rank + self.link.query::<u64>(&before).await.map_err(failed)?))
+    }
+
     /// The lines that a job's runs have said, oldest first.
     ///
     /// # Errors

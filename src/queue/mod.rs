@@ -15,15 +15,24 @@
 //! | [`line`](mod@line) | the queue on one Redis: opening it, adding to it |
 //! | [`view`] | what is shown of it |
 //! | [`order`] | what an operator wants of it |
+//! | [`worker`] | takes jobs, and has them driven |
+//! | [`hold`] | a worker's hold on a job |
+//! | [`report`] | a job's progress and log lines on their way to Redis |
+//! | [`verdict`] | what becomes of a job that was taken |
 //! | [`backoff`] | how long a job rests before it is tried again |
 
 pub mod backoff;
+pub mod hold;
 pub mod job;
 pub mod line;
 pub mod order;
+pub mod report;
 pub mod ticket;
+pub mod verdict;
 pub mod view;
+pub mod worker;
 
 pub use job::JobData;
 pub use line::Line;
 pub use ticket::Ticket;
+pub use verdict::Verdict;

@@ -186,3 +186,66 @@ async fn the_run_of_a_job_is_attached_to_and_left_for_the_queue_again() {
     driver.press("q");
     assert_eq!(driver.ended().exit_code(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_seen_waiting_at_work_and_completed() {
+    let lab = Lab::open().await;
+    let redis = redis();
+    let plan = items(&lab, 6_000).await;
+    let url = redis.url();
+    let howdah = |arguments: &[&str]| lab.howdah(arguments).env("HOWDAH_REDIS", &url);
+    howdah(&["enqueue", &plan, "--priority", "7"]).run().expect_code(0);
+    let mut screen = console(&lab, &redis, &[]);
+    let waiting = screen.until_shown("1 waiting");
+    let job = waiting.lines().find(|line| line.contains("watched")).expect("the job");
+    assert!(job.contains("· waiting") && job.contains(" 7 ") && job.contains("0/3"), "{job}");
+    assert!(waiting.contains("no worker") && waiting.contains("nobody takes jobs"), "{waiting}");
+    screen.press("j");
+
+    let mut worker = howdah(&["worker", "--lock", "2s"]).start();
+    worker.until_said("takes jobs").await;
+    screen.until("it is at work, and how far", |text| {
+        let job = text.lines().find(|line| line.contains("▶ active")).unwrap_or_default();
+        job.contains('%') && !job.contains(" 0%") && text.contains("1 worker")
+    });
+    let run = lab.text("SELECT right(replace(id::text, '-', ''), 8) FROM howdah.run").await;
+    screen.until_shown(&run);
+    let done = screen.until_shown("✓ completed");
+    assert!(done.contains(">✓ completed"), "what was selected stays selected:\n{done}");
+    screen.until_shown("1 completed");
+    screen.press("\r");
+    screen.until("all of it", |text| text.contains("Job 1") && text.contains("6,000 rows changed"));
+    screen.press("\x1bq");
+    assert_eq!(screen.ended().exit_code(), 0);
+    worker.signal(nix::sys::signal::Signal::SIGTERM);
+    worker.wait().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_failed_shows_its_reason_and_is_tried_again() {
+    let lab = Lab::open().await;
+    let redis = redis();
+    let url = redis.url();
+    let howdah = |arguments: &[&str]| lab.howdah(arguments).env("HOWDAH_REDIS", &url);
+    lab.sql("CREATE TABLE notes (said text CHECK (said <> 'never'))").await;
+    let text = "name = \"note it\"\n[[step]]\nname = \"note\"\nstatement = \"INSERT INTO notes VALUES ('never')\"\n";
+    let plan = lab.plan("note.toml", text);
+    howdah(&["enqueue", plan.to_str().expect("a path"), "--attempts", "1"]).run().expect_code(0);
+    howdah(&["worker", "--once"]).run().expect_code(1);
+    let mut screen = console(&lab, &redis, &[]);
+    let failed = screen.until_shown("1 failed");
+    assert!(failed.contains("✗ failed") && failed.contains("1/1"), "{failed}");
+    screen.press("\r");
+    screen.until("the whole reason", |text| text.contains("why it failed") && text.contains("notes_said_check"));
+    screen.press("\x1b");
+    screen.until("no box", |text| !text.contains("why it failed"));
+    lab.sql("ALTER TABLE notes DROP CONSTRAINT notes_said_check").await;
+    screen.press("R");
+    screen.until_shown("job 1 waits again");
+    screen.until_shown("1 waiting");
+    howdah(&["worker", "--once"]).run().expect_code(0);
+    screen.until_shown("1 completed");
+    screen.press("q");
+    assert_eq!(screen.ended().exit_code(), 0);
+    assert_eq!(lab.number("SELECT count(*) FROM notes").await, 1);
+}

@@ -184,7 +184,7 @@ fn in_a_line(cause: &Cause) -> String {
 pub fn named(global: &Global, plan: Option<&Plan>, queue: Option<&str>) -> Option<Arc<dyn QueueDesk>> {
     match Address::resolve(global.redis.as_deref(), plan.map(|plan| &plan.redis), &variable) {
         Ok(None) => None,
-        Ok(Some(address)) => Some(Arc::new(RedisQueue::new(address, queue))),
+        Ok(Some(address)) => Some(Arc::new(RedisQueue::new(address, queue, global.database.clone()))),
         Err(cause) => Some(Arc::new(Misnamed(cause))),
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::queue::QueueDesk;
-use crate::cli::environment::{variable, who};
+use crate::cli::environment::{of_plan, who};
 use crate::queue::{Line, line, order, view};
 use crate::redis::Address;
 use crate::run::{Cause, QueueOrder, QueueView};
@@ -18,14 +18,16 @@ const JOBS: usize = 200;
 pub(super) struct RedisQueue {
     address: Address,
     name: String,
+    /// `--database`, which answers for the variables of a plan.
+    database: Option<String>,
     /// Never held over a round trip but that of opening.
     line: Mutex<Option<Arc<Line>>>,
 }
 
 impl RedisQueue {
     /// The queue `name`; by default the usual one.
-    pub(super) fn new(address: Address, name: Option<&str>) -> Self {
-        Self { address, name: name.unwrap_or(line::NAME).to_owned(), line: Mutex::new(None) }
+    pub(super) fn new(address: Address, name: Option<&str>, database: Option<String>) -> Self {
+        Self { address, name: name.unwrap_or(line::NAME).to_owned(), database, line: Mutex::new(None) }
     }
 
     async fn line(&self) -> Result<Arc<Line>, Cause> {
@@ -54,7 +56,7 @@ impl QueueDesk for RedisQueue {
     fn order(&self, order: QueueOrder) -> BoxFuture<'_, Result<String, Cause>> {
         Box::pin(async move {
             let line = self.line().await?;
-            order::order(&line, &order, &who(), &variable).await
+            order::order(&line, &order, &who(), &of_plan(self.database.as_deref())).await
         })
     }
 }
