@@ -93,7 +93,7 @@ mod tests {
     use crate::run::queue::{JobCounts, WorkerView};
 
     fn job(id: &str, state: JobState) -> JobView {
-        let at = |s| DateTime::from_timestamp(1_700_000_000 + s, 0);
+        let at = |s: i64| DateTime::from_timestamp(1_700_000_000 + s, 0);
         JobView {
             id: id.to_owned(),
             name: "emails".to_owned(),
@@ -125,6 +125,16 @@ mod tests {
             more: 11,
             workers: vec![WorkerView { name: "ops2:77".to_owned(), client: "10.0.0.2:4000".to_owned() }],
         };
-        insta::assert_snapshot!(table(&view), @"");
+        insta::assert_snapshot!(table(&view), @"
+        queue howdah on cache:6379/0, paused: no job is given out
+        workers: ops2:77
+        active 1   waiting 0   delayed 1   blocked 0   failed 12   completed 0
+
+        JOB      PLAN    STATE      PRIO  TRIES  WHEN (UTC)         WHAT
+        12       emails  active        1    1/3  2023-11-14 22:13   run 7f3a09c2 on ops2:77: why\u{fffd}[31m
+        nightly  emails  delayed       1    1/3  in 30s             for ann@ops1: why\u{fffd}[31m
+        9        emails  failed        1    1/3  2023-11-14 22:13   why\u{fffd}[31m
+        11 more are not shown: --limit, --state
+        ");
     }
 }

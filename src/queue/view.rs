@@ -100,13 +100,16 @@ fn job(fields: &[Option<String>]) -> Option<JobView> {
         JobState::Failed => failed,
         JobState::Completed => result.get("says").and_then(Value::as_str).map(str::to_owned),
     };
+    // BullMQ also counts the attempt that came to something.
+    let came_to_something = i64::from(state == JobState::Completed);
+    let attempts = number(8).unwrap_or_default().saturating_sub(came_to_something).max(0);
     let next_try = text(2).and_then(|score| score.parse::<f64>().ok()).and_then(at_score);
     Some(JobView {
         id: text(1)?,
         name: text(3).unwrap_or_default(),
         state,
         priority: number(15).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
-        attempts: number(8).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         most_attempts: options.get("attempts").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
         next_try: next_try.filter(|_| state == JobState::Delayed),
         asked_at: time(9).unwrap_or_default(),
