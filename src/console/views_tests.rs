@@ -481,7 +481,7 @@ proptest! {
 /// A queue with other lengths, numbers and texts, in any condition, by `seed`.
 fn queue_of(news: QueueNews, seed: u64) -> QueueNews {
     let Some(mut view) = news.reading.view().cloned() else { return news };
-    let roll = |place: u32, below: u64| (seed.rotate_right(place) % below.max(1)) as usize;
+    let roll = |place: u32, below: u64| usize::try_from(seed.rotate_right(place) % below.max(1)).unwrap_or(0);
     view.jobs = view.jobs.iter().cycle().take(roll(3, 60)).cloned().collect();
     for (index, job) in view.jobs.iter_mut().enumerate() {
         job.state = JobState::ALL[(index + roll(7, 6)) % JobState::ALL.len()];

@@ -12,6 +12,7 @@ use super::queue::QueueNews;
 use super::vitals::Reading;
 
 /// Which details are looked at now.
+#[expect(clippy::struct_excessive_bools, reason = "each is looked at or not, whatever becomes of the others")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interest {
     /// `pg_stat_activity`.

@@ -215,7 +215,9 @@ async fn a_job_is_seen_waiting_at_work_and_completed() {
     screen.until_shown("1 completed");
     screen.press("\r");
     screen.until("all of it", |text| text.contains("Job 1") && text.contains("6,000 rows changed"));
-    screen.press("\x1bq");
+    screen.press("\x1b");
+    screen.until("no box", |text| !text.contains("asked by"));
+    screen.press("q");
     assert_eq!(screen.ended().exit_code(), 0);
     worker.signal(nix::sys::signal::Signal::SIGTERM);
     worker.wait().expect_code(0);

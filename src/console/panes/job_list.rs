@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::layout::Rect;
 
 use super::super::canvas::{Canvas, share};
-use super::super::grid::{Cell, Column, Grid, Ink, outside, plain};
+use super::super::grid::{Column, Grid, Ink, outside, plain};
 use super::super::listing::Row;
 use super::super::listing::queue::{self, Read};
 use super::super::theme::Role;
@@ -57,7 +57,7 @@ pub(crate) fn columns<'a>(wide: bool) -> [Column<Read<'a>>; 11] {
         Column::left("id", 1, id, 18, |read, _| outside(&read.job.id)),
         Column::left("plan", 2, plan, 22, |read, _| outside(&read.job.name)),
         Column::right("prio", 3, 6, 11, |read, _| plain(read.job.priority.to_string())),
-        Column::right("tries", 4, 6, 17, |read, _| tries(read.job)),
+        Column::right("tries", 4, 6, 17, |read, _| Some(tries(read.job))),
         Column::right("next", 5, 8, 16, |read, _| read.job.next_try.map(|at| (None, until(at, read.at)))),
         Column::right("age", 6, 7, 13, |read, _| plain(age(read.job.asked_at, read.at))),
         Column::left("run", 7, 9, 12, |read, _| read.job.run.as_deref().and_then(outside)),
@@ -71,9 +71,9 @@ pub(crate) fn columns<'a>(wide: bool) -> [Column<Read<'a>>; 11] {
 }
 
 /// `1/3`: how often it came to nothing, and how often it may.
-fn tries(job: &JobView) -> Cell {
+fn tries(job: &JobView) -> (Option<Role>, String) {
     let role = (job.attempts > 0 && job.state != JobState::Completed).then_some(Role::Warning);
-    Some((role, format!("{}/{}", job.attempts, job.most_attempts)))
+    (role, format!("{}/{}", job.attempts, job.most_attempts))
 }
 
 /// `in 12s` where it is near, `14:03` where it is today, else the day.
