@@ -77,7 +77,8 @@ impl Outbox {
             line.asked("writing a job's log", job.log(said)).await?;
             self.held.pop_front();
         }
-        if self.progress.has_changed().unwrap_or(false) {
+        // Its sender is gone once the run is over: what it said last counts.
+        if self.progress.has_changed().unwrap_or(true) {
             let newest = self.progress.borrow_and_update().clone();
             if let Some(newest) = newest {
                 let sending = job.update_progress(JobProgress::Object(newest));
