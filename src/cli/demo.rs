@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::desk;
 use super::drive::{self, Job};
 use super::environment::{self, variable};
 use super::log::Log;
@@ -81,6 +82,7 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         opener: Box::pin(opening::begin(opening, plan, run, false)),
         slots,
         target,
+        queue: desk::queue::named(global, None, None),
     };
     let driven = drive::drive(job, &args.show).await;
     if args.keep {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::queue::QueueDesk;
 use super::desk::{self, Desk};
 use super::headless::{self, Style};
 use super::next::Next;
@@ -37,6 +38,8 @@ pub struct Job {
     pub slots: Slots,
     /// The database.
     pub target: Target,
+    /// The queue of plans. `None`: no Redis is named.
+    pub queue: Option<Arc<dyn QueueDesk>>,
     /// Lines that the console shows at the end.
     pub farewell: Vec<String>,
 }
@@ -70,7 +73,7 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let slots = job.slots;
     let (handle, measuring) = engage(job.start, job.opener, &slots);
     let driven = match options {
-        Some(options) => with_console(handle, options, &slots, job.target).await,
+        Some(options) => with_console(handle, options, &slots, Looked { target: job.target, queue: job.queue }).await,
         None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
     };
     measuring.end().await;
@@ -123,10 +126,19 @@ async fn forward(mut from: watch::Receiver<Arc<Vitals>>, to: watch::Sender<Arc<V
     }
 }
 
-async fn with_console(handle: Handle, options: console::Options, slots: &Slots, target: Target) -> Driven {
+/// What a console looks at beside the run.
+struct Looked {
+    target: Target,
+    queue: Option<Arc<dyn QueueDesk>>,
+}
+
+async fn with_console(handle: Handle, options: console::Options, slots: &Slots, looked: Looked) -> Driven {
+    let Looked { target, queue } = looked;
     let (details_in, details) = watch::channel(Arc::default());
     let (interest, looked_at) = watch::channel(Interest::default());
-    let link = Link { snapshots: handle.snapshots.clone(), details, interest, requests: handle.requests.clone() };
+    let (orders, ordered) = mpsc::channel(16);
+    let requests = handle.requests.clone();
+    let link = Link { snapshots: handle.snapshots.clone(), details, interest, requests, orders };
     // The console writes to the terminal on the thread that hears its signals: a line that stalls must not keep SIGTERM
     // from stopping the run.
     let mut listeners = JoinSet::new();
@@ -134,12 +146,14 @@ async fn with_console(handle: Handle, options: console::Options, slots: &Slots, 
     let closed = CancellationToken::new();
     let desk = Desk::on(target, handle.snapshots.clone());
     let mut looking = JoinSet::new();
+    let pace = desk::queue::Pace::default();
+    looking.spawn(desk::queue::keep(queue, pace, looked_at.clone(), ordered, details_in.clone(), closed.clone()));
     looking.spawn(desk::keep(desk, looked_at, details_in, closed.clone()));
     let left = console::run(link, options).await;
     listeners.shutdown().await;
     // It takes leave of the server.
     closed.cancel();
-    drop(tokio::time::timeout(Duration::from_secs(1), looking.join_next()).await);
+    drop(tokio::time::timeout(Duration::from_secs(1), async { while looking.join_next().await.is_some() {} }).await);
     looking.shutdown().await;
     let (leave, next) = match left {
         Ok(Leave::KeepRunning) => {

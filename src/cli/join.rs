@@ -6,12 +6,14 @@ use std::time::Duration;
 use sqlx::Connection;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::desk;
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
 use super::log::Log;
 use super::opening::{self, Slots, Wanted};
-use super::{Exit, Global, ShowArgs, say};
+use super::{Exit, Global, ShowArgs, books, say};
 use crate::ledger::runs;
+use crate::plan::model::Store;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::postgres::error;
@@ -44,6 +46,9 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
     let plan = file.map(read).transpose()?;
     let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
+    if plan.as_ref().is_some_and(|plan| plan.store == Store::Redis) {
+        return Err(books::only_in_the_database("a run is joined from elsewhere"));
+    }
     let log = Log::begin(global.log_level.as_deref())?;
     let mut connection = opening::look(&target).await?;
     let run = runs::find(&mut connection, joining.run.as_ref(), true).await?;
@@ -81,6 +86,7 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
             opener: Box::pin(std::future::ready(Ok(opened))),
             slots,
             target: target.clone(),
+            queue: desk::queue::named(global, plan.as_ref(), None),
         };
         let driven = drive::drive(job, &show).await?;
         match driven.exit {

@@ -1,6 +1,7 @@
 //! The console's keys and colours, as this user wants them.
 
 use super::{Exit, KeymapArgs, environment, say};
+use crate::console::ui::View;
 use crate::console::{Keymap, Mode, Options};
 use crate::engine::failpoint;
 use crate::run::Cause;
@@ -53,6 +54,8 @@ pub fn console_options(theme: Option<&str>, mouse: bool, mode: Mode, farewell: V
         mode,
         who: environment::who(),
         farewell,
+        view: View::default(),
+        notice: None,
         mouse,
         failpoint: failpoint::hit,
     })

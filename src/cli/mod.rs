@@ -6,6 +6,7 @@ pub mod books;
 pub mod cache;
 mod caches;
 pub mod check;
+pub mod console;
 pub mod demo;
 pub mod desk;
 pub mod detach;
@@ -90,6 +91,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Watch and steer a run that another process drives, on this host or another
     Attach(AttachArgs),
+    /// Open the console on the queue of plans, without a run
+    Console(ConsoleArgs),
     /// Pause a run at its batch's edge
     Pause(SteerArgs),
     /// Go on with a run that is paused
@@ -241,6 +244,23 @@ pub struct AttachArgs {
     pub mouse: bool,
 }
 
+/// `howdah console`.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// The queue; without it, the usual one
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Only watch: nothing can be asked for
+    #[arg(long)]
+    pub read_only: bool,
+    /// The console's colours: dark, light, mono, or a file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub theme: Option<String>,
+    /// The console hears the mouse: the wheel scrolls, a click selects. Text is then selected with Shift
+    #[arg(long)]
+    pub mouse: bool,
+}
+
 /// `howdah pause`, `continue`, `stop`.
 #[derive(Debug, Args)]
 pub struct SteerArgs {
@@ -364,6 +384,7 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Run(args) => run::run(&cli.global, args).await,
         Command::Resume(args) => resume::run(&cli.global, args).await,
         Command::Attach(args) => attach::run(&cli.global, args).await,
+        Command::Console(args) => console::run(&cli.global, args).await,
         Command::Pause(args) => steer::run(&cli.global, &args, Asked::Pause).await,
         Command::Continue(args) => steer::run(&cli.global, &args, Asked::Continue).await,
         Command::Stop(args) => steer::run(&cli.global, &args, Asked::Stop).await,

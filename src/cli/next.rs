@@ -28,7 +28,13 @@ impl Next {
             Leave::Resume => Some(Self::Resume),
             Leave::Undo => Some(Self::Undo),
             Leave::RetryQuarantine => Some(Self::RetryQuarantine),
-            Leave::Over | Leave::KeepRunning | Leave::PauseAndQuit | Leave::HungUp | Leave::EndedEarly => None,
+            Leave::Over
+            | Leave::KeepRunning
+            | Leave::PauseAndQuit
+            | Leave::HungUp
+            | Leave::EndedEarly
+            | Leave::Attach(_)
+            | Leave::Terminated => None,
         }
     }
 }

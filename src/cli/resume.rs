@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::books;
+use super::desk;
 use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
@@ -51,6 +52,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
             tracing::error!("{}", cause.headline());
         }
     };
+    let queue = desk::queue::named(global, plan.as_ref(), None);
     let wanted =
         Wanted { run: args.run, plan, accept_changed: args.accept_changed_plan, flag: global.database.clone() };
     let job = Job {
@@ -58,6 +60,7 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
         opener: Box::pin(opening::take_over(opening, wanted, learn)),
         slots,
         target,
+        queue,
         farewell: Vec::new(),
     };
     let taken = job.slots.run.subscribe();

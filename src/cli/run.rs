@@ -1,6 +1,7 @@
 //! `howdah run`: a plan from its file, on one's own database.
 
 use super::books;
+use super::desk;
 use super::detach::{self, Detached};
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
@@ -45,12 +46,14 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     // A terminal may be lost before the run is opened.
     slots.on_hangup.send_replace(plan.on_hangup);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
+    let queue = desk::queue::named(global, Some(&plan), None);
     let job = Job {
         start: drive::starting(run.short(), plan.name.clone()),
         farewell: Vec::new(),
         opener: Box::pin(opening::begin(opening, plan, run, args.new)),
         slots,
         target,
+        queue,
     };
     let driven = drive::drive(job, &args.show).await?;
     let subject = Subject { run, plan: Some(args.plan), accept_changed_plan: false, show: args.show };

@@ -27,7 +27,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// # Errors
 /// There is no such run, nobody drives it, or the driver refuses.
 pub async fn run(global: &Global, args: &SteerArgs, command: Command) -> Result<Exit, Cause> {
-    let Place { target, flags } = place(global, args.plan.as_ref())?;
+    let Place { target, flags, .. } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let id = fit(global, &target, &mut connection, args.run.as_ref()).await?;
     let outcome = ask(&mut connection, &flags, id, command.clone()).await?;
@@ -57,7 +57,7 @@ pub async fn run(global: &Global, args: &SteerArgs, command: Command) -> Result<
 /// As [`run`]; the settings before the one that was refused hold.
 pub async fn set(global: &Global, args: &SetArgs) -> Result<Exit, Cause> {
     let (named, settings) = split(&args.words)?;
-    let Place { target, flags } = place(global, args.plan.as_ref())?;
+    let Place { target, flags, .. } = place(global, args.plan.as_ref())?;
     let mut connection = opening::look(&target).await?;
     let id = fit(global, &target, &mut connection, named.as_ref()).await?;
     for command in settings {

@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::books;
+use super::desk;
 use super::drive::{self, Job};
 use super::environment::{self, of_plan, variable};
 use super::log::Log;
@@ -70,12 +71,14 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     log.of_run(run)?;
     let slots = Slots::of(global);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
+    let queue = desk::queue::named(global, Some(&plan), None);
     let job = Job {
         start: drive::starting(run.short(), undoing::name(&plan.name)),
         farewell: Vec::new(),
         opener: Box::pin(opening::begin_undo(opening, plan, run, undo)),
         slots,
         target,
+        queue,
     };
     let driven = drive::drive(job, &args.show).await?;
     let subject = Subject { run, plan: args.plan, accept_changed_plan: false, show: args.show };

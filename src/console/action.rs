@@ -6,7 +6,7 @@ use crossterm::event::KeyEvent;
 
 use super::Leave;
 use super::ui::{PromptKind, View};
-use crate::run::{Command, Details, Interest, Snapshot};
+use crate::run::{Command, Details, Interest, QueueOrder, ShortId, Snapshot};
 
 /// Everything that can happen to the console. Keys, the command line, signals, the engine and tests all speak in these.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,21 @@ pub enum Action {
     CancelSession,
     /// Ask once more, then end the selected session.
     TerminateSession,
+    /// Try the selected job again, which has failed.
+    RetryJob,
+    /// Take the selected job now, which is delayed.
+    PromoteJob,
+    /// Ask once more, then forget the selected job.
+    RemoveJob,
+    /// Give no more jobs out, or give them out again.
+    ToggleQueue,
+    /// Ask for something of the queue as it stands: a command of the command line. What cannot be taken back is asked once
+    /// more.
+    Order(QueueOrder),
+    /// Look at the run that the selected job is.
+    AttachJob,
+    /// Look at this run, which a job is.
+    Attach(ShortId),
     /// Aim at longer batches.
     LongerBatches,
     /// Aim at shorter batches.
@@ -112,6 +127,8 @@ pub enum Action {
     FeedClosed,
     /// The engine's queue of commands is full or closed.
     NotTaken,
+    /// Whoever carries out what is wanted of the queue is busy or gone.
+    OrderNotTaken,
     /// A signal asks for an end: SIGTERM or SIGINT.
     Terminate,
     /// The terminal is gone.
@@ -123,7 +140,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it asks something of the run, or of what comes after it: a console that only watches does no such thing.
+    /// Whether it asks something of the run, of what comes after it, or of the queue: a console that only watches does no such thing.
     #[must_use]
     pub fn steers(&self) -> bool {
         match self {
@@ -141,8 +158,15 @@ impl Action {
             | Self::ShorterBatches
             | Self::MoreWorkers
             | Self::FewerWorkers
-            | Self::CloseBreaker => true,
-            Self::Goto(_)
+            | Self::CloseBreaker
+            | Self::RetryJob
+            | Self::PromoteJob
+            | Self::RemoveJob
+            | Self::ToggleQueue
+            | Self::Order(_) => true,
+            Self::AttachJob
+            | Self::Attach(_)
+            | Self::Goto(_)
             | Self::NextView
             | Self::PreviousView
             | Self::NextPane
@@ -176,6 +200,7 @@ impl Action {
             | Self::Details(_)
             | Self::FeedClosed
             | Self::NotTaken
+            | Self::OrderNotTaken
             | Self::Terminate
             | Self::HangUp
             | Self::Woken
@@ -184,11 +209,21 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether it asks something of the queue, and not of a run.
+    #[must_use]
+    pub fn is_for_the_queue(&self) -> bool {
+        matches!(self, Self::RetryJob | Self::PromoteJob | Self::RemoveJob | Self::ToggleQueue | Self::Order(_))
+    }
+}
+
 /// What the event loop must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Ask the engine, without waiting.
     Send(Command),
+    /// Ask for something of the queue, without waiting.
+    Order(QueueOrder),
     /// Tell which details are looked at.
     Look(Interest),
     /// Draw, soon.

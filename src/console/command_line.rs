@@ -7,8 +7,8 @@ use super::config_error::did_you_mean;
 use super::listing;
 use super::ui::View;
 use super::view::Scene;
-use crate::run::Command;
 use crate::run::history::Zoom;
+use crate::run::{Command, QueueOrder};
 
 pub(super) use completion::{Completion, complete};
 
@@ -36,6 +36,9 @@ enum Takes {
     Text,
     Alert,
     Pid,
+    Path,
+    Job,
+    Run,
 }
 
 /// A command, and what else it is called.
@@ -49,7 +52,7 @@ const fn spec(name: &'static str, aliases: &'static [&'static str], takes: Takes
     Spec { name, aliases, takes }
 }
 
-static SPECS: [Spec; 26] = [
+static SPECS: [Spec; 35] = [
     spec("pause", &[], Takes::Nothing),
     spec("continue", &["cont", "c"], Takes::Nothing),
     spec("stop", &[], Takes::Nothing),
@@ -61,6 +64,7 @@ static SPECS: [Spec; 26] = [
     spec("segments", &["segment", "seg"], Takes::Nothing),
     spec("events", &["event", "ev", "alerts"], Takes::Nothing),
     spec("log", &["logs"], Takes::Nothing),
+    spec("queue", &["jobs"], Takes::Nothing),
     spec("skip-window", &["skip"], Takes::Nothing),
     spec("close-breaker", &["close"], Takes::Nothing),
     spec("ack", &["acknowledge"], Takes::Alert),
@@ -69,6 +73,14 @@ static SPECS: [Spec; 26] = [
     spec("retry-quarantine", &["retry"], Takes::Nothing),
     spec("undo", &[], Takes::Nothing),
     spec("resume", &[], Takes::Nothing),
+    spec("enqueue", &[], Takes::Path),
+    spec("retry-job", &[], Takes::Job),
+    spec("promote-job", &["promote"], Takes::Job),
+    spec("remove-job", &["remove", "rm"], Takes::Job),
+    spec("attach", &[], Takes::Run),
+    spec("pause-queue", &[], Takes::Nothing),
+    spec("resume-queue", &[], Takes::Nothing),
+    spec("drain", &[], Takes::Nothing),
     spec("zoom", &[], Takes::Zoom),
     spec("charts", &["chart"], Takes::Nothing),
     spec("sort", &[], Takes::Column),
@@ -126,6 +138,10 @@ pub(super) fn parse(text: &str, scene: &Scene<'_>) -> Result<Vec<Order>, String>
             };
             vec![Order::Do(Action::Ask(command))]
         }
+        Takes::Path if rest.is_empty() => return Err("`enqueue` takes a plan's file".to_owned()),
+        Takes::Path => vec![Order::Do(Action::Order(QueueOrder::Enqueue { path: rest.to_owned() }))],
+        Takes::Job => vec![Order::Do(job(spec.name, rest, scene)?)],
+        Takes::Run => vec![Order::Do(run(rest)?)],
     };
     Ok(orders)
 }
@@ -141,6 +157,9 @@ fn plain(name: &str) -> Action {
         "retry-quarantine" => Action::RetryQuarantine,
         "undo" => Action::Undo,
         "resume" => Action::Resume,
+        "pause-queue" => Action::Order(QueueOrder::Pause),
+        "resume-queue" => Action::Order(QueueOrder::Resume),
+        "drain" => Action::Order(QueueOrder::Drain),
         "charts" => Action::Charts,
         "repaint" => Action::Repaint,
         "quit" => Action::Quit,
@@ -218,7 +237,7 @@ fn column(rest: &str, scene: &Scene<'_>) -> Result<Option<(usize, bool)>, String
 /// How a column is sorted first: names and the like from their first letter, and numbers and times from the largest.
 pub(super) fn from_the_largest(heading: &str) -> bool {
     /// Columns that do not count anything.
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 25] = [
         "table",
         "vacuum",
         "pid",
@@ -238,6 +257,12 @@ pub(super) fn from_the_largest(heading: &str) -> bool {
         "why",
         "kind",
         "what",
+        "id",
+        "prio",
+        "next",
+        "worker",
+        "run",
+        "says",
     ];
     !NAMES.contains(&heading)
 }
@@ -264,8 +289,33 @@ fn session(name: &str, pid: &str, scene: &Scene<'_>) -> Result<i32, String> {
     }
 }
 
+/// A job by its id; without one, the selected job.
+fn job(name: &str, id: &str, scene: &Scene<'_>) -> Result<Action, String> {
+    let known = scene.details.queue.reading.view().is_none_or(|view| view.jobs.iter().any(|job| job.id == id));
+    if !id.is_empty() && !known {
+        return Err(format!("there is no job {id} in sight: `goto queue` shows which there are"));
+    }
+    let id = id.to_owned();
+    Ok(match name {
+        "retry-job" if id.is_empty() => Action::RetryJob,
+        "promote-job" if id.is_empty() => Action::PromoteJob,
+        "retry-job" => Action::Order(QueueOrder::Retry { id }),
+        "promote-job" => Action::Order(QueueOrder::Promote { id }),
+        _ if id.is_empty() => Action::RemoveJob,
+        _ => Action::Order(QueueOrder::Remove { id }),
+    })
+}
+
+/// The run that is to be looked at; without one, that of the selected job.
+fn run(rest: &str) -> Result<Action, String> {
+    if rest.is_empty() {
+        return Ok(Action::AttachJob);
+    }
+    rest.parse().map(Action::Attach).map_err(|_| "`attach` takes a run's short id, eight hex digits".to_owned())
+}
+
 fn no_list(what: &str) -> String {
-    format!("there is nothing to {what} here: tables, sessions, segments, events and log have lists")
+    format!("there is nothing to {what} here: every other view has a list")
 }
 
 /// What is not known, and what was probably meant.

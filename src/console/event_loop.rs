@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::action::{Action, Effect, Haste};
@@ -20,7 +22,7 @@ use super::terminal::{self, Tty};
 use super::ui::{Mode, Ui};
 use super::{ConsoleError, Leave, Link, Options, Theme, view};
 use crate::run::text::clean;
-use crate::run::{Asker, Request};
+use crate::run::{Asker, Interest, Request, Snapshot};
 
 /// How long a sequence of keys waits for its next one.
 const NEXT_KEY: Duration = Duration::from_secs(1);
@@ -46,17 +48,18 @@ fn panic_words(payload: &(dyn Any + Send)) -> String {
 }
 
 async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
-    let Link { mut snapshots, mut details, interest, requests } = link;
-    let Options { keymap, theme, mode, who, farewell, mouse, failpoint } = options;
+    let Link { mut snapshots, mut details, interest, requests, orders } = link;
+    let Options { keymap, theme, mode, who, farewell, view: first_view, notice, mouse, failpoint } = options;
     let by = match mode {
         Mode::Driver => Asker::Console,
         Mode::Attached | Mode::ReadOnly => Asker::Attached,
     };
     let first = snapshots.borrow_and_update().clone();
-    let mut app = App::new(first.clone(), Ui::new(keymap, mode, farewell));
-    if let Some(Effect::Leave(leave)) = app.update(Action::Snapshot(first)).first() {
-        return Ok(*leave);
-    }
+    let ui = Ui { view: first_view, ..Ui::new(keymap, mode, farewell) };
+    let mut app = match begun(first, ui, notice, &interest) {
+        Ok(app) => app,
+        Err(leave) => return Ok(leave),
+    };
     // Before the terminal changes: from here on a signal leaves by the door.
     let mut signals = Signals::listen().map_err(ConsoleError::Signals)?;
     let mut tty = Tty::open(mouse).map_err(ConsoleError::Terminal)?;
@@ -70,19 +73,12 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
         let follows = tokio::select! {
             biased;
             action = signals.next() => app.update(action),
-            press = input.next() => match press {
-                Some(Press::Key(key)) => {
+            press = input.next() => {
+                if matches!(press, Some(Press::Key(_))) {
                     failpoint("console.key");
-                    app.press(key)
                 }
-                Some(Press::Paste(text)) => app.update(Action::Pasted(text)),
-                // Reports that nobody has asked for: a program before has left them switched on.
-                Some(Press::Click { .. } | Press::Wheel { .. }) if !mouse => Vec::new(),
-                Some(Press::Click { x, y }) => app.update(Action::Click(x, y)),
-                Some(Press::Wheel { down: true }) => app.update(Action::Next),
-                Some(Press::Wheel { down: false }) => app.update(Action::Previous),
-                None => app.update(Action::HangUp),
-            },
+                pressed(&mut app, press, mouse)
+            }
             () = terminal::given_back() => vec![Effect::Redraw(Haste::Quick)],
             () = elapsed(&mut next_key) => {
                 next_key = None;
@@ -132,6 +128,12 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                         effects.extend(app.update(Action::NotTaken));
                     }
                 }
+                Effect::Order(order) => {
+                    if let Err(error) = orders.try_send(order) {
+                        tracing::warn!(%error, "what is wanted of the queue was not taken");
+                        effects.extend(app.update(Action::OrderNotTaken));
+                    }
+                }
                 Effect::Look(wanted) => drop(interest.send_replace(wanted)),
                 Effect::Suspend if !has_shell() => effects.extend(app.update(Action::NoShell)),
                 Effect::Suspend => {
@@ -145,6 +147,47 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
                 Effect::Leave(leave) => return Ok(leave),
             }
         }
+    }
+}
+
+/// The console's state before its first frame, or why there will be none.
+fn begun(
+    first: Arc<Snapshot>,
+    ui: Ui,
+    notice: Option<String>,
+    interest: &watch::Sender<Interest>,
+) -> Result<App, Leave> {
+    let mut app = App::new(Arc::clone(&first), ui);
+    for effect in app.update(Action::Snapshot(first)) {
+        match effect {
+            Effect::Leave(leave) => return Err(leave),
+            Effect::Look(wanted) => drop(interest.send_replace(wanted)),
+            // The first frame is drawn in any case, and nothing has been asked yet.
+            Effect::Send(_)
+            | Effect::Order(_)
+            | Effect::Redraw(_)
+            | Effect::AwaitKey
+            | Effect::Repaint
+            | Effect::Suspend => {}
+        }
+    }
+    if let Some(notice) = notice {
+        app.begin_with(notice);
+    }
+    Ok(app)
+}
+
+/// What a press means. `None`: the terminal is gone.
+fn pressed(app: &mut App, press: Option<Press>, mouse: bool) -> Vec<Effect> {
+    match press {
+        Some(Press::Key(key)) => app.press(key),
+        Some(Press::Paste(text)) => app.update(Action::Pasted(text)),
+        // Reports that nobody has asked for: a program before has left them switched on.
+        Some(Press::Click { .. } | Press::Wheel { .. }) if !mouse => Vec::new(),
+        Some(Press::Click { x, y }) => app.update(Action::Click(x, y)),
+        Some(Press::Wheel { down: true }) => app.update(Action::Next),
+        Some(Press::Wheel { down: false }) => app.update(Action::Previous),
+        None => app.update(Action::HangUp),
     }
 }
 

@@ -3,7 +3,7 @@
 use ratatui::symbols::border;
 
 use crate::run::work::Cell;
-use crate::run::{Effect, Level, RunState, StepState};
+use crate::run::{Effect, JobState, Level, RunState, StepState};
 
 /// One set of signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +203,19 @@ impl Glyphs {
         }
     }
 
+    /// The sign of where a job stands.
+    #[must_use]
+    pub fn job(&self, state: JobState) -> &'static str {
+        match state {
+            JobState::Active => self.current,
+            JobState::Waiting => self.waiting,
+            JobState::Delayed => self.holding,
+            JobState::Blocked => self.paused,
+            JobState::Failed => self.failed,
+            JobState::Completed => self.done,
+        }
+    }
+
     /// The sign of a pause.
     #[must_use]
     pub fn pause(&self) -> &'static str {
@@ -277,6 +290,15 @@ mod tests {
         for glyphs in [UNICODE, ASCII] {
             let signs: std::collections::HashSet<_> = cells.map(|cell| glyphs.cell(cell)).into_iter().collect();
             assert_eq!(signs.len(), cells.len());
+        }
+    }
+
+    #[test]
+    fn where_a_job_stands_can_be_told_without_colour() {
+        for glyphs in [UNICODE, ASCII, CONSOLE] {
+            let signs: std::collections::HashSet<_> =
+                JobState::ALL.into_iter().map(|state| glyphs.job(state)).collect();
+            assert_eq!(signs.len(), JobState::ALL.len());
         }
     }
 

@@ -247,7 +247,7 @@ fn placed(text: &str, side: Side, wide: usize, gap: usize) -> String {
 mod tests {
     use super::*;
     use crate::console::listing::columns;
-    use crate::console::panes::{event_list, quarantine, segment_list, session_list, slowest, table_list};
+    use crate::console::panes::{event_list, job_list, quarantine, segment_list, session_list, slowest, table_list};
     use crate::console::ui::ListId;
 
     #[test]
@@ -291,6 +291,7 @@ mod tests {
             (ListId::Slowest, sortable(&slowest::columns())),
             (ListId::Quarantine, sortable(&quarantine::columns())),
             (ListId::Events, sortable(&event_list::columns())),
+            (ListId::Queue, sortable(&job_list::columns(true))),
         ];
         for (list, sortable) in table {
             let expected: Vec<_> = columns(list).iter().copied().enumerate().collect();

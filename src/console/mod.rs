@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::run::{Details, Interest, Request, Snapshot};
+use crate::run::{Details, Interest, QueueOrder, Request, ShortId, Snapshot};
 
 pub use colour::Environment;
 pub use event_loop::run;
@@ -75,6 +75,8 @@ pub struct Link {
     pub interest: watch::Sender<Interest>,
     /// What the operator asks for.
     pub requests: mpsc::Sender<Request>,
+    /// What the operator wants of the queue. What comes of it is told among the details.
+    pub orders: mpsc::Sender<QueueOrder>,
 }
 
 /// How the console looks and feels.
@@ -90,6 +92,10 @@ pub struct Options {
     pub who: String,
     /// Lines shown below the outcome when the run is over, such as what to try next.
     pub farewell: Vec<String>,
+    /// The view that is open at first.
+    pub view: ui::View,
+    /// A remark to begin with. Not cleaned.
+    pub notice: Option<String>,
     /// Whether the terminal reports its mouse. It then no longer selects text by itself.
     pub mouse: bool,
     /// What is called with the names of instants at which a test may want a panic: `console.key` with each key,
@@ -116,6 +122,10 @@ pub enum Leave {
     Undo,
     /// The operator wants the rows that were set aside to be tried again.
     RetryQuarantine,
+    /// The operator wants to see another run: one that is a job of the queue.
+    Attach(ShortId),
+    /// A signal wants an end of a console that only watches.
+    Terminated,
 }
 
 /// The console cannot be opened.

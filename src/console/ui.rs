@@ -66,6 +66,7 @@ impl Ui {
             }),
             View::Events => Some(ListId::Events),
             View::Log => Some(ListId::Log),
+            View::Queue => Some(ListId::Queue),
         }
     }
 }
@@ -82,7 +83,7 @@ pub enum Mode {
     ReadOnly,
 }
 
-/// The views, by the keys 1 to 6.
+/// The views, by the keys 1 to 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum View {
     /// Progress, checkpoints, tables, resources, alerts.
@@ -98,11 +99,14 @@ pub enum View {
     Events,
     /// The log.
     Log,
+    /// Plans that wait for worker hosts.
+    Queue,
 }
 
 impl View {
     /// All of them, in the order of their keys.
-    pub const ALL: [Self; 6] = [Self::Overview, Self::Tables, Self::Sessions, Self::Segments, Self::Events, Self::Log];
+    pub const ALL: [Self; 7] =
+        [Self::Overview, Self::Tables, Self::Sessions, Self::Segments, Self::Events, Self::Log, Self::Queue];
 
     /// Its name, on the screen and in `:goto`.
     #[must_use]
@@ -114,6 +118,7 @@ impl View {
             Self::Segments => "segments",
             Self::Events => "events",
             Self::Log => "log",
+            Self::Queue => "queue",
         }
     }
 
@@ -158,6 +163,8 @@ pub enum ListId {
     Events,
     /// Lines of the log.
     Log,
+    /// Jobs of the queue.
+    Queue,
 }
 
 /// The state of each list.
@@ -177,6 +184,8 @@ pub struct Lists {
     pub events: List,
     /// Lines of the log.
     pub log: List,
+    /// Jobs of the queue.
+    pub queue: List,
 }
 
 impl Lists {
@@ -191,6 +200,7 @@ impl Lists {
             ListId::Quarantine => &self.quarantine,
             ListId::Events => &self.events,
             ListId::Log => &self.log,
+            ListId::Queue => &self.queue,
         }
     }
 
@@ -204,6 +214,7 @@ impl Lists {
             ListId::Quarantine => &mut self.quarantine,
             ListId::Events => &mut self.events,
             ListId::Log => &mut self.log,
+            ListId::Queue => &mut self.queue,
         }
     }
 }

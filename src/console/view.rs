@@ -7,11 +7,11 @@ use super::canvas::{Canvas, Seen};
 use super::layout::{Needs, Panes, arrange, charted, screen};
 use super::panes::{
     alerts, charts, checkpoints, confirm, detail, dialogue, event_list, gone, governor, header, help, hints, log,
-    outcome, progress, resources, segments, session_list, table_list, tables, tabs,
+    no_run, outcome, progress, queue, resources, segments, session_list, table_list, tables, tabs,
 };
 use super::theme::Theme;
 use super::ui::{Overlay, Ui, View};
-use crate::run::{Details, Snapshot};
+use crate::run::{Details, Presence, Snapshot};
 
 /// The lowest view that is worth anything.
 const LOWEST: u16 = 6;
@@ -54,6 +54,8 @@ pub(crate) fn draw(scene: &Scene<'_>, theme: &Theme, frame: &mut Frame<'_>) -> S
         screen.body
     };
     match ui.view {
+        View::Queue => queue::render(&mut canvas, body, scene),
+        _ if snapshot.presence == Presence::NoRun => no_run::render(&mut canvas, body, ui),
         View::Overview if ui.charts => with_charts(&mut canvas, screen.body, scene),
         View::Overview => {
             let panes = arrange(screen.body, needs(snapshot));

@@ -16,10 +16,10 @@ use crate::console::theme::{Source, Theme};
 use crate::console::ui::{ListId, Mode, Overlay, SegmentsPane, Ui, View};
 use crate::run::history::Zoom;
 use crate::run::vitals::Reading;
-use crate::run::{Details, Presence, RunState, Snapshot};
+use crate::run::{Details, JobState, Presence, QueueNews, QueueReading, RunState, Snapshot};
 
 const SIZES: [(u16, u16); 3] = [(140, 40), (80, 24), (40, 12)];
-const LISTS: [ListId; 7] = [
+const LISTS: [ListId; 8] = [
     ListId::Tables,
     ListId::Sessions,
     ListId::Segments,
@@ -27,6 +27,7 @@ const LISTS: [ListId; 7] = [
     ListId::Quarantine,
     ListId::Events,
     ListId::Log,
+    ListId::Queue,
 ];
 
 fn theme(lang: &str) -> Theme {
@@ -129,6 +130,7 @@ fn every_detail_is_as_it_was_reviewed() {
         ("detail_command", ui(View::Events), 7),
         ("detail_event", ui(View::Events), 3),
         ("detail_log", ui(View::Log), 30),
+        ("detail_job", ui(View::Queue), 11),
     ];
     for (name, ui, at) in table {
         let ui = Ui { overlay: Overlay::Detail { scroll: 0 }, ..selecting(&snapshot, &details, ui, at) };
@@ -153,6 +155,49 @@ fn a_run_that_is_watched_from_elsewhere_is_as_it_was_reviewed() {
 }
 
 #[test]
+fn a_queue_in_every_condition_is_as_it_was_reviewed() {
+    let queue = |queue| Details { queue, ..Details::default() };
+    let table = [
+        ("queue_paused", queue(samples::queue::paused())),
+        ("queue_silent", queue(samples::queue::silent())),
+        ("queue_unnamed", Details::default()),
+    ];
+    for (name, details) in table {
+        for (width, height) in SIZES {
+            let ui = Ui { mode: Mode::Attached, ..ui(View::Queue) };
+            let ui = selecting(&samples::queue::no_run(), &details, ui, 10);
+            let drawn = terminal(&samples::queue::no_run(), &details, &ui, &theme("C.UTF-8"), (width, height));
+            insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn.backend().to_string());
+        }
+    }
+}
+
+#[test]
+fn without_a_run_its_views_say_so_at_every_size() {
+    for view in View::ALL.into_iter().filter(|view| *view != View::Queue) {
+        for size in SIZES {
+            let ui = Ui { mode: Mode::Attached, ..ui(view) };
+            let drawn = draw(&samples::queue::no_run(), &ui, size);
+            for words in ["No run is shown here", "no run"] {
+                assert!(drawn.contains(words), "{words} is missing in {view:?}:\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redis_that_does_not_answer_is_said_with_since_when_above_what_was_read_last() {
+    let details = Details { queue: samples::queue::silent(), ..Details::default() };
+    for size in [(140, 40), (80, 24)] {
+        let drawn = terminal(&samples::full(), &details, &ui(View::Queue), &theme("C.UTF-8"), size);
+        let drawn = drawn.backend().to_string();
+        for words in ["not read since 14:02:40", "connection refused", "normalise-ema", "failed"] {
+            assert!(drawn.contains(words), "{words} is missing:\n{drawn}");
+        }
+    }
+}
+
+#[test]
 fn without_details_every_view_says_why() {
     let mut snapshot = samples::full();
     Arc::make_mut(&mut snapshot.vitals).database = Reading::Unavailable("permission denied".to_owned());
@@ -161,6 +206,7 @@ fn without_details_every_view_says_why() {
         sessions: Reading::Unavailable(why()),
         quarantine: Reading::Unavailable(why()),
         log: Reading::Unavailable(why()),
+        ..Details::default()
     };
     let quarantine = Ui { pane: SegmentsPane::Quarantine, ..ui(View::Segments) };
     for ui in [ui(View::Tables), ui(View::Sessions), ui(View::Log), quarantine] {
@@ -340,7 +386,7 @@ fn what_becomes_of_a_run_without_a_driver_is_said_in_every_view() {
 fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone() {
     let details = samples::details();
     for snapshot in [samples::driver_gone(), samples::unreachable()] {
-        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+        for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log, View::Queue] {
             for at in 0..80 {
                 let ui = selecting(&snapshot, &details, ui(view), at);
                 let drawn = draw(&snapshot, &ui, (80, 24));
@@ -354,7 +400,7 @@ fn no_row_of_a_list_is_out_of_reach_below_what_is_said_of_a_driver_that_is_gone(
 fn the_outcome_stands_on_the_overview_only() {
     let done = Snapshot { state: RunState::Done { at: samples::full().now }, ..samples::full() };
     assert!(draw(&done, &ui(View::Overview), (80, 24)).contains("Outcome"));
-    for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log] {
+    for view in [View::Tables, View::Sessions, View::Segments, View::Events, View::Log, View::Queue] {
         assert!(!draw(&done, &ui(view), (80, 24)).contains("Outcome"), "{view:?}");
     }
 }
@@ -396,7 +442,7 @@ proptest! {
     #[test]
     fn any_view_of_anything_in_any_size_is_drawn(
         (width, height) in (1_u16..=200, 1_u16..=60),
-        (which, world) in (0_usize..11, 0_usize..7),
+        (which, world) in (0_usize..12, 0_usize..8),
         (selected, column, down) in (0_usize..80, proptest::option::of(0_usize..15), any::<bool>()),
         (filter, level) in (prop_oneof![Just(String::new()), "[a-z0-9]{1,2}", "\\PC{1,8}"], 0_u8..4),
         (scroll, ascii) in (proptest::option::of(0_usize..60), any::<bool>()),
@@ -408,14 +454,16 @@ proptest! {
             2 => samples::driver_gone(),
             3 => samples::unreachable(),
             4 => samples::attached(),
+            5 => samples::queue::no_run(),
             _ => samples::all().swap_remove(state).1,
         };
         shake(&mut snapshot, seed);
-        let details = match world % 3 {
+        let mut details = match world % 3 {
             0 => samples::details(),
             1 => samples::hostile_details(),
             _ => Details::default(),
         };
+        details.queue = queue_of(details.queue, seed);
         let views = every_ui();
         let mut ui = selecting(&snapshot, &details, views[which % views.len()].1.clone(), selected);
         if let Some(list) = ui.list() {
@@ -428,6 +476,28 @@ proptest! {
         }
         terminal(&snapshot, &details, &ui, &theme(if ascii { "C" } else { "C.UTF-8" }), (width, height));
     }
+}
+
+/// A queue with other lengths, numbers and texts, in any condition, by `seed`.
+fn queue_of(news: QueueNews, seed: u64) -> QueueNews {
+    let Some(mut view) = news.reading.view().cloned() else { return news };
+    let roll = |place: u32, below: u64| usize::try_from(seed.rotate_right(place) % below.max(1)).unwrap_or(0);
+    view.jobs = view.jobs.iter().cycle().take(roll(3, 60)).cloned().collect();
+    for (index, job) in view.jobs.iter_mut().enumerate() {
+        job.state = JobState::ALL[(index + roll(7, 6)) % JobState::ALL.len()];
+        job.id = format!("{}{index}", "x".repeat(roll(11, 40)));
+        job.done = (roll(13, 3) > 0).then_some(f64::from_bits(seed.rotate_left(17)));
+        job.says = (roll(19, 4) > 0).then(|| "表 long ".repeat(roll(23, 30)));
+    }
+    view.workers.truncate(roll(29, 4));
+    view.counts.failed = seed;
+    view.is_paused = roll(31, 2) == 0;
+    let reading = match roll(37, 4) {
+        0 => QueueReading::Pending,
+        1 => QueueReading::Read(Arc::new(view)).failed("why ".repeat(roll(41, 90)), samples::full().now),
+        _ => QueueReading::Read(Arc::new(view)),
+    };
+    QueueNews { reading, ..news }
 }
 
 /// Other numbers and lengths in what a view shows, by `seed`.

@@ -1,4 +1,4 @@
-//! What a console looks up beside the snapshot, only while somebody looks at it: sessions, the quarantine, the log.
+//! What a console looks up beside the snapshot, only while somebody looks at it: sessions, the quarantine, the log, the queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,9 +8,11 @@ use chrono::{DateTime, Utc};
 
 use super::KeyText;
 use super::event::Level;
+use super::queue::QueueNews;
 use super::vitals::Reading;
 
 /// Which details are looked at now.
+#[expect(clippy::struct_excessive_bools, reason = "each is looked at or not, whatever becomes of the others")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interest {
     /// `pg_stat_activity`.
@@ -19,6 +21,8 @@ pub struct Interest {
     pub quarantine: bool,
     /// The log's end.
     pub log: bool,
+    /// The queue of plans.
+    pub queue: bool,
 }
 
 /// The newest of each. What nobody looks at stays as it was.
@@ -30,6 +34,8 @@ pub struct Details {
     pub quarantine: Reading<Arc<Quarantine>>,
     /// The end of the log.
     pub log: Reading<Arc<LogTail>>,
+    /// The queue of plans.
+    pub queue: QueueNews,
 }
 
 /// Sessions of the server that this database's operator may see.

@@ -33,6 +33,32 @@ impl fmt::Display for RunId {
     }
 }
 
+/// A run by its last eight hex digits, as [`RunId::short`] writes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShortId(u32);
+
+impl std::str::FromStr for ShortId {
+    type Err = BadRunRef;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let bad = || BadRunRef(text.to_owned());
+        if digits { u32::from_str_radix(text, 16).map(Self).map_err(|_| bad()) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for ShortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl From<ShortId> for RunRef {
+    fn from(short: ShortId) -> Self {
+        Self::Suffix(short.to_string())
+    }
+}
+
 /// How a person names a run: the whole id, or how it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunRef {
@@ -108,6 +134,15 @@ mod tests {
         assert_eq!("7F3A09C2".parse(), Ok(RunRef::Suffix("7f3a09c2".to_owned())));
         for bad in ["", "abc", "newest", "7f3a09zz", "7f3a09c2'; --"] {
             assert_eq!(bad.parse::<RunRef>(), Err(BadRunRef(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_short_id_is_eight_digits_and_finds_its_run() {
+        let short: ShortId = "00Ab09c2".parse().expect("a short id");
+        assert_eq!(RunRef::from(short), RunRef::Suffix("00ab09c2".to_owned()));
+        for bad in ["", "7f3a09c", "7f3a09c2a", "+f3a09c2", "\u{1b}[2J1234"] {
+            assert!(bad.parse::<ShortId>().is_err(), "{bad:?}");
         }
     }
 

@@ -26,6 +26,8 @@ pub enum Presence {
         /// Its last heartbeat, by the server's clock.
         since: DateTime<Utc>,
     },
+    /// No run is shown: the console looks at a queue alone.
+    NoRun,
     /// The database does not answer this reader: what is shown is old.
     Unreachable {
         /// Why. Not cleaned.

@@ -1,5 +1,8 @@
 //! What is shown of a queue of plans: its jobs by state, and who works on it. Pure data.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +153,105 @@ pub enum QueueOrder {
     Pause,
     /// Give jobs out again.
     Resume,
-    /// Forget every job that waits.
+    /// Forget every job that waits, also those that are delayed.
     Drain,
+}
+
+impl QueueOrder {
+    /// What is asked for, in words. Not cleaned.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Enqueue { path } => format!("enqueue {path}"),
+            Self::Retry { id } => format!("retry job {id}"),
+            Self::Promote { id } => format!("promote job {id}"),
+            Self::Remove { id } => format!("remove job {id}"),
+            Self::Pause => "pause the queue".to_owned(),
+            Self::Resume => "resume the queue".to_owned(),
+            Self::Drain => "drain the queue".to_owned(),
+        }
+    }
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderAnswer {
+    /// Its number among those of this console, from 1.
+    pub no: u64,
+    /// What was wanted.
+    pub order: QueueOrder,
+    /// What came of it, or why nothing did. Not cleaned.
+    pub outcome: Result<String, String>,
+}
+
+/// What a console knows of the queue.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueueNews {
+    /// The queue, as far as it could be read.
+    pub reading: QueueReading,
+    /// What came of the last orders of this console, newest last, at most [`ANSWERS`].
+    pub answers: VecDeque<OrderAnswer>,
+}
+
+/// How many answers are kept.
+pub const ANSWERS: usize = 8;
+
+/// The queue, as far as it could be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum QueueReading {
+    /// Nobody has named a Redis.
+    #[default]
+    Unnamed,
+    /// It is being read for the first time.
+    Pending,
+    /// As it was read last.
+    Read(Arc<QueueView>),
+    /// It cannot be read. It is tried again.
+    Silent {
+        /// Why. Not cleaned.
+        why: String,
+        /// Since when, by this host's clock.
+        since: DateTime<Utc>,
+        /// As it was read last.
+        last: Option<Arc<QueueView>>,
+    },
+}
+
+impl QueueReading {
+    /// The queue as it was read last.
+    #[must_use]
+    pub fn view(&self) -> Option<&QueueView> {
+        match self {
+            Self::Unnamed | Self::Pending => None,
+            Self::Read(view) => Some(view),
+            Self::Silent { last, .. } => last.as_deref(),
+        }
+    }
+
+    /// What is known after a reading has failed at `now`.
+    #[must_use]
+    pub fn failed(&self, why: String, now: DateTime<Utc>) -> Self {
+        match self {
+            Self::Unnamed | Self::Pending => Self::Silent { why, since: now, last: None },
+            Self::Read(view) => Self::Silent { why, since: now, last: Some(Arc::clone(view)) },
+            Self::Silent { since, last, .. } => Self::Silent { why, since: *since, last: last.clone() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_falls_silent_is_known_as_it_was_and_since_when() {
+        let [first, later] = [0, 60].map(|seconds| DateTime::from_timestamp(seconds, 0).unwrap());
+        let view = Arc::new(QueueView { name: "howdah".to_owned(), ..QueueView::default() });
+        let silent = QueueReading::Read(Arc::clone(&view)).failed("refused".to_owned(), first);
+        let longer = silent.failed("no answer".to_owned(), later);
+        let expected = QueueReading::Silent { why: "no answer".to_owned(), since: first, last: Some(view.clone()) };
+        assert_eq!(longer, expected);
+        assert_eq!(longer.view(), Some(&*view));
+        assert_eq!(QueueReading::Pending.failed("refused".to_owned(), first).view(), None);
+    }
 }

@@ -58,7 +58,7 @@ impl Looking {
     }
 
     fn look_at(&self, sessions: bool, quarantine: bool, log: bool) {
-        self.interest.send_replace(Interest { sessions, quarantine, log });
+        self.interest.send_replace(Interest { sessions, quarantine, log, queue: false });
     }
 
     async fn until(&mut self, what: &str, fulfilled: impl Fn(&Details) -> bool) -> Arc<Details> {

@@ -32,6 +32,7 @@ mod proxy;
 mod quarantine;
 mod quarantine_retry;
 mod queue;
+mod queue_console;
 mod redis_ledger;
 mod redis_ledger_scripts;
 mod redis_link;

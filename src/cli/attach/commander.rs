@@ -79,7 +79,7 @@ impl Commander {
             Presence::Gone { .. } => {
                 self.answer(request, Err("nobody drives the run: resume it first".to_owned())).await;
             }
-            Presence::Here | Presence::Elsewhere { .. } | Presence::Unreachable { .. } => {
+            Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun | Presence::Unreachable { .. } => {
                 let run = self.run;
                 let asked = self.with(async |connection| commands::ask(connection, run, &request).await).await;
                 match asked {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::books;
+use super::desk::queue::QueueDesk;
 use super::desk::{self, Desk};
 use super::drive::Driven;
 use super::environment::{self, of_plan, variable};
@@ -35,19 +36,19 @@ pub async fn run(global: &Global, args: AttachArgs) -> Result<Exit, Cause> {
         return Err(Cause::usage("there is no terminal here that can show a console")
             .hint("`howdah status` shows the run; `howdah pause`, `continue`, `stop` and `set` steer it"));
     }
-    let Place { target, flags } = place(global, args.plan.as_ref())?;
-    let mut connection = opening::look(&target).await?;
+    let place = place(global, args.plan.as_ref())?;
+    let mut connection = opening::look(&place.target).await?;
     let run = match newest_fit(&mut connection, args.run.as_ref()).await {
         Ok(run) => run,
         Err(cause) => {
             let what = (cause, "a run is watched from elsewhere");
-            return Err(books::not_found(global.redis.as_deref(), &target, args.run.as_ref(), what).await);
+            return Err(books::not_found(global.redis.as_deref(), &place.target, args.run.as_ref(), what).await);
         }
     };
     drop(connection);
     // Into memory: whoever resumes the run from here names the file.
     let _log = Log::begin(global.log_level.as_deref())?;
-    attach(global, &args, &target, &flags, run).await
+    attach(global, &args, &place, run).await.map(|(exit, _)| exit)
 }
 
 /// A database, and what finds it again.
@@ -56,6 +57,8 @@ pub(super) struct Place {
     pub(super) target: Target,
     /// What stands behind a command on a run of it: ` --database URL`, ` --plan FILE`, or nothing.
     pub(super) flags: String,
+    /// The queue of plans that goes with it. `None`: no Redis is named.
+    pub(super) queue: Option<Arc<dyn QueueDesk>>,
 }
 
 /// The database, by the flag, the plan, or the environment.
@@ -69,7 +72,8 @@ pub(super) fn place(global: &Global, plan: Option<&std::path::PathBuf>) -> Resul
     }
     let address = plan.as_ref().and_then(|plan| plan.database.control.as_ref().or(plan.database.url.as_ref()));
     let target = Target::resolve(global.database.as_deref(), address, &variable)?;
-    Ok(Place { target, flags: resume_flags(global, plan.as_ref()) })
+    let queue = desk::queue::named(global, plan.as_ref(), None);
+    Ok(Place { target, flags: resume_flags(global, plan.as_ref()), queue })
 }
 
 /// The run that was named; without a name, the newest that is unfinished, else the newest.
@@ -84,40 +88,55 @@ pub(super) async fn newest_fit(
     }
 }
 
-/// Attaches, and does what the operator leaves the console for.
+/// Attaches, and does what the operator leaves the console for. Returns why it was left as well.
 pub(super) async fn attach(
     global: &Global,
     args: &AttachArgs,
-    target: &Target,
-    flags: &str,
-    run: RunId,
-) -> Result<Exit, Cause> {
+    place: &Place,
+    mut run: RunId,
+) -> Result<(Exit, Leave), Cause> {
     let mode = if args.read_only { Mode::ReadOnly } else { Mode::Attached };
-    let (leave, last) = watched(args, target, flags, run, mode).await?;
+    let mut notice = None;
+    let (leave, last) = loop {
+        let (leave, last) = watched(args, place, run, mode, notice.take()).await?;
+        let Leave::Attach(other) = leave else { break (leave, last) };
+        match find(&place.target, &other.into()).await {
+            Ok(found) => run = found,
+            Err(cause) => notice = Some(cause.message),
+        }
+    };
     if let Some(next) = Next::of(leave) {
         let show = ShowArgs { theme: args.theme.clone(), mouse: args.mouse, ..ShowArgs::default() };
         let subject = Subject { run, plan: args.plan.clone(), accept_changed_plan: false, show };
         let driven = Driven { last, exit: Exit::Done, next: Some(next) };
-        return Ok(next::after(global, driven, subject).await);
+        return Ok((next::after(global, driven, subject).await, leave));
     }
     if last.state.is_over() {
-        return Ok(drive::conclude(last, true).exit);
+        return Ok((drive::conclude(last, true).exit, leave));
     }
     let (name, word) = (&last.run, last.state.word());
-    say::err(&format!("left run {name}, which is {word}; back with: howdah attach {name}{flags}"));
-    Ok(Exit::Done)
+    say::err(&format!("left run {name}, which is {word}; back with: howdah attach {name}{}", place.flags));
+    Ok((Exit::Done, leave))
+}
+
+/// The run of this name.
+pub(super) async fn find(target: &Target, named: &RunRef) -> Result<RunId, Cause> {
+    let mut connection = opening::look(target).await?;
+    newest_fit(&mut connection, Some(named)).await
 }
 
 /// Shows the run until the operator leaves. Returns why, and what was seen last.
 async fn watched(
     args: &AttachArgs,
-    target: &Target,
-    flags: &str,
+    place: &Place,
     run: RunId,
     mode: Mode,
+    notice: Option<String>,
 ) -> Result<(Leave, Arc<Snapshot>), Cause> {
+    let Place { target, flags, queue } = place;
     let options = keys::console_options(args.theme.as_deref(), args.mouse, mode, Vec::new())?;
-    let feed = Feed { target: target.clone(), run, read_only: mode == Mode::ReadOnly, resume_flags: flags.to_owned() };
+    let options = console::Options { notice, ..options };
+    let feed = Feed { target: target.clone(), run, read_only: mode == Mode::ReadOnly, resume_flags: flags.clone() };
     // The first snapshot is read before the terminal changes: an error is an error of the command line.
     let first = Arc::new(feed.first().await?);
     let (snapshots_in, snapshots) = watch::channel(first);
@@ -133,8 +152,11 @@ async fn watched(
     }
     tasks.spawn(feed.keep(snapshots_in, answers, stop.clone()));
     let desk = Desk::on(target.clone(), snapshots.clone());
+    let (orders, ordered) = mpsc::channel(16);
+    let (pace, looked) = (desk::queue::Pace::default(), looked_at.clone());
+    tasks.spawn(desk::queue::keep(queue.clone(), pace, looked, ordered, details_in.clone(), stop.clone()));
     tasks.spawn(desk::keep(desk, looked_at, details_in, stop.clone()));
-    let link = Link { snapshots: snapshots.clone(), details, interest, requests };
+    let link = Link { snapshots: snapshots.clone(), details, interest, requests, orders };
     let left = console::run(link, options).await;
     stop.cancel();
     drop(

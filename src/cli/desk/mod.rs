@@ -1,4 +1,4 @@
-//! What a console looks up beside the snapshot, while somebody looks at it: sessions, the quarantine, the log.
+//! What a console looks up beside the snapshot, while somebody looks at it: sessions, the quarantine, the log, the queue.
 //!
 //! The console says what it looks at ([`Interest`]); the desk answers ([`Details`]). It has one connection of its own, opened
 //! when it is first needed and closed when nobody has looked for a minute, reads only, and ends on a token. A run does not
@@ -10,10 +10,14 @@
 //! | `database` | sessions and quarantine, over one connection that comes and goes |
 //! | `log` | the end of the run's log file, followed over the change of the day |
 //! | `lines` | bytes of a log made into lines |
+//! | `queue` | the queue of plans, and what is asked of it |
+//! | `redis_queue` | that queue on the Redis that is named |
 
 mod database;
 mod lines;
 mod log;
+pub mod queue;
+mod redis_queue;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,9 +94,10 @@ pub async fn keep(
 
 /// Shows something new to whoever looks, but only where it is new.
 fn show(details: &watch::Sender<Arc<Details>>, change: impl FnOnce(&mut Details)) {
-    let mut next = Details::clone(&details.borrow());
-    change(&mut next);
     details.send_if_modified(|shown| {
+        // Whatever another desk has shown meanwhile stays.
+        let mut next = Details::clone(shown);
+        change(&mut next);
         let is_new = **shown != next;
         if is_new {
             *shown = Arc::new(next);

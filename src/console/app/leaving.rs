@@ -54,7 +54,7 @@ impl App {
 
     pub(super) fn terminate(&mut self) -> Vec<Effect> {
         // Whoever drives the run hears the signal as well, and stops it: also while this console waits for its terminal.
-        if self.is_spectator() { vec![Effect::Leave(Leave::Over)] } else { self.leave_with_the_end(Leave::Over) }
+        if self.is_spectator() { vec![Effect::Leave(Leave::Terminated)] } else { self.leave_with_the_end(Leave::Over) }
     }
 
     /// Asks for an end, and leaves when it has come.

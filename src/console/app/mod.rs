@@ -5,6 +5,7 @@
 //! | `pressing` | which action a key is, in the layers that are open |
 //! | `moving` | views, panes, lists, and the boxes over them |
 //! | `steering` | what is asked of the run, and what is asked once more before |
+//! | `queueing` | what is asked of the queue, and which run is looked at next |
 //! | `typing` | the line that is being typed |
 //! | `remarks` | what came of what was asked, and other passing remarks |
 //! | `leaving` | the ways out |
@@ -12,6 +13,7 @@
 mod leaving;
 mod moving;
 mod pressing;
+mod queueing;
 mod remarks;
 mod steering;
 #[cfg(test)]
@@ -103,6 +105,7 @@ impl App {
             sessions: self.ui.view == View::Sessions,
             quarantine: self.ui.view == View::Segments,
             log: self.ui.view == View::Log,
+            queue: self.ui.view == View::Queue,
         };
         if self.interest != interest {
             self.interest = interest;
@@ -114,6 +117,9 @@ impl App {
     fn act(&mut self, action: Action) -> Vec<Effect> {
         if action.steers() && self.ui.mode == Mode::ReadOnly {
             return self.say("this console only watches: it was opened with --read-only");
+        }
+        if action.steers() && !action.is_for_the_queue() && self.newest.presence == Presence::NoRun {
+            return self.say_no_run();
         }
         match action {
             Action::TogglePause => self.toggle_pause(),
@@ -130,6 +136,13 @@ impl App {
             Action::Acknowledge => self.acknowledge(),
             Action::RetryQuarantine => self.ask_to_retry(),
             Action::Undo => self.ask_to_undo(),
+            Action::RetryJob => self.retry_job(),
+            Action::PromoteJob => self.promote_job(),
+            Action::RemoveJob => self.remove_job(),
+            Action::ToggleQueue => self.toggle_queue(),
+            Action::Order(order) => self.order_in_words(order),
+            Action::AttachJob => self.attach_job(),
+            Action::Attach(run) => self.attach(run),
             Action::Resume => self.resume(),
             Action::Goto(view) => self.goto(view),
             Action::NextView => self.goto(self.ui.view.step(1)),
@@ -166,7 +179,8 @@ impl App {
             Action::Repaint => vec![Effect::Repaint],
             Action::Details(details) => {
                 self.details = details;
-                vec![Effect::Redraw(Haste::Calm)]
+                let haste = if self.hear_of_orders() { Haste::Quick } else { Haste::Calm };
+                vec![Effect::Redraw(haste)]
             }
             Action::Snapshot(snapshot) => self.observe(snapshot),
             Action::FeedClosed => self.feed_closed(),
@@ -177,6 +191,7 @@ impl App {
                 self.remarks.forget_asked();
                 self.say("the engine is busy and did not take that: press the key again")
             }
+            Action::OrderNotTaken => self.say("that was not taken: press the key again"),
             Action::Terminate => self.terminate(),
             Action::HangUp => self.hang_up(),
             Action::Woken => self.woken(),

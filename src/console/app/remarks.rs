@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{App, redraw};
 use crate::console::action::Effect;
-use crate::run::{Answered, Command, Presence, Snapshot};
+use crate::run::{Answered, Command, OrderAnswer, Presence, QueueOrder, Snapshot};
 
 /// How long a remark stands, by the snapshots' time.
 const SHOWN: TimeDelta = TimeDelta::seconds(6);
@@ -22,6 +22,8 @@ enum End {
     Time(DateTime<Utc>),
     /// Another state.
     State,
+    /// The next key.
+    Key,
 }
 
 /// What has been asked and answered, and how long the remark about it stands.
@@ -32,12 +34,14 @@ pub(super) struct Remarks {
     asked: Vec<Command>,
     /// The last answer that has been seen.
     seen: Option<Answered>,
+    /// The number of the last answer to an order that has been seen.
+    heard: u64,
 }
 
 impl Remarks {
     /// Nothing asked, and all that `snapshot` answers is old.
     pub(super) fn since(snapshot: &Snapshot) -> Self {
-        Self { end: End::State, asked: Vec::new(), seen: snapshot.commands.back().cloned() }
+        Self { end: End::State, asked: Vec::new(), seen: snapshot.commands.back().cloned(), heard: 0 }
     }
 
     /// Nothing is waited for any more.
@@ -53,6 +57,11 @@ impl App {
         redraw()
     }
 
+    /// Says what led to this console, until a key is pressed.
+    pub(in crate::console) fn begin_with(&mut self, notice: String) {
+        self.remark(notice, End::Key);
+    }
+
     /// Says something until the run's state changes.
     pub(super) fn say_until_the_state_changes(&mut self, text: &str) {
         self.remark(text.to_owned(), End::State);
@@ -64,6 +73,26 @@ impl App {
         self.remarks.asked.push(command.clone());
     }
 
+    /// Notes that something was asked of the queue.
+    pub(super) fn ordered(&mut self, order: &QueueOrder) {
+        self.remark(format!("asked: {}", order.words()), End::Answer(self.newest.now + WAITED));
+    }
+
+    /// Takes in what came of what was asked of the queue. Whether there is anything new.
+    pub(super) fn hear_of_orders(&mut self) -> bool {
+        let Some(OrderAnswer { no, order, outcome }) = self.details.queue.answers.back() else { return false };
+        if *no <= self.remarks.heard {
+            return false;
+        }
+        let text = match outcome {
+            Ok(outcome) => format!("{}: {outcome}", order.words()),
+            Err(why) => format!("refused: {}: {why}", order.words()),
+        };
+        self.remarks.heard = *no;
+        self.remark(text, End::Time(self.newest.now + SHOWN));
+        true
+    }
+
     /// No remark.
     pub(super) fn unsay(&mut self) {
         self.ui.notice = None;
@@ -72,8 +101,8 @@ impl App {
     /// A key has been pressed: whoever presses one has read what was said. Whether there was anything.
     pub(super) fn let_go(&mut self) -> bool {
         // When the run is over, or nothing is heard of it, no snapshot comes any more whose time could end it.
-        let hears = matches!(self.newest.presence, Presence::Here | Presence::Elsewhere { .. });
-        let ends = matches!(self.remarks.end, End::Soon(_)) || self.is_over() || !hears;
+        let hears = matches!(self.newest.presence, Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun);
+        let ends = matches!(self.remarks.end, End::Soon(_) | End::Key) || self.is_over() || !hears;
         ends && self.ui.notice.take().is_some()
     }
 
@@ -90,6 +119,7 @@ impl App {
             End::Soon(end) | End::Answer(end) => state_changed || now >= end,
             End::Time(end) => now >= end,
             End::State => state_changed,
+            End::Key => false,
         };
         if ends {
             self.ui.notice = None;

@@ -221,7 +221,7 @@ impl App {
     }
 
     /// Opens a question, with no marked.
-    fn question(&mut self, text: String, consequence: String, then: Effect) -> Vec<Effect> {
+    pub(super) fn question(&mut self, text: String, consequence: String, then: Effect) -> Vec<Effect> {
         self.ui.prompt = None;
         self.ui.overlay = Overlay::Confirm(Question { text, consequence, then: Box::new(then), yes: false });
         redraw()
@@ -235,6 +235,7 @@ impl App {
         match then {
             _ if !yes => closed,
             Effect::Send(command) => self.ask(command),
+            Effect::Order(order) => self.order(order),
             Effect::Look(_)
             | Effect::Redraw(_)
             | Effect::AwaitKey

@@ -5,6 +5,7 @@ mod attached;
 mod drawn;
 mod lists;
 mod questions;
+mod queueing;
 mod remarks;
 mod typing;
 mod views;

@@ -44,7 +44,26 @@ pub(in super::super) fn complete(text: &str, scene: &Scene<'_>) -> Completion {
             let sessions = scene.details.sessions.value().map_or(&[][..], |sessions| &sessions.sessions[..]);
             fitting(text, word, sessions.iter().map(|session| session.pid.to_string()))
         }
-        Takes::Nothing | Takes::Text | Takes::View | Takes::Zoom | Takes::Alert | Takes::Pid => Completion::default(),
+        Takes::Job if is_first => {
+            let jobs = scene.details.queue.reading.view().map_or(&[][..], |view| &view.jobs[..]);
+            fitting(text, word, jobs.iter().map(|job| job.id.clone()))
+        }
+        Takes::Run if is_first => {
+            let jobs = scene.details.queue.reading.view().map_or(&[][..], |view| &view.jobs[..]);
+            let mut runs: Vec<String> = jobs.iter().filter_map(|job| job.run.clone()).collect();
+            runs.sort_unstable();
+            runs.dedup();
+            fitting(text, word, runs.into_iter())
+        }
+        Takes::Nothing
+        | Takes::Text
+        | Takes::View
+        | Takes::Zoom
+        | Takes::Alert
+        | Takes::Pid
+        | Takes::Path
+        | Takes::Job
+        | Takes::Run => Completion::default(),
     }
 }
 

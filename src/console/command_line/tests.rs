@@ -24,7 +24,11 @@ impl Stage {
         let sessions = Sessions { sessions: pids.to_vec(), ..Sessions::default() };
         Self {
             snapshot: samples::running(),
-            details: Details { sessions: Reading::Value(Arc::new(sessions)), ..Details::default() },
+            details: Details {
+                sessions: Reading::Value(Arc::new(sessions)),
+                queue: samples::queue::news(),
+                ..Details::default()
+            },
             ui: Ui { view, ..Ui::new(Keymap::defaults(), Mode::Driver, Vec::new()) },
         }
     }
@@ -47,6 +51,7 @@ impl Stage {
 fn commands_are_understood_with_their_aliases() {
     let ask = |command| Order::Do(Action::Ask(command));
     let goto = |view| Order::Do(Action::Goto(view));
+    let order = |order| Order::Do(Action::Order(order));
     let table = [
         ("pause", vec![ask(Command::Pause)]),
         (" :continue ", vec![ask(Command::Continue)]),
@@ -57,6 +62,14 @@ fn commands_are_understood_with_their_aliases() {
         ("set target=250ms", vec![ask(Command::SetTarget(Duration::from_millis(250)))]),
         ("set workers=2 target=1s", vec![ask(Command::SetWorkers(2)), ask(Command::SetTarget(Duration::from_secs(1)))]),
         ("goto segments", vec![goto(View::Segments)]),
+        ("jobs", vec![goto(View::Queue)]),
+        ("enqueue my plans/a b.toml", vec![order(QueueOrder::Enqueue { path: "my plans/a b.toml".to_owned() })]),
+        ("retry-job 39", vec![order(QueueOrder::Retry { id: "39".to_owned() })]),
+        ("promote", vec![Order::Do(Action::PromoteJob)]),
+        ("remove 44", vec![order(QueueOrder::Remove { id: "44".to_owned() })]),
+        ("resume-queue", vec![order(QueueOrder::Resume)]),
+        ("drain", vec![order(QueueOrder::Drain)]),
+        ("attach 7f3a09c2", vec![Order::Do(Action::Attach("7f3a09c2".parse().unwrap()))]),
         ("go 3", vec![goto(View::Sessions)]),
         ("tables", vec![goto(View::Tables)]),
         ("overview", vec![goto(View::Overview)]),
@@ -116,16 +129,19 @@ fn a_mistake_says_what_would_be_right() {
         ("set workers=many", "`workers` is a number from 1 on, such as `set workers=2`"),
         ("set target=7", "`target` is the time of a batch, such as `set target=250ms`"),
         ("set target=0s", "`target` is the time of a batch, such as `set target=250ms`"),
-        ("goto", "`goto` where? there are overview, tables, sessions, segments, events, log"),
+        ("goto", "`goto` where? there are overview, tables, sessions, segments, events, log, queue"),
         ("goto segmets", "there is no view `segmets`: did you mean `segments`?"),
-        ("goto 7", "there is no view `7`: there are overview, tables, sessions, segments, events, log"),
-        ("goto 0", "there is no view `0`: there are overview, tables, sessions, segments, events, log"),
+        ("goto 8", "there is no view `8`: there are overview, tables, sessions, segments, events, log, queue"),
+        ("goto 0", "there is no view `0`: there are overview, tables, sessions, segments, events, log, queue"),
         ("zoom 5m", "`zoom` takes 1m, 10m or all"),
         ("sort daed", "there is no column `daed` to sort by: did you mean `dead`?"),
         ("ack free_memry", "there is no alert `free_memry`: did you mean `free_memory`?"),
         ("cancel", "`cancel` takes the process id of a session, as `goto sessions` shows them"),
         ("terminate x", "`terminate` takes the process id of a session, as `goto sessions` shows them"),
         ("cancel 7", "there is no session 7: `goto sessions` shows which there are"),
+        ("rm 7", "there is no job 7 in sight: `goto queue` shows which there are"),
+        ("attach here", "`attach` takes a run's short id, eight hex digits"),
+        ("enqueue", "`enqueue` takes a plan's file"),
     ];
     for (text, expected) in table {
         assert_eq!(Stage::of(View::Tables).parse(text), Err(expected.to_owned()), "{text}");
@@ -133,16 +149,16 @@ fn a_mistake_says_what_would_be_right() {
     let unread = Stage { details: Details::default(), ..Stage::of(View::Tables) };
     assert!(unread.parse("cancel 4711").unwrap_err().contains("not been read"));
     for text in ["sort dead", "filter x"] {
-        assert!(Stage::of(View::Overview).parse(text).unwrap_err().contains("have lists"), "{text}");
+        assert!(Stage::of(View::Overview).parse(text).unwrap_err().contains("has a list"), "{text}");
     }
 }
 
 #[test]
 fn what_could_stand_next_is_offered() {
     let table = [
-        ("pa", 0, "pause"),
+        ("pa", 0, "pause pause-queue"),
         ("se", 0, "set sessions segments"),
-        ("  re", 2, "retry-quarantine resume repaint"),
+        ("  re", 2, "retry-quarantine resume retry-job remove-job resume-queue repaint"),
         ("set ", 4, "workers= target="),
         ("set w", 4, "workers="),
         ("set workers=2 t", 14, "target="),
@@ -154,6 +170,9 @@ fn what_could_stand_next_is_offered() {
         ("cancel 47", 7, "4711 4712"),
         ("kill 1", 5, "100"),
         ("ack ", 4, "free_memory"),
+        ("retry-job 3", 10, "39 38"),
+        ("attach 0", 7, "0b81c5de"),
+        ("enqueue a", 0, ""),
         ("filter a", 0, ""),
         ("pause ", 0, ""),
         ("nonsense x", 0, ""),
@@ -178,7 +197,7 @@ fn a_key_that_could_steer_a_terminal_is_not_offered() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_and_completed_without_a_panic(text in "(set |goto |sort |cancel |ack |)\\PC{0,30}") {
+    fn any_text_is_read_and_completed_without_a_panic(text in "(set |goto |sort |cancel |ack |retry-job |attach |enqueue |)\\PC{0,30}") {
         for view in View::ALL {
             let stage = Stage::of(view);
             drop(stage.parse(&text));

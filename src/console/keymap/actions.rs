@@ -3,7 +3,7 @@
 use super::super::action::Action;
 use super::super::ui::{PromptKind, View};
 use super::context::Context::{
-    self, Dialogue, Events, Global, List, Log, Overview, Prompt, Segments, Sessions, Tables, View as InView,
+    self, Dialogue, Events, Global, List, Log, Overview, Prompt, Queue, Segments, Sessions, Tables, View as InView,
 };
 
 /// An action that keys can be bound to.
@@ -21,12 +21,13 @@ pub struct Bindable {
 
 /// While a line is typed, only keys that are no text reach what works everywhere.
 const EVERYWHERE: &[Context] = &Context::ALL;
-const UNTYPED: &[Context] = &[Global, InView, Overview, List, Tables, Sessions, Segments, Events, Log, Dialogue];
-const LISTS: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log];
-const SEARCHED: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log, Dialogue];
+const UNTYPED: &[Context] = &[Global, InView, Overview, List, Tables, Sessions, Segments, Events, Log, Queue, Dialogue];
+const LISTS: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log, Queue];
+const SEARCHED: &[Context] = &[Global, InView, List, Tables, Sessions, Segments, Events, Log, Queue, Dialogue];
 const OF_SESSIONS: &[Context] = &[Global, InView, List, Sessions];
 const OF_PANES: &[Context] = &[Global, InView, List, Segments];
 const OF_LEVELS: &[Context] = &[Global, InView, List, Events, Log];
+const OF_JOBS: &[Context] = &[Global, InView, List, Queue];
 const OF_BOXES: &[Context] = &[Dialogue];
 const OF_LINES: &[Context] = &[Prompt];
 
@@ -35,7 +36,7 @@ const fn at(name: &'static str, action: Action, contexts: &'static [Context], ab
 }
 
 /// Every action that keys can be bound to, in the order of the help.
-pub static BINDABLE: [Bindable; 48] = [
+pub static BINDABLE: [Bindable; 54] = [
     at("help", Action::Help, EVERYWHERE, "show or hide these keys"),
     at("interrupt", Action::Interrupt, EVERYWHERE, "ask how to leave; again: stop the run and quit"),
     at("suspend", Action::Suspend, EVERYWHERE, "pause, and back to the shell until fg"),
@@ -46,6 +47,7 @@ pub static BINDABLE: [Bindable; 48] = [
     at("segments", Action::Goto(View::Segments), EVERYWHERE, "the key space, slow batches, rows set aside"),
     at("events", Action::Goto(View::Events), EVERYWHERE, "alerts, commands and events"),
     at("log", Action::Goto(View::Log), EVERYWHERE, "the log"),
+    at("queue", Action::Goto(View::Queue), EVERYWHERE, "plans that wait for worker hosts"),
     at("next-view", Action::NextView, EVERYWHERE, "the next view"),
     at("previous-view", Action::PreviousView, EVERYWHERE, "the view before"),
     at("command", Action::Prompt(PromptKind::Command), EVERYWHERE, "type a command"),
@@ -77,6 +79,11 @@ pub static BINDABLE: [Bindable; 48] = [
     at("previous-pane", Action::PreviousPane, OF_PANES, "the pane to the left"),
     at("cancel-session", Action::CancelSession, OF_SESSIONS, "cancel the selected session's statement"),
     at("terminate-session", Action::TerminateSession, OF_SESSIONS, "end the selected session"),
+    at("retry-job", Action::RetryJob, OF_JOBS, "try the selected job again, which has failed"),
+    at("promote-job", Action::PromoteJob, OF_JOBS, "take the selected job now, which is delayed"),
+    at("remove-job", Action::RemoveJob, OF_JOBS, "forget the selected job"),
+    at("attach", Action::AttachJob, OF_JOBS, "the console of the run that the selected job is"),
+    at("pause-queue", Action::ToggleQueue, OF_JOBS, "give no more jobs out, or give them out again"),
     at("confirm", Action::Confirm, EVERYWHERE, "take it; all of the selected line"),
     at("dismiss", Action::Dismiss, EVERYWHERE, "close, drop the filter, or let go"),
     at("yes", Action::Answer(true), OF_BOXES, "yes to what is asked"),

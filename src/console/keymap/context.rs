@@ -23,6 +23,8 @@ pub enum Context {
     Events,
     /// In the view of the log.
     Log,
+    /// In the view of the queue.
+    Queue,
     /// In a box that lies over the view.
     Dialogue,
     /// While a line is typed.
@@ -31,7 +33,7 @@ pub enum Context {
 
 impl Context {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Global,
         Self::View,
         Self::Overview,
@@ -41,6 +43,7 @@ impl Context {
         Self::Segments,
         Self::Events,
         Self::Log,
+        Self::Queue,
         Self::Dialogue,
         Self::Prompt,
     ];
@@ -58,6 +61,7 @@ impl Context {
             Self::Segments => "segments",
             Self::Events => "events",
             Self::Log => "log",
+            Self::Queue => "queue",
             Self::Dialogue => "dialogue",
             Self::Prompt => "prompt",
         }
@@ -76,6 +80,7 @@ impl Context {
             Self::Segments => "In the segments",
             Self::Events => "In alerts and events",
             Self::Log => "In the log",
+            Self::Queue => "In the queue",
             Self::Dialogue => "In a box like this one",
             Self::Prompt => "While a line is typed",
         }
@@ -91,11 +96,20 @@ impl Context {
             View::Segments => &[Self::Segments, Self::List, Self::View, Self::Global],
             View::Events => &[Self::Events, Self::List, Self::View, Self::Global],
             View::Log => &[Self::Log, Self::List, Self::View, Self::Global],
+            View::Queue => &[Self::Queue, Self::List, Self::View, Self::Global],
         }
     }
 
-    /// Whether one key press can reach both.
+    /// Whether a key here hides what it means in `other`: what is asked of jobs comes before what is asked of a run.
+    fn hides(self, other: Self) -> bool {
+        (self, other) == (Self::Queue, Self::View)
+    }
+
+    /// Whether one key press could mean something of both.
     pub(super) fn meets(self, other: Self) -> bool {
+        if self.hides(other) || other.hides(self) {
+            return false;
+        }
         let both = |layers: &[Self]| layers.contains(&self) && layers.contains(&other);
         self == other
             || [self, other].contains(&Self::Global)
@@ -116,6 +130,8 @@ mod tests {
             (Context::List, Context::Overview, false),
             (Context::Tables, Context::Log, false),
             (Context::View, Context::Dialogue, false),
+            (Context::Queue, Context::List, true),
+            (Context::Queue, Context::View, false),
             (Context::Dialogue, Context::Prompt, false),
         ];
         for (a, b, meets) in table {

@@ -1,7 +1,7 @@
 //! Which key does what: `keymap.toml`, compiled in, with the user's file merged over it.
 //!
-//! A binding is an action in a [`Context`] with its keys. No key means two things at a time: what could is refused, and no
-//! layer hides another one.
+//! A binding is an action in a [`Context`] with its keys. No key means two things at a time: what could is refused. No layer
+//! hides another one but that of the queue: in its view, its keys come before those that steer a run.
 
 mod actions;
 mod context;
@@ -101,8 +101,8 @@ impl Keymap {
     /// What keys mean that were pressed one after the other, in `layers`, the nearest first.
     #[must_use]
     pub fn meaning(&self, layers: &[Context], pressed: &[KeyCombination]) -> Meaning {
-        let mut found = Meaning::Nothing;
         for layer in layers {
+            let mut found = Meaning::Nothing;
             for binding in self.bindings.iter().filter(|binding| binding.context == *layer) {
                 for keys in &binding.keys {
                     if keys.is(pressed) {
@@ -113,8 +113,12 @@ impl Keymap {
                     }
                 }
             }
+            // A layer further off could only mean something that this one hides.
+            if found != Meaning::Nothing {
+                return found;
+            }
         }
-        found
+        Meaning::Nothing
     }
 
     /// The keys of one context, written out, each with what it does. Actions without a key are left out.
@@ -131,19 +135,19 @@ impl Keymap {
     /// The first key of an action, written out, in whichever context has one.
     #[must_use]
     pub fn first_key(&self, action: &Action) -> Option<String> {
-        self.key_in(&Context::ALL, action)
+        Context::ALL.iter().find_map(|layer| self.keys_in(*layer, action).next()).map(Sequence::label)
     }
 
-    /// The first key of an action in `layers`, written out; of the nearest layer that has one.
+    /// The first key of an action in `layers`, written out; of the nearest layer that has one. None that is hidden.
     #[must_use]
     pub fn key_in(&self, layers: &[Context], action: &Action) -> Option<String> {
-        layers
-            .iter()
-            .find_map(|layer| {
-                let mut own = self.bindings.iter().filter(|binding| binding.context == *layer);
-                own.find(|binding| binding.bindable().action == *action).and_then(|binding| binding.keys.first())
-            })
-            .map(Sequence::label)
+        let reaches = |keys: &&Sequence| matches!(self.meaning(layers, keys.pressed()), Meaning::Action(found) if found == action);
+        layers.iter().find_map(|layer| self.keys_in(*layer, action).find(reaches)).map(Sequence::label)
+    }
+
+    fn keys_in(&self, layer: Context, action: &Action) -> impl Iterator<Item = &Sequence> {
+        let own = self.bindings.iter().filter(move |binding| binding.context == layer);
+        own.filter(move |binding| binding.bindable().action == *action).flat_map(|binding| &binding.keys)
     }
 
     /// The keys in force, in the form of the file, with its comments.

@@ -29,6 +29,11 @@ impl Sequence {
         self.0 == pressed
     }
 
+    /// Its keys.
+    pub(super) fn pressed(&self) -> &[KeyCombination] {
+        &self.0
+    }
+
     /// Whether whoever presses one of them has pressed the other one, or is on the way to it.
     pub(super) fn clashes(&self, other: &Self) -> bool {
         self.begins_with(&other.0) || other.begins_with(&self.0)

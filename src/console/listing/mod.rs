@@ -1,13 +1,14 @@
 //! The rows of each list in the order in which they are shown: filtered, sorted, and named by keys that outlive an update.
 //!
 //! Keys: a table's name; a session's process id; a segment's number; `segment/from` of a slow batch; step, part and key of a row
-//! set aside; `alert:KEY`, `command:AT` and `event:AT/N` of the events; a log line's number. Where two rows would have the
-//! same key, the later ones get a number: `key#2`.
+//! set aside; `alert:KEY`, `command:AT` and `event:AT/N` of the events; a log line's number; a job's id. Where two rows would
+//! have the same key, the later ones get a number: `key#2`.
 
 pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod order;
 pub(crate) mod quarantine;
+pub(crate) mod queue;
 pub(crate) mod segments;
 pub(crate) mod sessions;
 pub(crate) mod slowest;
@@ -36,6 +37,7 @@ pub(crate) fn keys(list: ListId, scene: &Scene<'_>) -> Vec<String> {
         ListId::Quarantine => keys_of(quarantine::rows(scene)),
         ListId::Events => keys_of(events::rows(scene)),
         ListId::Log => keys_of(log::rows(scene)),
+        ListId::Queue => keys_of(queue::rows(scene)),
     }
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn columns(list: ListId) -> &'static [&'static str] {
         ListId::Slowest => &slowest::COLUMNS,
         ListId::Quarantine => &quarantine::COLUMNS,
         ListId::Events => &events::COLUMNS,
+        ListId::Queue => &queue::COLUMNS,
         // Lines that go on from the one before mean nothing in another order.
         ListId::Log => &[],
     }

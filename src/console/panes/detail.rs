@@ -10,7 +10,7 @@ use super::super::theme::Role;
 use super::super::ui::ListId;
 use super::super::view::Scene;
 use super::help::place;
-use super::{event_list, finish, log, quarantine, segment_list, session_list, slowest, table_list};
+use super::{event_list, finish, job_list, log, quarantine, segment_list, session_list, slowest, table_list};
 
 /// Lines longer than this are hard to read.
 const WIDTH: usize = 110;
@@ -98,5 +98,6 @@ fn selected(canvas: &Canvas<'_>, scene: &Scene<'_>) -> Option<Page> {
         ListId::Quarantine => quarantine::detail(canvas, scene, key),
         ListId::Events => event_list::detail(canvas, scene, key),
         ListId::Log => log::detail(scene, key),
+        ListId::Queue => job_list::detail(canvas, scene, key),
     }
 }

@@ -17,7 +17,7 @@ const WIDTH: usize = 96;
 /// Whether there is anything to say: a run that is over needs no driver.
 pub(crate) fn is_due(snapshot: &Snapshot) -> bool {
     match snapshot.presence {
-        Presence::Here | Presence::Elsewhere { .. } => false,
+        Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun => false,
         Presence::Gone { .. } | Presence::Unreachable { .. } => !snapshot.state.is_over(),
     }
 }
@@ -62,7 +62,7 @@ type Paragraphs = Vec<(Option<Level>, String)>;
 
 fn paragraphs(snapshot: &Snapshot, ui: &Ui) -> Option<(&'static str, Paragraphs)> {
     match &snapshot.presence {
-        Presence::Here | Presence::Elsewhere { .. } => None,
+        Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun => None,
         Presence::Gone { pid, since } => {
             let host = Some(clean(&snapshot.host)).filter(|host| !host.is_empty());
             let driver = host.map_or_else(|| "The driver".to_owned(), |host| format!("The driver on {host}"));

@@ -27,10 +27,10 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, m
     // Who drives a run from elsewhere, and that nobody does, is worth more than its number and its server.
     let (driver_worth, run, server) = match snapshot.presence {
         Presence::Elsewhere { .. } => (6, 5, 3),
-        Presence::Here | Presence::Gone { .. } | Presence::Unreachable { .. } => (2, 6, 5),
+        Presence::Here | Presence::NoRun | Presence::Gone { .. } | Presence::Unreachable { .. } => (2, 6, 5),
     };
     let since_worth = match snapshot.presence {
-        Presence::Here | Presence::Elsewhere { .. } => 4,
+        Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun => 4,
         Presence::Gone { .. } | Presence::Unreachable { .. } => 6,
     };
     let mut left = vec![
@@ -96,6 +96,7 @@ fn chip(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Span<'static> {
     let word = || state.word().to_uppercase();
     match &snapshot.presence {
         Presence::Here | Presence::Elsewhere { .. } => {}
+        Presence::NoRun => return canvas.span(Role::Dim, format!("{} no run", glyphs.none)),
         Presence::Gone { .. } | Presence::Unreachable { .. } if state.is_over() => {}
         Presence::Gone { .. } => {
             return canvas.span(Role::Critical, format!("{} DRIVER GONE", glyphs.level(Level::Critical)));
@@ -133,7 +134,7 @@ fn since(snapshot: &Snapshot) -> Option<String> {
             return Some(format!("since {}", since.format("%H:%M")));
         }
         Presence::Unreachable { since, .. } => return Some(format!("shown as of {}", clock(*since))),
-        Presence::Here | Presence::Elsewhere { .. } | Presence::Gone { .. } => {}
+        Presence::Here | Presence::Elsewhere { .. } | Presence::Gone { .. } | Presence::NoRun => {}
     }
     match &snapshot.state {
         RunState::Paused { since, by: Asker::Governor } => Some(format!("since {}", since.format("%H:%M"))),
@@ -152,7 +153,7 @@ fn since(snapshot: &Snapshot) -> Option<String> {
 fn driver(snapshot: &Snapshot) -> Option<String> {
     let host = Some(clean(&snapshot.host)).filter(|host| !host.is_empty());
     match &snapshot.presence {
-        Presence::Here | Presence::Unreachable { .. } => host.map(|host| format!("on {host}")),
+        Presence::Here | Presence::NoRun | Presence::Unreachable { .. } => host.map(|host| format!("on {host}")),
         Presence::Elsewhere { pid, beat } => {
             let host = host.map_or_else(String::new, |host| format!("{host} "));
             let beat = match beat.as_secs() {
@@ -169,7 +170,7 @@ fn driver(snapshot: &Snapshot) -> Option<String> {
 /// The time; to the second only while something moves.
 fn time(snapshot: &Snapshot) -> String {
     let stands_still = match snapshot.presence {
-        Presence::Here | Presence::Elsewhere { .. } => false,
+        Presence::Here | Presence::Elsewhere { .. } | Presence::NoRun => false,
         Presence::Gone { .. } | Presence::Unreachable { .. } => true,
     };
     if stands_still || snapshot.state.is_over() || matches!(snapshot.state, RunState::Paused { .. }) {

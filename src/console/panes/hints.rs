@@ -42,6 +42,7 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
     line.extend(last.into_iter().flatten());
     let mode = match ui.mode {
         Mode::Driver => Line::default(),
+        Mode::Attached if snapshot.presence == Presence::NoRun => Line::default(),
         Mode::Attached => Line::from(canvas.span(Role::Dim, "attached ")),
         Mode::ReadOnly => Line::from(canvas.span(Role::Warning, "read-only ")),
     };
@@ -151,6 +152,16 @@ fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
         View::Segments => vec![(vec![Action::PreviousPane, Action::NextPane], "pane"), detail, sort, filter],
         View::Events if steers => vec![one(Action::Acknowledge, "acknowledge"), detail, level, filter],
         View::Events => vec![detail, level, filter],
+        View::Queue if ui.mode != Mode::ReadOnly => vec![
+            detail,
+            one(Action::RetryJob, "retry"),
+            one(Action::PromoteJob, "promote"),
+            one(Action::RemoveJob, "remove"),
+            one(Action::AttachJob, "attach"),
+            one(Action::ToggleQueue, "hold queue"),
+            filter,
+        ],
+        View::Queue => vec![detail, one(Action::AttachJob, "attach"), sort, filter],
         View::Log => vec![one(Action::Last, "follow"), detail, level, filter],
     }
 }
@@ -159,7 +170,8 @@ fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
 fn of_state(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
     let resume = || one(Action::Resume, "resume");
     let undo = || one(Action::Undo, "undo");
-    if ui.mode == Mode::ReadOnly || snapshot.state.is_over() && snapshot.resume_command.is_empty() {
+    let is_elsewhere = ui.view == View::Queue || snapshot.presence == Presence::NoRun;
+    if is_elsewhere || ui.mode == Mode::ReadOnly || snapshot.state.is_over() && snapshot.resume_command.is_empty() {
         return Vec::new();
     }
     if !snapshot.state.is_over() && matches!(snapshot.presence, Presence::Gone { .. }) {

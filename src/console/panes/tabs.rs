@@ -11,11 +11,18 @@ use crate::run::vitals::Alert;
 use crate::run::{Level, Snapshot};
 
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, ui: &Ui) {
-    let alerts = alerts(canvas, snapshot);
     let width = usize::from(area.width);
     let whole = bar(canvas, ui, true);
-    // Where names have no room, only the open view has one.
-    let bar = if whole.width() + alerts.width() < width { whole } else { bar(canvas, ui, false) };
+    let [long, short] = [true, false].map(|in_words| alerts(canvas, snapshot, in_words));
+    // Where names have no room beside the alerts, those are a sign and a number; where that does not help, only the open view
+    // has a name.
+    let (bar, alerts) = if whole.width() + long.width() < width {
+        (whole, long)
+    } else if whole.width() + short.width() < width {
+        (whole, short)
+    } else {
+        (bar(canvas, ui, false), long)
+    };
     canvas.sides(area, 0, &bar, &alerts);
 }
 
@@ -38,13 +45,17 @@ fn bar(canvas: &Canvas<'_>, ui: &Ui, named: bool) -> Line<'static> {
     line
 }
 
-/// `▲ 2 alerts`: those that hold and that nobody has taken note of.
-fn alerts(canvas: &Canvas<'_>, snapshot: &Snapshot) -> Line<'static> {
+/// `▲ 2 alerts`, or `▲ 2`: those that hold and that nobody has taken note of.
+fn alerts(canvas: &Canvas<'_>, snapshot: &Snapshot, in_words: bool) -> Line<'static> {
     let calling = |alert: &&Alert| alert.is_active() && !snapshot.is_acknowledged(alert);
     let levels: Vec<Level> = snapshot.vitals.alerts.iter().filter(calling).map(|alert| alert.level).collect();
     let Some(worst) = levels.iter().max() else { return Line::default() };
-    let noun = if levels.len() == 1 { "alert" } else { "alerts" };
+    let noun = match levels.len() {
+        _ if !in_words => "",
+        1 => " alert",
+        _ => " alerts",
+    };
     let sign = canvas.theme().glyphs.level(*worst);
-    let text: Span<'static> = canvas.span(Role::of_level(*worst), format!("{sign} {} {noun} ", levels.len()));
+    let text: Span<'static> = canvas.span(Role::of_level(*worst), format!("{sign} {}{noun} ", levels.len()));
     Line::from(text)
 }

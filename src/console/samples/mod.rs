@@ -1,6 +1,7 @@
 //! Snapshots of one run at telling moments, for tests of how they look.
 
 mod pace;
+pub(crate) mod queue;
 mod views;
 
 use std::collections::VecDeque;

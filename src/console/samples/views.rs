@@ -76,6 +76,7 @@ pub(crate) fn details() -> Details {
         sessions: Reading::Value(Arc::new(sessions())),
         quarantine: Reading::Value(Arc::new(quarantine())),
         log: Reading::Value(Arc::new(log())),
+        queue: super::queue::news(),
     }
 }
 
@@ -359,6 +360,7 @@ pub(crate) fn hostile_details() -> Details {
         sessions: Reading::Value(Arc::new(sessions)),
         quarantine: Reading::Value(Arc::new(quarantine)),
         log: Reading::Value(Arc::new(log)),
+        queue: super::queue::hostile(&bad),
     }
 }
 

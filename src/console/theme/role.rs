@@ -1,6 +1,6 @@
 //! What a piece of text is for: themes give each role a style.
 
-use crate::run::{Effect, Level, RunState, StepState};
+use crate::run::{Effect, JobState, Level, RunState, StepState};
 
 /// What a piece of text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +135,19 @@ impl Role {
             StepState::Running => Self::Accent,
             StepState::Done => Self::Ok,
             StepState::Failed => Self::Critical,
+        }
+    }
+
+    /// The role of where a job stands.
+    #[must_use]
+    pub fn of_job(state: JobState) -> Self {
+        match state {
+            JobState::Active => Self::Accent,
+            JobState::Waiting => Self::Text,
+            JobState::Delayed => Self::Busy,
+            JobState::Blocked => Self::Dim,
+            JobState::Failed => Self::Critical,
+            JobState::Completed => Self::Ok,
         }
     }
 

@@ -40,8 +40,22 @@ fn happening() -> impl Strategy<Value = Happening> {
         ]),
         any::<char>().prop_map(KeyCode::Char),
     ];
-    let others = vec![Action::NotTaken, Action::Woken, Action::NoShell, Action::NoKeyCame];
-    let commands = vec!["set workers=2", "cancel 4711", "terminate 100", "stop", "sort dead desc", "ack", "goto log"];
+    let others = vec![Action::OrderNotTaken, Action::NotTaken, Action::Woken, Action::NoShell, Action::NoKeyCame];
+    let commands = vec![
+        "set workers=2",
+        "cancel 4711",
+        "terminate 100",
+        "stop",
+        "sort dead desc",
+        "ack",
+        "goto log",
+        "remove 44",
+        "retry-job 39",
+        "drain",
+        "enqueue a",
+        "attach 7f3a09c2",
+        "goto queue",
+    ];
     prop_oneof![
         6 => (0..BINDABLE.len()).prop_map(Happening::Bound),
         6 => (codes, 0_u8..8).prop_map(|(code, held)| {
@@ -57,7 +71,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn sample(which: usize) -> Snapshot {
-    let all = samples::all();
+    let mut all = samples::all();
+    all.push(("no run", samples::queue::no_run()));
     all[which % all.len()].1.clone()
 }
 
@@ -65,7 +80,8 @@ fn details(hostile: bool) -> Arc<Details> {
     let key = crate::run::KeyText::default();
     let row = QuarantinedRow { key, message: "\u{1b}[2J表".repeat(40), attempts: 7, ..QuarantinedRow::default() };
     let rows = Quarantine { rows: vec![row; if hostile { 40 } else { 1 }], open: 40, resolved: 0 };
-    Arc::new(Details { quarantine: Reading::Value(Arc::new(rows)), ..(*sessions()).clone() })
+    let queue = if hostile { samples::hostile_details().queue } else { samples::queue::news() };
+    Arc::new(Details { quarantine: Reading::Value(Arc::new(rows)), queue, ..(*sessions()).clone() })
 }
 
 fn happen(app: &mut App, happening: Happening) -> Vec<Effect> {
@@ -107,13 +123,13 @@ proptest! {
         for (index, happening) in happenings.into_iter().enumerate() {
             let said = format!("{happening:?}");
             for effect in happen(&mut app, happening) {
-                let steers = matches!(effect, Effect::Send(_));
+                let steers = matches!(effect, Effect::Send(_) | Effect::Order(_));
                 prop_assert!(!(steers && mode == Mode::ReadOnly), "{} sends {:?}", said, effect);
                 if let Effect::Leave(leave) = effect {
                     let allowed = match mode {
-                        Mode::Driver => leave != Leave::HungUp,
+                        Mode::Driver => !matches!(leave, Leave::HungUp | Leave::Attach(_) | Leave::Terminated),
                         Mode::Attached => !matches!(leave, Leave::KeepRunning | Leave::PauseAndQuit | Leave::EndedEarly),
-                        Mode::ReadOnly => leave == Leave::Over,
+                        Mode::ReadOnly => matches!(leave, Leave::Over | Leave::Attach(_)),
                     };
                     prop_assert!(allowed, "{} leaves by {:?}", said, leave);
                 }

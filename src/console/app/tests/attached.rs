@@ -17,7 +17,8 @@ fn leaving_never_touches_a_run_that_somebody_else_drives() {
                 assert_eq!(press(&mut in_state(state.clone(), mode), key), over, "{key} while {}", state.word());
             }
             assert_eq!(press(&mut in_state(state.clone(), mode), "ctrl-z"), [Effect::Suspend]);
-            assert_eq!(in_state(state.clone(), mode).update(Action::Terminate), over);
+            let terminated = [Effect::Leave(Leave::Terminated)];
+            assert_eq!(in_state(state.clone(), mode).update(Action::Terminate), terminated);
             assert_eq!(in_state(state.clone(), mode).update(Action::HangUp), [Effect::Leave(Leave::HungUp)]);
             assert_eq!(in_state(state.clone(), mode).update(Action::FeedClosed), over);
             let mut back = in_state(state, mode);

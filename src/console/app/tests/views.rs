@@ -13,9 +13,10 @@ fn views_are_opened_by_number_and_one_after_the_other_around() {
         ("4", View::Segments),
         ("5", View::Events),
         ("6", View::Log),
+        ("7", View::Queue),
         ("tab", View::Tables),
-        ("backtab", View::Log),
-        ("6 tab", View::Overview),
+        ("backtab", View::Queue),
+        ("7 tab", View::Overview),
         ("tab tab backtab", View::Tables),
     ];
     for (keys, view) in table {
@@ -30,12 +31,15 @@ fn views_are_opened_by_number_and_one_after_the_other_around() {
 #[test]
 fn only_what_is_looked_at_is_looked_up() {
     let mut app = app(RunState::Running);
-    let look = |sessions, quarantine, log| vec![Effect::Look(Interest { sessions, quarantine, log }), QUICK];
+    let look =
+        |sessions, quarantine, log| vec![Effect::Look(Interest { sessions, quarantine, log, queue: false }), QUICK];
     assert_eq!(press(&mut app, "3"), look(true, false, false));
     assert_eq!(press(&mut app, "3"), [QUICK]);
     assert_eq!(press(&mut app, "4"), look(false, true, false));
     assert_eq!(press(&mut app, "l"), [QUICK]);
     assert_eq!(press(&mut app, "6"), look(false, false, true));
+    let queue = Interest { queue: true, ..Interest::default() };
+    assert_eq!(press(&mut app, "7"), [Effect::Look(queue), QUICK]);
     assert_eq!(press(&mut app, "2"), look(false, false, false));
 }
 
