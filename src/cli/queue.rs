@@ -1,6 +1,7 @@
 //! `howdah queue`: what waits on Redis for workers, and what an operator wants of it.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use super::environment::{self, of_plan};
 use super::queue_table::table;
@@ -19,8 +20,8 @@ pub struct QueueArgs {
     #[arg(long)]
     pub json: bool,
     /// Only jobs that stand like this
-    #[arg(long, value_enum, value_name = "STATE")]
-    pub state: Option<StateArg>,
+    #[arg(long, value_name = "STATE", value_parser = states())]
+    pub state: Option<JobState>,
     /// At most so many jobs of each state
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
@@ -29,34 +30,11 @@ pub struct QueueArgs {
     pub command: Option<QueueCommand>,
 }
 
-/// States of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StateArg {
-    /// At work.
-    Active,
-    /// Ready to be taken.
-    Waiting,
-    /// Not ready before a time.
-    Delayed,
-    /// Not ready before another job is done.
-    Blocked,
-    /// Given up.
-    Failed,
-    /// Done.
-    Completed,
-}
-
-impl From<StateArg> for JobState {
-    fn from(arg: StateArg) -> Self {
-        match arg {
-            StateArg::Active => Self::Active,
-            StateArg::Waiting => Self::Waiting,
-            StateArg::Delayed => Self::Delayed,
-            StateArg::Blocked => Self::Blocked,
-            StateArg::Failed => Self::Failed,
-            StateArg::Completed => Self::Completed,
-        }
-    }
+fn states() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(JobState::ALL.map(JobState::word)).try_map(|word| {
+        let named = JobState::ALL.into_iter().find(|state| state.word() == word);
+        named.ok_or("that is no state of a job")
+    })
 }
 
 /// What can be done with a queue.
@@ -110,7 +88,7 @@ pub struct RetryArgs {
 pub async fn run(global: &Global, args: QueueArgs) -> Result<Exit, Cause> {
     let line = enqueue::open(global, None, &args.queue).await?;
     let Some(command) = args.command else {
-        let shown = view::read(&line, usize::from(args.limit), args.state.map(JobState::from)).await?;
+        let shown = view::read(&line, usize::from(args.limit), args.state).await?;
         if args.json {
             let told = serde_json::to_string_pretty(&shown).map_err(|e| Cause::bug(e.to_string()))?;
             say::out(&told);
