@@ -86,36 +86,7 @@ pub async fn create(
     let run = *run;
     let failed = |e: sqlx::Error| error::cause("writing the run into the ledger", &e);
     let mut tx = connection.begin().await.map_err(failed)?;
-    runs::line_up(&mut tx).await.map_err(failed)?;
-    // Two `run` of one plan at the same moment: the second waits here, and then sees the first.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah run ' || $1, 0))")
-        .bind(name)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
-    let unfinished = sqlx::query(
-        "SELECT id, driver_host, driver_pid, state, now() - heartbeat AS age, \
-                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run \
-         WHERE plan_name = $1 AND state NOT IN ('done', 'superseded') ORDER BY created_at DESC",
-    )
-    .bind(name)
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(failed)?;
-    for row in &unfinished {
-        let id = RunId(row.try_get("id").map_err(failed)?);
-        if runs::is_driven(&mut tx, id).await.map_err(failed)? {
-            return Err(driven(name, id, row));
-        }
-        if !anew {
-            let state: String = row.try_get("state").map_err(failed)?;
-            return Err(unfinished_run(name, id, &state));
-        }
-    }
-    let but: Vec<_> = std::iter::once(run.0).chain(undoes.iter().map(|(undone, _)| undone.0)).collect();
-    if let Some(other) = runs::in_the_way(&mut tx, tables, &but, Some(name)).await.map_err(failed)? {
-        return Err(in_the_way(&other));
-    }
+    expect_free(&mut tx, draft, anew).await?;
     let detail = serde_json::to_value(RunState::Starting).map_err(|e| Cause::bug(e.to_string()))?;
     let insert = async {
         sqlx::query(
@@ -183,6 +154,44 @@ pub async fn create(
         resumed: false,
         notes: None,
     })
+}
+
+/// Whether a run may begin: none of its plan is driven or, unless `anew` is set, stands unfinished; and no other one changes
+/// its tables. Whoever comes next waits until the transaction ends.
+async fn expect_free(tx: &mut PgConnection, draft: &Draft<'_>, anew: bool) -> Result<(), Cause> {
+    let Draft { run, name, undoes, tables, .. } = draft;
+    let failed = |e: sqlx::Error| error::cause("writing the run into the ledger", &e);
+    runs::line_up(tx).await.map_err(failed)?;
+    // Two `run` of one plan at the same moment: the second waits here, and then sees the first.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('howdah run ' || $1, 0))")
+        .bind(name)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    let unfinished = sqlx::query(
+        "SELECT id, driver_host, driver_pid, state, now() - heartbeat AS age, \
+                extract(epoch FROM now() - heartbeat)::float8 AS age_seconds FROM howdah.run \
+         WHERE plan_name = $1 AND state NOT IN ('done', 'superseded') ORDER BY created_at DESC",
+    )
+    .bind(name)
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed)?;
+    for row in &unfinished {
+        let id = RunId(row.try_get("id").map_err(failed)?);
+        if runs::is_driven(&mut *tx, id).await.map_err(failed)? {
+            return Err(driven(name, id, row));
+        }
+        if !anew {
+            let state: String = row.try_get("state").map_err(failed)?;
+            return Err(unfinished_run(name, id, &state));
+        }
+    }
+    let but: Vec<_> = std::iter::once(run.0).chain(undoes.iter().map(|(undone, _)| undone.0)).collect();
+    if let Some(other) = runs::in_the_way(&mut *tx, tables, &but, Some(name)).await.map_err(failed)? {
+        return Err(in_the_way(&other));
+    }
+    Ok(())
 }
 
 /// The mark of a segment that nobody may move: another driver's epoch plus one could be a member's, below zero.

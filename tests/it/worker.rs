@@ -211,7 +211,6 @@ async fn a_job_whose_run_somebody_else_drives_waits_without_using_an_attempt() {
 }
 
 #[tokio::test]
-#[ignore = "waits for the ledger's list of the tables that a run holds (schema 5)"]
 async fn two_jobs_on_one_table_are_never_at_work_at_once() {
     let (lab, redis) = (Lab::open().await, Redis::open());
     accounts(&lab, "accounts", 3000).await;

@@ -15,9 +15,10 @@ use crate::cli::drive;
 use crate::cli::environment::{of_plan, variable};
 use crate::cli::opening::{self, Slots, Wanted};
 use crate::cli::run::resume_flags;
-use crate::cli::{Global, opening::Opening};
+use crate::cli::{Global, books, opening::Opening};
 use crate::engine::ports::Opened;
 use crate::engine::{Handle, failpoint};
+use crate::ledger::book::Book;
 use crate::ledger::runs;
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
@@ -65,8 +66,13 @@ impl Hosted {
         let address = plan.database.control.as_ref().or(plan.database.url.as_ref());
         let target = Target::resolve(self.global.database.as_deref(), address, &variable)?;
         let mut look = opening::look(&target).await?;
-        let standing = runs::state(&mut look, task.run).await;
-        let standing = standing.map_err(|e| error::cause("looking for the job's run", &e))?;
+        let standing = match books::of_plan(self.global.redis.as_deref(), &plan).await? {
+            Book::Postgres => {
+                let state = runs::state(&mut look, task.run).await;
+                state.map_err(|e| error::cause("looking for the job's run", &e))?
+            }
+            book => book.one(&mut look, task.run).await.ok().map(|run| run.word),
+        };
         drop(look);
         failpoint::hit("job.taken");
         let short = task.run.short();
