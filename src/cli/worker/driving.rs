@@ -71,7 +71,7 @@ impl Hosted {
                 let state = runs::state(&mut look, task.run).await;
                 state.map_err(|e| error::cause("looking for the job's run", &e))?
             }
-            book => book.one(&mut look, task.run).await.ok().map(|run| run.word),
+            book @ Book::Redis(_) => book.one(&mut look, task.run).await.ok().map(|run| run.word),
         };
         drop(look);
         failpoint::hit("job.taken");
