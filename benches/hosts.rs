@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use howdah::queue::job::JobData;
+use howdah::redis::Address;
+use howdah::sandbox::redis::RedisServer;
+
 const ROUNDS: usize = 3;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -26,6 +30,9 @@ async fn main() {
     println!("PostgreSQL {}", server.version());
     if wants("join") {
         join(&url, home.path(), number.unwrap_or(100_000)).await;
+    }
+    if wants("queue") {
+        queue(&url, home.path(), number.unwrap_or(10_000)).await;
     }
 }
 
@@ -93,4 +100,72 @@ async fn turn(url: &str, home: &Path, plan: &Path, rows: u64, joined: bool) -> D
     }
     assert_eq!(lab::number(url, "SELECT count(*) FROM people WHERE mixed IS NULL").await, 0);
     took
+}
+
+/// Tiny jobs, each a run of one statement, drained by one worker; and the time from `enqueue` to the run's begin.
+async fn queue(url: &str, home: &Path, jobs: u64) {
+    let redis = RedisServer::start(&["--appendonly", "yes"]).expect("redis-server");
+    lab::run(
+        url,
+        &[
+            "DROP SCHEMA IF EXISTS howdah CASCADE".to_owned(),
+            "DROP TABLE IF EXISTS tiny".to_owned(),
+            "CREATE TABLE tiny (job bigint NOT NULL)".to_owned(),
+        ],
+    )
+    .await;
+    println!("{jobs} jobs of one statement each, concurrency 8, Redis with appendonly");
+    let address = redis.url();
+    let redis_address = Address::resolve(Some(&address), None, &|_| None).expect("an address").expect("one");
+    let options = bullmq::QueueOptions::new().connection(redis_address.bullmq().expect("options")).prefix("howdah");
+    let line = bullmq::Queue::with_options("howdah", options).await.expect("a queue");
+    let plan = |no: u64| {
+        format!("name = \"tiny-{no}\"\n[[step]]\nname = \"one\"\nstatement = \"INSERT INTO tiny VALUES ({no})\"\n")
+    };
+    let added = Instant::now();
+    for no in 0..jobs {
+        let data = JobData { plan: Some(plan(no)), name: Some(format!("tiny-{no}")), ..JobData::default() };
+        line.add(&format!("tiny-{no}"), serde_json::to_value(&data).expect("JSON")).await.expect("added");
+    }
+    println!("  added         {:6.1} s   {:.0} a second", added.elapsed().as_secs_f64(), rate(jobs, added.elapsed()));
+    let began = Instant::now();
+    let arguments = ["worker", "--once", "--concurrency", "8", "--database", url, "--redis", &address];
+    let status = lab::start(home, &arguments, Stdio::null()).wait().expect("it ends");
+    let took = began.elapsed();
+    println!("  drained       {:6.1} s   {:.1} a second, {status}", took.as_secs_f64(), rate(jobs, took));
+    assert_eq!(lab::number(url, "SELECT count(DISTINCT job) FROM tiny").await, i64::try_from(jobs).expect("few"));
+    assert_eq!(lab::number(url, "SELECT count(*) FROM tiny").await, i64::try_from(jobs).expect("few"), "one each");
+    latency(url, home, &address, &line).await;
+}
+
+/// A worker waits; a job is added; its run stands in the ledger.
+async fn latency(url: &str, home: &Path, address: &str, line: &bullmq::Queue) {
+    let mut worker = lab::start(home, &["worker", "--database", url, "--redis", address], Stdio::null());
+    let mut times = Vec::new();
+    for no in 0..20 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let name = format!("late-{no}");
+        let plan =
+            format!("name = \"{name}\"\n[[step]]\nname = \"one\"\nstatement = \"INSERT INTO tiny VALUES (0)\"\n");
+        let data = JobData { plan: Some(plan), name: Some(name.clone()), ..JobData::default() };
+        let added = chrono::Utc::now();
+        line.add(&name, serde_json::to_value(&data).expect("JSON")).await.expect("added");
+        let begun = format!("SELECT count(*) FROM howdah.run WHERE plan_name = '{name}' AND state = 'done'");
+        while lab::number(url, &begun).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let at = format!(
+            "SELECT (extract(epoch FROM created_at) * 1000)::bigint FROM howdah.run WHERE plan_name = '{name}'"
+        );
+        times.push(lab::number(url, &at).await - added.timestamp_millis());
+    }
+    worker.kill().expect("a signal");
+    drop(worker.wait());
+    times.sort_unstable();
+    println!("  from enqueue to the run's begin: median {} ms, longest {} ms of 20", times[10], times[19]);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn rate(jobs: u64, took: Duration) -> f64 {
+    jobs as f64 / took.as_secs_f64()
 }

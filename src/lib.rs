@@ -44,6 +44,13 @@
 //! ([`engine::orders`]) on the screen and in the record. The relay also writes the newest snapshot for consoles elsewhere, which
 //! read it back ([`ledger::viewing`], [`cli::attach`]). What a console looks up beside it comes from its own desk ([`cli::desk`]).
 //!
+//! A run may have members: processes that have joined it ([`engine::sharing`], [`engine::following`]) and lease segments of the
+//! sweep under way. Whose a segment is stands in the ledger as a mark, and whoever moves its cursor names its own mark in the
+//! change's transaction ([`ledger::shares`], [`ledger::member`]). A member that is not heard of loses its marks; what it commits
+//! later is refused.
+//!
+//! A job of the [`queue`] is a run whose id follows from the job, so that whoever takes the job again resumes the run.
+//!
 //! A run that takes another back ([`cli::undoing`]) is a run like any other: its steps walk undo logs, newest first.
 //!
 //! # Invariants, as absences
@@ -57,6 +64,8 @@
 //!   edge; a long statement is cancelled by asking the server. Only a deadline on a round trip gives a connection up, with all
 //!   that is on it.
 //! - No command of another process is carried out twice, by a driver that was replaced, or half a minute after it was asked for.
+//! - No two runs that are driven change one table, and none is begun to find out: `ledger::runs::in_the_way`.
+//! - Nothing but the queue needs Redis; what Redis says protects no row.
 //! - Nothing that consoles elsewhere need is on the way of a batch: the relay has connections of its own, and what fails there is
 //!   tried again.
 //! - No batch opens before the governor has read its signals once, and none while one with a limit cannot be read.
@@ -85,6 +94,9 @@
 //! - The driver writes its snapshot once a second only while somebody watches, else every five seconds.
 //! - A pause of the governor's that somebody asks for as well becomes theirs, and no longer ends by itself.
 //! - A batch's `statement_timeout` is at least twice `lock_timeout`, so that a wait for a lock ends as one.
+//! - The retries of a job are delayed by us, with a cap and full jitter, and stored as BullMQ's own `exponential`.
+//! - `howdah run` refuses a plan whose table another run changes; in the queue a job waits in line for it.
+//! - With a ledger on Redis a batch's commit waits for the disk: its cursor lies elsewhere, and must never be ahead of its rows.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
 pub mod cache;

@@ -2,6 +2,8 @@
 //!
 //! Name and arguments stand as they are written, as far as that can be, so that people can clear them by pattern.
 
+use std::time::Duration;
+
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -38,8 +40,9 @@ pub fn of(name: &str, arguments: &[Option<String>]) -> String {
 
 /// What stands before it, for all answers of one SQL of one database.
 #[must_use]
-pub fn front(address: &Address, identity: &Identity, sql: &str) -> String {
-    let reader = hash(&format!("{}\0{sql}", identity.reader), SQL);
+pub fn front(address: &Address, identity: &Identity, sql: &str, ttl: Duration) -> String {
+    // Who wants answers to be fresher takes none of those who do not.
+    let reader = hash(&format!("{}\0{sql}\0{}", identity.reader, ttl.as_millis()), SQL);
     address.key(&format!("cache:{}.{reader}:", database(identity)))
 }
 
@@ -94,6 +97,8 @@ mod tests {
 
     use super::*;
 
+    const HOUR: Duration = Duration::from_hours(1);
+
     fn texts(all: &[&str]) -> Vec<Option<String>> {
         all.iter().map(|text| Some((*text).to_owned())).collect()
     }
@@ -114,7 +119,7 @@ mod tests {
         assert_eq!(of("c", &[]), "c");
         let long = of("c", &texts(&[&"x".repeat(300)]));
         assert!(long.starts_with("c:#") && long.len() == 67, "{long}");
-        let front = front(&address(), &identity("d", "r"), "SELECT 1");
+        let front = front(&address(), &identity("d", "r"), "SELECT 1", HOUR);
         assert!(front.starts_with("howdah:cache:") && front.ends_with(':'), "{front}");
         assert_eq!(name(&address(), &format!("{front}countries:DE")), Some("countries"));
     }
@@ -123,7 +128,7 @@ mod tests {
     fn two_databases_two_readers_and_two_texts_of_sql_share_nothing() {
         let all = [("d", "r", "s"), ("e", "r", "s"), ("d", "q", "s"), ("d", "r", "t")];
         let fronts: std::collections::BTreeSet<String> =
-            all.iter().map(|(d, r, s)| front(&address(), &identity(d, r), s)).collect();
+            all.iter().map(|(d, r, s)| front(&address(), &identity(d, r), s, HOUR)).collect();
         assert_eq!(fronts.len(), all.len());
     }
 
@@ -131,7 +136,7 @@ mod tests {
     fn a_pattern_is_for_one_database_or_for_all_and_only_for_the_names_that_it_says() {
         let identity = identity("d", "r");
         let one = pattern(&address(), Some(&identity), "countries:*");
-        let front = front(&address(), &identity, "SELECT 1");
+        let front = front(&address(), &identity, "SELECT 1", HOUR);
         let of_front = front.split('.').next().expect("a database");
         assert!(one.starts_with(of_front) && one.ends_with(":countries:*"), "{one}");
         let all = pattern(&address(), None, "städte:*");

@@ -83,13 +83,22 @@ fn one_more(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
+/// What an answer counts as: one for every 256 bytes, so that memory is bounded by `most` whatever answers are like.
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(256)).unwrap_or(u32::MAX).max(1)
+}
+
 impl Caches {
     /// The caches of a plan, with nothing in them yet. Without a `link` answers are kept in this process only.
     #[must_use]
     pub fn new(plan: &[CachedLookup], link: Option<Link>, source: Arc<dyn Source>) -> Self {
         let cache = |plan: &CachedLookup| Cache {
             plan: plan.clone(),
-            kept: moka::future::Cache::builder().max_capacity(plan.most).expire_after(Own).build(),
+            kept: moka::future::Cache::builder()
+                .max_capacity(plan.most)
+                .weigher(|key: &String, kept: &Kept| weight(key.len() + kept.text.len()))
+                .expire_after(Own)
+                .build(),
             counts: Counts::default(),
         };
         Self {
@@ -146,7 +155,10 @@ impl Caches {
         let shared = match &self.shared {
             Some(shared) => {
                 let identity = self.identity.get_or_try_init(|| self.source.identity()).await?;
-                Some((shared, key::front(shared.link().address(), identity, &cache.plan.sql.text) + key))
+                Some((
+                    shared,
+                    key::front(shared.link().address(), identity, &cache.plan.sql.text, cache.plan.ttl) + key,
+                ))
             }
             None => None,
         };

@@ -52,7 +52,8 @@ impl Shared {
         let text = text.filter(|text| serde_json::from_str::<&RawValue>(text).is_ok())?;
         match left {
             // It has gone meanwhile.
-            -2 => None,
+            // Or it has no end, and is not ours: it would never be fresher.
+            -2 | -1 => None,
             left => Some((text, u64::try_from(left).map_or(ttl, Duration::from_millis).min(ttl))),
         }
     }

@@ -12,6 +12,7 @@ use crate::plan::model::{Plan, Store};
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
 use crate::redis::Address;
+use crate::run::cause::Fault;
 use crate::run::id::RunRef;
 use crate::run::{Cause, RunId};
 
@@ -87,7 +88,9 @@ pub async fn find(
     for book in books {
         match book.find(connection, named, unfinished).await {
             Ok(run) => return Ok((book, run)),
-            Err(cause) => first = first.or(Some(cause)),
+            // Not here. Where a ledger could not be asked, another one's run is not the one that is meant.
+            Err(cause) if cause.fault == Fault::Usage => first = first.or(Some(cause)),
+            Err(cause) => return Err(cause),
         }
     }
     Err(first.unwrap_or_else(|| Cause::bug("no ledger was looked into")))

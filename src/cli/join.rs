@@ -55,7 +55,7 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
     drop(connection.close().await);
     log.of_run(run)?;
     let show = ShowArgs { headless: true, json: joining.json, ..ShowArgs::default() };
-    let mut told = false;
+    let (mut told, mut joined) = (false, false);
     loop {
         let slots = Slots::of(global);
         let wanted = Wanted {
@@ -77,9 +77,11 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
                 }
                 continue;
             }
+            // It was over before this process could join it again.
+            Err(_) if joined && is_over(&target, run).await => return Ok(Exit::Done),
             Err(cause) => return Err(cause),
         };
-        told = false;
+        (told, joined) = (false, true);
         let job = Job {
             start: drive::starting(run.short(), opened.plan.clone()),
             farewell: Vec::new(),
@@ -91,7 +93,7 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
         let driven = drive::drive(job, &show).await?;
         match driven.exit {
             // It lost its place: the run has another driver, or the driver took it for gone.
-            Exit::Failed if !is_over(&target, run).await && lost_its_place(&driven.last) => {}
+            Exit::Failed if lost_its_place(&driven.last) => {}
             exit => return Ok(exit),
         }
     }

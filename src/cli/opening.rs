@@ -23,7 +23,7 @@ use crate::ledger::runs;
 use crate::monitor::{AlertLimits, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, OnHangup, Plan, Step};
-use crate::postgres::catalog::Table;
+use crate::postgres::catalog::{Part, Table};
 use crate::postgres::connect::{self};
 use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
@@ -200,7 +200,12 @@ pub fn planned(plan: &Plan) -> Vec<Planned> {
 
 /// The tables that a plan changes, as the ledger names them.
 fn changed(found: &preflight::Found) -> Vec<String> {
-    found.tables.iter().map(Table::quoted).collect()
+    // With their partitions: a plan may name one of them.
+    let names = |table: &Table| std::iter::once(table.quoted()).chain(table.parts.iter().map(Part::quoted)).collect();
+    let mut names: Vec<String> = found.tables.iter().flat_map::<Vec<String>, _>(names).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn drafts(steps: &[Planned]) -> Vec<(String, &'static str, String)> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::pool::{Crew, Sharing};
 use super::sharing::{Lead, Leases, Shares, Wish};
 use super::walk::Step;
-use crate::run::{RunState, Segment, Tally};
+use crate::run::{RunState, Segment, SegmentNo, Tally};
 
 /// How often the driver looks at its members, and how often a member looks for segments.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,18 +37,17 @@ pub(super) async fn watch(crew: Crew, shares: Arc<dyn Shares>) {
         snapshots.mark_unchanged();
         let state = crew.board.state();
         let least = crew.size().rows();
-        let (known, wants) = {
+        let wants = {
             let mut yard = crew.yard();
-            let known = yard.known_afield();
-            let wants = !known.is_empty() && yard.is_dry(crew.board.wanted_workers());
+            let wants = !yard.known_afield().is_empty() && yard.is_dry(crew.board.wanted_workers());
             if crew.board.members().iter().any(|member| member.is_dry) {
                 yard.ask_for_others(least);
             }
-            (known, wants)
+            wants
         };
         let wish = Wish { rests: rests(&state), shares: wants };
         let quick = wish.rests || wish.shares || crew.board.members().iter().any(|member| member.is_dry);
-        look(&crew, shares.as_ref(), &known, wish).await;
+        look(&crew, shares.as_ref(), wish).await;
         // A pause is to come about at the members' edges as soon as at those here.
         let asked = async {
             while rests(&crew.board.state()) == wish.rests {
@@ -66,12 +65,21 @@ pub(super) async fn watch(crew: Crew, shares: Arc<dyn Shares>) {
     }
 }
 
-async fn look(crew: &Crew, shares: &dyn Shares, known: &[crate::run::SegmentNo], wish: Wish) {
-    match shares.look(crew.sweep, known, wish).await {
+async fn look(crew: &Crew, shares: &dyn Shares, wish: Wish) {
+    let (known, ours) = {
+        let yard = crew.yard();
+        (yard.known_afield(), yard.ours())
+    };
+    match shares.look(crew.sweep, &ours, known.len(), wish).await {
         Ok(afield) => {
             let now = crew.board.elapsed();
+            let told_of = |no: &SegmentNo| {
+                afield.held.iter().any(|held| held.segment.no == *no) || afield.back.iter().any(|back| back.no == *no)
+            };
+            let lost: Vec<SegmentNo> = known.into_iter().filter(|no| !told_of(no)).collect();
             let (mut news, all) = {
                 let mut yard = crew.yard();
+                yard.vanish(&lost);
                 let mut news = yard.seen_afield(afield.held, now);
                 news.extend(yard.comes_back(afield.back));
                 (news, (yard.position(), yard.parts()))
@@ -161,28 +169,29 @@ pub(super) async fn settle(crew: &Crew, broke_off: bool) {
     match &crew.sharing {
         Sharing::None => {}
         Sharing::Driver(shares) => {
-            if !broke_off {
-                crew.board.forget_members();
+            if crew.board.members().is_empty() {
                 return;
             }
-            let edge = async {
-                loop {
-                    let known = crew.yard().known_afield();
-                    look(crew, shares.as_ref(), &known, Wish { rests: true, shares: false }).await;
-                    if crew.board.members().iter().all(|member| member.is_resting) {
-                        return;
-                    }
-                    tokio::time::sleep(SOON).await;
+            // Until the next sweep's driver looks at them, they lease nothing.
+            let wish = Wish { rests: true, shares: false };
+            let end = crew.board.elapsed() + FAREWELL;
+            look(crew, shares.as_ref(), wish).await;
+            while broke_off && crew.board.members().iter().any(|member| !member.is_resting) {
+                if crew.board.elapsed() > end {
+                    tracing::warn!("a process that has joined the run has not come to its batch's edge");
+                    break;
                 }
-            };
-            if tokio::time::timeout(FAREWELL, edge).await.is_err() {
-                tracing::warn!("a process that has joined the run has not come to its batch's edge");
+                tokio::time::sleep(SOON).await;
+                look(crew, shares.as_ref(), wish).await;
             }
+            crew.board.rest_members();
         }
         Sharing::Member(leases) => {
             let left = crew.yard().give_back();
             give_back(crew, leases.as_ref(), left).await;
             leases.report(&|report| report.is_dry = false);
+            let next = crew.yard().next_number();
+            leases.numbered(next);
         }
     }
 }

@@ -251,16 +251,15 @@ async fn segments(crew: &Crew, hand: &mut Hand, number: u32) -> Result<(), StepE
                 crew.board.presence(number, true);
                 let walked = hand.walk(&mut segment).await;
                 crew.board.presence(number, false);
-                let kept = (!segment.done).then(|| (*segment).clone());
-                crew.yard().hand_back(*segment);
-                crew.wake();
-                walked?;
-                // One worker too many: its segment is anybody's.
-                if let (Some(segment), Sharing::Driver(shares)) = (kept, &crew.sharing)
+                // One worker too many: its segment is anybody's, before another worker here takes it.
+                if let (true, Sharing::Driver(shares)) = (!segment.done && walked.is_ok(), &crew.sharing)
                     && let Err(error) = shares.release(&segment).await
                 {
                     tracing::debug!("a segment was not given back: {error:?}");
                 }
+                crew.yard().hand_back(*segment);
+                crew.wake();
+                walked?;
             }
         }
     }

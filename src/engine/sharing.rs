@@ -11,6 +11,10 @@ use super::ports::StepError;
 use crate::run::member::MemberView;
 use crate::run::{Segment, SegmentNo, StepIndex};
 
+/// Segments that one process numbers by itself: more than a step may have. The driver's are those below, a member's begin at its
+/// place in the run times this.
+pub const NUMBERS: u32 = 8192;
+
 /// What the driver wants of the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wish {
@@ -47,9 +51,9 @@ pub trait Shares: Send + Sync {
     async fn claim(&self, segment: &Segment) -> Result<bool, StepError>;
     /// A worker of the driver hands a segment back that is not done: a member may have it.
     async fn release(&self, segment: &Segment) -> Result<(), StepError>;
-    /// Who has joined, and how far they are in `sweep`; takes back what the dead have held. `known`: segments that were theirs
-    /// when they were looked at last.
-    async fn look(&self, sweep: u32, known: &[SegmentNo], wish: Wish) -> Result<Afield, StepError>;
+    /// Who has joined, and how far they are in `sweep`; takes back what the dead have held. `ours`: segments that the driver knows
+    /// as its own; of all others it is told. `known`: how many it knows as theirs.
+    async fn look(&self, sweep: u32, ours: &[SegmentNo], known: usize, wish: Wish) -> Result<Afield, StepError>;
 }
 
 /// What a member is to do.
@@ -99,6 +103,8 @@ pub trait Leases: Send + Sync {
     fn report(&self, change: &dyn Fn(&mut Report));
     /// The number from which this member's own segments count: no other process uses those from there on.
     fn first_number(&self) -> SegmentNo;
+    /// Numbers below this one have been used.
+    fn numbered(&self, next: SegmentNo);
     /// A segment of the sweep that nobody walks. `None`: there is none now.
     async fn lease(&self, step: StepIndex, sweep: u32) -> Result<Option<Segment>, StepError>;
     /// Gives a segment back that is not done.

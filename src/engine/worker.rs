@@ -116,6 +116,12 @@ impl Hand {
         if self.hurt {
             let recovered = self.worker.recover(segment).await?;
             self.hurt = false;
+            if recovered.vanished && matches!(self.crew.sharing, Sharing::Driver(_)) {
+                // A member has it, or nobody: whoever looks after the members finds out.
+                self.elsewhere = true;
+                self.crew.yard().goes_afield(segment.no);
+                return Ok(Duration::ZERO);
+            }
             // Whatever of it is not done is found by the ledger once all segments are.
             segment.done |= recovered.vanished;
             self.take_over(segment, recovered);

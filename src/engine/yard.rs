@@ -8,6 +8,7 @@ mod afield;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::sharing::NUMBERS;
 use super::survey::{self, Course, Known};
 use crate::run::snapshot::Parts;
 use crate::run::work::{Cell, Work};
@@ -83,7 +84,9 @@ impl Yard {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub fn new(segments: Vec<Segment>, weights: &[u64], foretold: Option<u64>, room: u32) -> Self {
-        let next = segments.iter().map(|segment| segment.no.0 + 1).max().unwrap_or(0);
+        // Members number their own.
+        let own = segments.iter().map(|segment| segment.no.0).filter(|no| *no < NUMBERS);
+        let next = own.map(|no| no + 1).max().unwrap_or(0);
         let even = 1.0 / segments.len().max(1) as f64;
         let all: f64 = weights.iter().map(|weight| *weight as f64).sum();
         let weighed = weights.len() == segments.len() && all > 0.0;
@@ -210,9 +213,13 @@ impl Yard {
         walking.position = None;
         walking.segment.upper.clone_from(&rest.lower);
         self.next = self.next.max(rest.no.0 + 1);
+        self.room = self.room.saturating_sub(1);
+        // The ledger may have told of it before the worker did.
+        if self.order.contains(&rest.no) {
+            return;
+        }
         let place = self.order.iter().position(|other| *other == no).map_or(self.order.len(), |at| at + 1);
         self.order.insert(place, rest.no);
-        self.room = self.room.saturating_sub(1);
         self.waiting.push_back((rest, Share { whole: left / 2.0, before: 0 }));
     }
 

@@ -1,7 +1,7 @@
 //! A process that has joined a run: its place in the ledger, its heartbeat, its leases.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use super::open::Driver;
 use super::record::{number, segment};
 use super::shares::{COLUMNS, failed};
 use crate::engine::ports::{Ledger, Pulse, StepError};
-use crate::engine::sharing::{Lead, Leases, Report, Standing, Wish};
+use crate::engine::sharing::{Lead, Leases, NUMBERS, Report, Standing, Wish};
 use crate::postgres::deadline::on_pool;
 use crate::postgres::error;
 use crate::run::member::LEASE;
@@ -28,9 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long any of it may take.
 const LIMIT: Duration = Duration::from_secs(10);
 /// A driver that was not heard for so long may be gone, and nobody steers: members wait.
-const SILENT: f64 = 30.0;
-/// Segments that a member numbers by itself: enough for the most that a step may have.
-const NUMBERS: u32 = 8192;
+const SILENT: f64 = 15.0;
 
 /// A process's place in a run that it has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +91,8 @@ pub struct Membership {
     /// Steps that another process can help with.
     joinable: Vec<bool>,
     set_aside: Arc<AtomicU64>,
+    /// The number of the next segment that this member cuts off.
+    next: AtomicU32,
     standing: watch::Sender<Standing>,
     report: watch::Sender<Report>,
     soon: Notify,
@@ -110,7 +110,8 @@ impl Membership {
             place,
             joinable,
             set_aside,
-            standing: watch::Sender::new(Standing { lead, wish: Wish { rests: true, shares: false }, wish_no: -1 }),
+            next: AtomicU32::new(place.place.saturating_mul(NUMBERS)),
+            standing: watch::Sender::new(Standing { lead, wish: Wish { rests: true, shares: false }, wish_no: 0 }),
             report: watch::Sender::new(Report::default()),
             soon: Notify::new(),
             lost: watch::Sender::new(None),
@@ -186,7 +187,8 @@ impl Membership {
         let wish = Wish { rests: row.try_get("rests")?, shares: row.try_get("shares")? };
         let wish_no: i64 = row.try_get("wish")?;
         if over {
-            return Ok(Some(Standing { lead: Lead::Over(state), wish, wish_no }));
+            // Nobody wants anything any more.
+            return Ok(Some(Standing { lead: Lead::Over(state), wish: Wish::default(), wish_no }));
         }
         if !row.try_get::<bool, _>("ours")? {
             return Ok(None);
@@ -196,6 +198,10 @@ impl Membership {
         if row.try_get::<f64, _>("silent")? > SILENT {
             let lead = Lead::Wait("the driver of the run is not heard".to_owned());
             return Ok(Some(Standing { lead, wish: Wish { rests: true, ..wish }, wish_no }));
+        }
+        if wish_no == 0 && wish.rests {
+            let lead = Lead::Wait("the driver has not seen this process yet".to_owned());
+            return Ok(Some(Standing { lead, wish, wish_no }));
         }
         Ok(Some(Standing { lead: self.lead(&row)?, wish, wish_no }))
     }
@@ -219,19 +225,28 @@ impl Membership {
     pub async fn heed(self: Arc<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>, requests: mpsc::Sender<Request>) {
         let mut standing = self.standing.subscribe();
         loop {
-            let (rests, no) = {
+            let (rests, no, over) = {
                 let now = standing.borrow_and_update();
-                (now.wish.rests, now.wish_no)
+                let over = matches!(&now.lead, Lead::Over(state) if state != "done");
+                (now.wish.rests, now.wish_no, over)
             };
             let (state, workers) = {
                 let snapshot = snapshots.borrow_and_update();
                 (snapshot.state.clone(), snapshot.pace.wanted)
             };
+            // Not seen by the driver yet, it has no segment, and opens no batch.
+            let (rests, unseen) = (rests && no != 0, no == 0);
             // The governor's pause ends by itself: it must become the driver's.
             let still = state.is_over() || matches!(state, RunState::Paused { by, .. } if by != Asker::Governor);
-            let rested = (rests && still).then_some(no);
+            let rested = (unseen || rests && still).then_some(no);
             self.report(&|report| (report.rested, report.workers) = (rested, workers));
             let wanted = match &state {
+                // It was stopped, or has failed: at the batch's edge, wherever the workers stand.
+                RunState::Running | RunState::Pausing { .. } | RunState::Paused { .. } | RunState::Resuming { .. }
+                    if over =>
+                {
+                    Some(Command::Stop)
+                }
                 RunState::Running | RunState::Paused { by: Asker::Governor, .. } if rests => Some(Command::Pause),
                 RunState::Paused { by: Asker::Driver, .. } if !rests => Some(Command::Continue),
                 _ => None,
@@ -267,7 +282,11 @@ impl Leases for Membership {
     }
 
     fn first_number(&self) -> SegmentNo {
-        SegmentNo(self.place.place.saturating_mul(NUMBERS))
+        SegmentNo(self.next.load(Ordering::Relaxed))
+    }
+
+    fn numbered(&self, next: SegmentNo) {
+        self.next.fetch_max(next.0, Ordering::Relaxed);
     }
 
     async fn lease(&self, step: StepIndex, sweep: u32) -> Result<Option<Segment>, StepError> {
@@ -278,7 +297,7 @@ impl Leases for Membership {
                      (SELECT segment FROM howdah.segment WHERE run = $1 AND step = $2 AND sweep = $3 AND epoch = $4 \
                       AND NOT done AND NOT is_taken ORDER BY segment DESC LIMIT 1 FOR UPDATE SKIP LOCKED) free \
                  WHERE s.run = $1 AND s.step = $2 AND s.sweep = $3 AND s.segment = free.segment \
-                 AND EXISTS (SELECT FROM howdah.member WHERE member = $5 AND left_at IS NULL) RETURNING {COLUMNS}"
+                 AND EXISTS (SELECT FROM howdah.member WHERE member = $5 AND left_at IS NULL AND NOT rests) RETURNING {COLUMNS}"
             )))
             .bind(self.place.run.0)
             .bind(number(step.0))

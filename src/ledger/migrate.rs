@@ -46,7 +46,14 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), Cause> {
 /// # Errors
 /// The driver's error.
 pub async fn exists(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT to_regclass('howdah.version') IS NOT NULL").fetch_one(connection).await
+    // Not by `to_regclass`: inside a transaction a session goes on to believe that there was no such name, whatever another one
+    // has committed while this one waited for the lock. A look into the catalog's own tables takes what is there now.
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'howdah' AND c.relname = 'version')",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// The version that knows of commands and snapshots.
@@ -111,7 +118,9 @@ async fn apply(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     if found == 0 {
         // Made apart from its schema, so that an administrator may make the schema and leave the rest to us.
         let there: bool =
-            sqlx::query_scalar("SELECT to_regnamespace('howdah') IS NOT NULL").fetch_one(&mut *tx).await?;
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'howdah')")
+                .fetch_one(&mut *tx)
+                .await?;
         if !there {
             tx.execute("CREATE SCHEMA howdah").await?;
         }

@@ -191,6 +191,7 @@ async fn expect_free(tx: &mut PgConnection, draft: &Draft<'_>, anew: bool) -> Re
     if let Some(other) = runs::in_the_way(&mut *tx, tables, &but, Some(name)).await.map_err(failed)? {
         return Err(in_the_way(&other));
     }
+    runs::cut_off(tx, tables, &but).await.map_err(failed)?;
     Ok(())
 }
 
@@ -261,6 +262,7 @@ pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) 
         if let Some(other) = runs::in_the_way(&mut tx, &tables, &[run.0], None).await? {
             return Ok(Err(in_the_way(&other)));
         }
+        runs::cut_off(&mut tx, &tables, &[run.0]).await?;
         let epoch: Option<i64> = sqlx::query_scalar(
             "UPDATE howdah.run SET epoch = epoch + 1, driver_host = $2, driver_pid = $3, driver_version = $4, \
                     heartbeat = now() WHERE id = $1 AND state NOT IN ('done', 'superseded') RETURNING epoch",

@@ -166,6 +166,32 @@ pub async fn in_the_way(
     Ok(found.map(|(id, plan, table, host, pid)| InTheWay { run: RunId(id), plan, table, host, pid }))
 }
 
+/// Cuts off whoever still walks one of these tables without a lock: runs that are not driven and not ended, and that may not know
+/// it. They can be resumed; what their former drivers commit is refused. Not those of `but`.
+///
+/// # Errors
+/// The driver's error.
+pub async fn cut_off(tx: &mut PgConnection, tables: &[String], but: &[uuid::Uuid]) -> Result<(), sqlx::Error> {
+    let cut: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "UPDATE howdah.run SET epoch = epoch + 1 \
+         WHERE id <> ALL ($1) AND tables && $2 AND state NOT IN ('done', 'superseded') RETURNING id",
+    )
+    .bind(but)
+    .bind(tables)
+    .fetch_all(&mut *tx)
+    .await?;
+    if cut.is_empty() {
+        return Ok(());
+    }
+    for sql in [
+        "UPDATE howdah.step SET epoch = epoch + 1 WHERE run = ANY ($1)",
+        "UPDATE howdah.segment SET epoch = 0 WHERE run = ANY ($1) AND NOT done",
+    ] {
+        sqlx::query(sql).bind(&cut).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
 /// The newest run with this short id. `None`: there is none, or no ledger yet.
 ///
 /// # Errors

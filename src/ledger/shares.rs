@@ -99,8 +99,8 @@ impl PostgresShares {
         rows.iter().map(member).collect()
     }
 
-    /// What members held that are gone, or that have left without giving it back, is the driver's again. Waits for a batch of
-    /// theirs that is on its way to commit; one that comes later finds its mark gone.
+    /// What members held that are gone, or that have left without giving it back, is the driver's again, but for what a batch of
+    /// theirs still holds: that is taken back later. A batch that comes later finds its mark gone.
     async fn take_back(&self, connection: &mut PgConnection, dead: &[i32]) -> Result<(), sqlx::Error> {
         let mut tx = connection.begin().await?;
         sqlx::query(
@@ -113,8 +113,12 @@ impl PostgresShares {
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "UPDATE howdah.segment s SET epoch = $3, is_taken = false WHERE s.run = $1 AND s.step = $2 AND NOT s.done \
-             AND s.epoch < 0 AND NOT EXISTS (SELECT FROM howdah.member m WHERE m.member = -s.epoch AND m.left_at IS NULL)",
+            "UPDATE howdah.segment g SET epoch = $3, is_taken = false FROM \
+                 (SELECT s.sweep, s.segment FROM howdah.segment s WHERE s.run = $1 AND s.step = $2 AND NOT s.done \
+                  AND s.epoch < 0 AND NOT EXISTS \
+                      (SELECT FROM howdah.member m WHERE m.member = -s.epoch AND m.left_at IS NULL) \
+                  FOR UPDATE SKIP LOCKED) free \
+             WHERE g.run = $1 AND g.step = $2 AND g.sweep = free.sweep AND g.segment = free.segment",
         )
         .bind(self.run.0)
         .bind(number(self.step.0))
@@ -128,19 +132,19 @@ impl PostgresShares {
         &self,
         connection: &mut PgConnection,
         sweep: u32,
-        known: &[SegmentNo],
+        ours: &[SegmentNo],
     ) -> Result<(Vec<Held>, Vec<Segment>), sqlx::Error> {
-        let known: Vec<i32> = known.iter().map(|no| number(no.0)).collect();
+        let ours: Vec<i32> = ours.iter().map(|no| number(no.0)).collect();
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS}, s.epoch, coalesce(m.host, '') AS host FROM howdah.segment s \
              LEFT JOIN howdah.member m ON m.member = -s.epoch \
-             WHERE s.run = $1 AND s.step = $2 AND s.sweep = $3 AND (s.epoch < 0 AND NOT s.done OR s.segment = ANY ($4)) \
+             WHERE s.run = $1 AND s.step = $2 AND s.sweep = $3 AND (s.epoch < 0 AND NOT s.done OR s.segment <> ALL ($4)) \
              ORDER BY s.segment"
         )))
         .bind(self.run.0)
         .bind(number(self.step.0))
         .bind(number(sweep))
-        .bind(known)
+        .bind(ours)
         .fetch_all(connection)
         .await?;
         let (mut held, mut back) = (Vec::new(), Vec::new());
@@ -195,22 +199,22 @@ impl Shares for PostgresShares {
         self.mark(one, false).await.map(drop)
     }
 
-    async fn look(&self, sweep: u32, known: &[SegmentNo], wish: Wish) -> Result<Afield, StepError> {
+    async fn look(&self, sweep: u32, ours: &[SegmentNo], known: usize, wish: Wish) -> Result<Afield, StepError> {
         let work = async |connection: &mut PgConnection| {
             let members = self.members(connection, sweep).await?;
-            if members.is_empty() && known.is_empty() {
+            if members.is_empty() && known == 0 {
                 return Ok(Afield::default());
             }
             let (alive, dead): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, member)| member.silent < LEASE);
             let gone: Vec<i32> = dead.iter().map(|(_, member)| number(member.place)).collect();
             let held: u32 = alive.iter().map(|(_, member)| member.segments).sum();
-            if !gone.is_empty() || known.len() > held as usize {
-                self.take_back(connection, &gone).await?;
-            }
             if alive.iter().any(|(told, _)| *told != wish) {
                 self.tell(connection, wish).await?;
             }
-            let (held, back) = self.segments(connection, sweep, known).await?;
+            if !gone.is_empty() || known > held as usize {
+                self.take_back(connection, &gone).await?;
+            }
+            let (held, back) = self.segments(connection, sweep, ours).await?;
             let aside: i64 =
                 sqlx::query_scalar("SELECT count(*) FROM howdah.quarantine WHERE run = $1 AND resolved_at IS NULL")
                     .bind(self.run.0)

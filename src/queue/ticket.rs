@@ -107,10 +107,13 @@ fn refuse_secrets(source: &PlanSource, vars: &BTreeMap<String, String>) -> Resul
             .hint("or leave the plan's text out: --by-name"));
     }
     for (name, value) in vars {
-        // As it would stand in the plan.
-        let text = format!("url = \"{value}\"");
-        let given = PlanSource { path: None, label: String::new(), text };
-        if given.redacted() != given.text {
+        // As it would stand in the plan, and by itself.
+        let filled = source.text.replace(&format!("${{{name}}}"), value);
+        let is_secret = [format!("url = \"{value}\""), filled].into_iter().any(|text| {
+            let given = PlanSource { path: None, label: String::new(), text };
+            given.redacted() != given.text
+        });
+        if is_secret {
             return Err(Cause::usage(format!("--var {name} holds a password, which would lie in Redis")).hint(hint));
         }
     }

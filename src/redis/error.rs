@@ -48,7 +48,8 @@ impl LinkError {
                  `password_file` in [redis], or HOWDAH_REDIS_PASSWORD_FILE",
             )
         } else if lower.contains("permission") || lower.contains("noperm") {
-            cause.hint("an ACL user needs the keys of howdah's prefix, e.g. ~howdah:* +@all -@dangerous +scan")
+            cause.hint("an ACL user needs the keys of howdah's prefix: ~howdah* ~{howdah}* &* +@all -@dangerous +info +client|setname \
+                 +client|list")
         } else {
             cause
         }

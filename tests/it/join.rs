@@ -138,3 +138,21 @@ async fn two_plans_never_change_one_table_at_once() {
     driver.wait().expect_code(0);
     lab.howdah(&["run", other, "--headless"]).run().expect_code(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_begin_at_once_in_a_new_database_make_one_ledger() {
+    let lab = Lab::open().await;
+    let table = |no: usize| format!("CREATE TABLE t{no} (id int PRIMARY KEY, n int); INSERT INTO t{no} VALUES (1, 0)");
+    let mut runs = Vec::new();
+    for no in 0..8 {
+        lab.sql(&table(no)).await;
+        let plan =
+            format!("name = \"p{no}\"\n[[step]]\nname = \"x\"\nbackfill = \"t{no}\"\nset = {{ n = \"n + 1\" }}\n");
+        runs.push(lab.plan(&format!("p{no}.toml"), &plan));
+    }
+    let runs: Vec<Running> =
+        runs.iter().map(|plan| lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).start()).collect();
+    for run in runs {
+        run.wait().expect_code(0);
+    }
+}

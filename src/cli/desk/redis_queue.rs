@@ -9,6 +9,7 @@ use super::queue::QueueDesk;
 use crate::cli::environment::{of_plan, who};
 use crate::queue::{Line, line, order, view};
 use crate::redis::Address;
+use crate::run::cause::Fault;
 use crate::run::{Cause, QueueOrder, QueueView};
 
 /// Jobs of each state that are shown at most.
@@ -56,7 +57,12 @@ impl QueueDesk for RedisQueue {
     fn order(&self, order: QueueOrder) -> BoxFuture<'_, Result<String, Cause>> {
         Box::pin(async move {
             let line = self.line().await?;
-            order::order(&line, &order, &who(), &of_plan(self.database.as_deref())).await
+            let answer = order::order(&line, &order, &who(), &of_plan(self.database.as_deref())).await;
+            // The master may be another one by now.
+            if answer.as_ref().is_err_and(|cause| cause.fault != Fault::Usage) {
+                *self.line.lock().await = None;
+            }
+            answer
         })
     }
 }

@@ -65,13 +65,20 @@ impl Hosted {
         let plan = self.plan(&task.data, &task.name)?;
         let address = plan.database.control.as_ref().or(plan.database.url.as_ref());
         let target = Target::resolve(self.global.database.as_deref(), address, &variable)?;
-        let mut look = opening::look(&target).await?;
+        let mut look = match opening::look(&target).await {
+            Ok(look) => look,
+            // An outage must not use up the attempts of all that waits.
+            Err(cause) if cause.fault == Fault::Work => {
+                return Ok(Verdict::Waits { says: format!("waits: {}", cause.headline()) });
+            }
+            Err(cause) => return Err(cause),
+        };
         let standing = match books::of_plan(self.global.redis.as_deref(), &plan).await? {
             Book::Postgres => {
                 let state = runs::state(&mut look, task.run).await;
                 state.map_err(|e| error::cause("looking for the job's run", &e))?
             }
-            book @ Book::Redis(_) => book.one(&mut look, task.run).await.ok().map(|run| run.word),
+            Book::Redis(book) => book.kept(task.run).await?.map(|kept| kept.text("state").to_owned()),
         };
         drop(look);
         failpoint::hit("job.taken");
@@ -79,7 +86,7 @@ impl Hosted {
         let slots = Slots::of(&self.global);
         let opening = slots.opening(target, Some(resume_flags(&self.global, Some(&plan))));
         let start = drive::starting(short.clone(), plan.name.clone());
-        let opener: BoxFuture<'static, Result<Opened, Cause>> = match standing.as_deref() {
+        let (news, opener): (_, BoxFuture<'static, Result<Opened, Cause>>) = match standing.as_deref() {
             Some("done") => {
                 reins.tell.note("done", format!("run {short} is done already"));
                 let says = "its run was done already";
@@ -90,16 +97,16 @@ impl Hosted {
                 return Ok(Verdict::Failed { reason, may_pass: false });
             }
             Some(_) => {
-                reins.tell.note("resumes", format!("run {short} goes on"));
-                Box::pin(resumed(opening, plan, task.run, self.global.database.clone()))
+                let resumed = resumed(opening, plan, task.run, self.global.database.clone());
+                (("resumes", format!("run {short} goes on")), Box::pin(resumed))
             }
             None => {
-                reins.tell.note("begins", format!("run {short} begins"));
-                Box::pin(opening::begin(opening, plan, task.run, false))
+                let begun = opening::begin(opening, plan, task.run, false);
+                (("begins", format!("run {short} begins")), Box::pin(begun))
             }
         };
         let (handle, measuring) = drive::engage(start, opener, &slots);
-        let last = self.follow(handle, reins).await;
+        let last = self.follow(handle, reins, news).await;
         measuring.end().await;
         Ok(ended(&last, task, reins))
     }
@@ -128,13 +135,18 @@ impl Hosted {
         load::from_file(&path, &env).map_err(PlanError::into_cause)
     }
 
-    /// Reports the run until it is over, and has it stopped where this worker is to end or has lost the job.
-    async fn follow(&self, handle: Handle, reins: &Reins) -> Arc<Snapshot> {
+    /// Reports the run until it is over, and has it stopped where this worker is to end or has lost the job. `news`: told once
+    /// the run is ours, and not while it waits for somebody else.
+    async fn follow(&self, handle: Handle, reins: &Reins, news: (&'static str, String)) -> Arc<Snapshot> {
+        let mut news = Some(news);
         let (mut snapshots, mut events) = (handle.snapshots.clone(), handle.events.resubscribe());
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut asked, mut telling) = (false, true);
         while !snapshots.borrow_and_update().state.is_over() {
+            if let Some((kind, text)) = news.take_if(|_| snapshots.borrow().started_at.is_some()) {
+                reins.tell.note(kind, text);
+            }
             tokio::select! {
                 biased;
                 () = either(reins), if !asked => {

@@ -117,9 +117,11 @@ impl Board {
         self.lock().snapshot.members.clone()
     }
 
-    /// Nobody else has anything to do with the sweep any more.
-    pub fn forget_members(&self) {
-        self.lock().snapshot.members.clear();
+    /// The sweep is over: nobody else has a batch open, nor opens one before the next.
+    pub fn rest_members(&self) {
+        for member in &mut self.lock().snapshot.members {
+            member.is_resting = true;
+        }
     }
 
     /// Processes have joined, have come nearer to their edge, are gone.

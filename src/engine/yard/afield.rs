@@ -60,6 +60,27 @@ impl Yard {
         self.afield.keys().copied().collect()
     }
 
+    /// Segments that are not known to be members'.
+    #[must_use]
+    pub fn ours(&self) -> Vec<SegmentNo> {
+        self.order.iter().filter(|no| !self.afield.contains_key(no)).copied().collect()
+    }
+
+    /// The ledger knows these no more: a crash of the server has lost the split that had made them, and their rows belong to the
+    /// segments that they were cut from again.
+    pub fn vanish(&mut self, lost: &[SegmentNo]) {
+        for no in lost {
+            self.afield.remove(no);
+            self.order.retain(|other| other != no);
+        }
+    }
+
+    /// The number of the next segment that is cut off here.
+    #[must_use]
+    pub fn next_number(&self) -> SegmentNo {
+        SegmentNo(self.next)
+    }
+
     /// Members hold these. Returns what was done in them since they were looked at last.
     pub fn seen_afield(&mut self, held: Vec<Held>, now: Duration) -> Vec<(Segment, Tally)> {
         let mut news = Vec::new();

@@ -13,8 +13,19 @@ use crate::run::{Cause, RunId, StepIndex, Trouble};
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write.lua")));
 
 /// Words of a Redis that cannot write now, and may be able to later.
-const PASSING: [&str; 8] =
-    ["loading", "read only", "maxmemory", "good replicas", "master", "AOF", "persist", "cluster"];
+const PASSING: [&str; 11] = [
+    "loading",
+    "read only",
+    "maxmemory",
+    "good replicas",
+    "master",
+    "AOF",
+    "persist",
+    "cluster",
+    "busy",
+    "BUSY",
+    "max number of clients",
+];
 
 /// What a refusal of Redis means for what was to be written.
 #[must_use]

@@ -7,7 +7,7 @@ mod parts;
 mod purpose;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct BackfillStep {
     backends: Arc<Backends>,
     explained: Arc<AtomicBool>,
     sweeps: AtomicU32,
+    /// Segments that the ledger had when the sweep was opened.
+    opened: AtomicUsize,
     /// Whether segments must be walked one after the other: rows may be in the undo log more than once.
     in_order: AtomicBool,
 }
@@ -96,6 +98,7 @@ impl BackfillStep {
             backends: Arc::default(),
             explained: Arc::default(),
             sweeps: AtomicU32::new(0),
+            opened: AtomicUsize::new(0),
             in_order: AtomicBool::new(false),
         }
     }
@@ -363,6 +366,7 @@ impl Batched for BackfillStep {
         drop(self.reporter.set(Arc::clone(&context.reporter)));
         let mut connection = self.own_connection().await?;
         let (ready, sweeps) = self.bounded(self.begin(&mut connection)).await?;
+        self.opened.store(sweeps.segments.len(), Ordering::Relaxed);
         let number = sweeps.segments.iter().map(|segment| segment.sweep).max().unwrap_or(1);
         let (segments, earlier): (Vec<_>, Vec<_>) = sweeps.segments.into_iter().partition(|s| s.sweep == number);
         let room = MOST_SEGMENTS.saturating_sub(u32::try_from(segments.len() + earlier.len()).unwrap_or(u32::MAX));
@@ -419,7 +423,9 @@ impl Batched for BackfillStep {
         let mut ready = self.ready()?;
         let walked = self.walked().await?;
         let number = walked.iter().map(|segment| segment.sweep).max().unwrap_or(0);
-        if walked.iter().any(|segment| segment.sweep == number && !segment.done) {
+        // A ledger on Redis may have lost the sweep with its last seconds: nothing that is left is no proof.
+        let lost = walked.len() < self.opened.load(Ordering::Relaxed);
+        if lost || walked.iter().any(|segment| segment.sweep == number && !segment.done) {
             return Ok(Conclusion::Unfinished);
         }
         if ready.parts.iter().all(|part| part.sql().is_none_or(|sql| sql.left.is_none())) {

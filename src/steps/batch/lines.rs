@@ -190,6 +190,11 @@ impl Lines {
                 segment.upper.clone_from(&rest.lower);
                 Ok(rest)
             }
+            // Not ours any more, while the run is: found out as after a batch.
+            Err(e @ (RecordError::Fenced | RecordError::Already)) => {
+                let cause = e.cause(&bench.what());
+                Err(self.failed(line, BatchError::Record(e), cause, false).await)
+            }
             Err(e) => {
                 self.keep(line, e.is_lost());
                 Err(trouble::of_record(&e, &bench.what()))

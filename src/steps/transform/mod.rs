@@ -21,6 +21,7 @@ mod text;
 mod update;
 mod worker;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ struct TransformStep {
     transform: Arc<Transform>,
     ready: Mutex<Option<Arc<Ready>>>,
     backends: Arc<Backends>,
+    /// Segments that the ledger had when the sweep was opened.
+    opened: AtomicUsize,
 }
 
 /// What a step's workers share.
@@ -75,6 +78,7 @@ pub fn step(bench: &Workbench, transform: &Transform) -> StepBody {
         transform: Arc::new(transform.clone()),
         ready: Mutex::default(),
         backends: Arc::default(),
+        opened: AtomicUsize::new(0),
     }))
 }
 
@@ -205,6 +209,7 @@ impl Batched for TransformStep {
         let mut connection = self.own_connection().await?;
         let (ready, sweeps) = self.bounded(self.begin(&mut connection)).await?;
         let segments = sweeps.segments;
+        self.opened.store(segments.len(), Ordering::Relaxed);
         let room = MOST_SEGMENTS.saturating_sub(u32::try_from(segments.len()).unwrap_or(u32::MAX));
         Ok(Sweep {
             number: 1,
@@ -238,7 +243,9 @@ impl Batched for TransformStep {
     async fn conclude(&self, _context: &StepContext) -> Result<Conclusion, StepError> {
         let mut connection = self.own_connection().await?;
         let segments: Vec<Segment> = self.bounded(self.sweeps(&mut connection)).await?.segments;
-        if segments.iter().any(|segment| !segment.done) {
+        // A ledger on Redis may have lost the sweep with its last seconds: nothing that is left is no proof.
+        let lost = segments.len() < self.opened.load(Ordering::Relaxed);
+        if lost || segments.iter().any(|segment| !segment.done) {
             return Ok(Conclusion::Unfinished);
         }
         if let To::File(spec) = &self.ready()?.to {
