@@ -29,7 +29,7 @@ async fn main() {
     let home = tempfile::tempdir().expect("a directory");
     println!("PostgreSQL {}", server.version());
     if wants("join") {
-        join(&url, home.path(), number.unwrap_or(100_000)).await;
+        join(&url, home.path(), number.unwrap_or(150_000)).await;
     }
     if wants("queue") {
         queue(&url, home.path(), number.unwrap_or(10_000)).await;

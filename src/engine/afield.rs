@@ -10,7 +10,7 @@ use super::walk::Step;
 use crate::run::{RunState, Segment, SegmentNo, Tally};
 
 /// How often the driver looks at its members, and how often a member looks for segments.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// The same, while somebody waits for it.
 const SOON: Duration = Duration::from_millis(200);
 /// How long a run that stops waits for its members to come to their batches' edges.

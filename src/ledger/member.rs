@@ -58,7 +58,8 @@ pub async fn join(connection: &mut PgConnection, run: RunId, here: &Driver, work
     if state == "done" || state == "superseded" {
         return Err(Cause::usage(format!("run {} is {state}: there is nothing to join", run.short())));
     }
-    if !driven {
+    // Whoever takes it over has the lock a moment before it goes on.
+    if !driven || state == "stopped" || state == "failed" {
         return Err(Cause::new(format!("nobody drives run {}: it can be joined once somebody does", run.short()))
             .hint(format!("go on with it: howdah resume {}", run.short()))
             .busy());
@@ -159,8 +160,16 @@ impl Membership {
                 biased;
                 () = self.closing.cancelled() => return,
                 () = self.soon.notified() => {}
-                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = tokio::time::sleep(self.rest()) => {}
             }
+        }
+    }
+
+    /// Who waits for work asks more often.
+    fn rest(&self) -> Duration {
+        match self.standing.borrow().lead {
+            Lead::Wait(_) => HEARTBEAT / 4,
+            Lead::Help { .. } | Lead::Over(_) => HEARTBEAT,
         }
     }
 

@@ -139,7 +139,7 @@ pub(super) struct RawCache {
     pub(super) sql: Option<Text>,
     /// How long an answer is kept; also that there is none. Default: "1h".
     pub(super) ttl: Option<Text>,
-    /// Answers kept in this process, the least used go first. Default: 100000.
+    /// Answers kept in this process, the least used go first; one of more than 256 bytes counts as several. Default: 100000.
     pub(super) most: Option<Located<i64>>,
 }
 

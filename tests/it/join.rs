@@ -156,3 +156,26 @@ async fn runs_that_begin_at_once_in_a_new_database_make_one_ledger() {
         run.wait().expect_code(0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_run_that_is_stopped_end_with_it_and_are_welcome_when_it_is_resumed() {
+    let lab = Lab::open().await;
+    let plan = items(&lab, 40_000).await;
+    let driver = lab.howdah(&["run", &plan, "--headless"]).start();
+    lab.until_walked(300).await;
+    let run = lab.run_id().await;
+    let first = member(&lab, &run);
+    until_members_walk(&lab, 300).await;
+    lab.howdah(&["stop", "--wait"]).run().expect_code(0);
+    driver.wait().expect_code(3);
+    first.wait().expect_code(3);
+    let still = lab.number("SELECT count(*) FROM items WHERE n = 1").await;
+    let held = lab.number("SELECT count(*) FROM howdah.segment WHERE epoch < 0 AND NOT done").await;
+    assert_eq!(held, 0, "it gave back what it held");
+    assert_eq!(lab.number("SELECT count(*) FROM items WHERE n = 1").await, still);
+    let next = lab.howdah(&["resume", &run, "--headless"]).start();
+    let second = member(&lab, &run);
+    next.wait().expect_code(0);
+    second.wait().expect_code(0);
+    expect_each_row_once(&lab).await;
+}
