@@ -182,7 +182,7 @@ async fn a_role_without_rights_sees_that_others_are_there_and_is_told_why_not_mo
     assert!(own.query.contains("mine"), "{}", own.query);
     let empty = Reading::Value(Arc::new(Quarantine::default()));
     looking.until("no ledger, so nothing is set aside", |details| details.quarantine == empty).await;
-    lab.sql("CREATE SCHEMA howdah; CREATE TABLE howdah.run (id uuid)").await;
+    lab.sql("CREATE SCHEMA howdah; CREATE TABLE howdah.run (id uuid); CREATE TABLE howdah.version (version int)").await;
     let refused = |details: &Details| matches!(&details.quarantine, Reading::Unavailable(why) if why.contains("permission denied"));
     looking.until("a ledger that the role may not read", refused).await;
     assert!(looking.details.borrow().sessions.value().is_some(), "and the sessions go on");
