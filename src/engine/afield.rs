@@ -102,7 +102,9 @@ fn told(crew: &Crew, segment: &Segment, tally: &Tally, (position, parts): (Optio
 /// A member: leases segments as long as it has workers without one, until the driver has come to something else.
 pub(super) async fn forage(crew: Crew, leases: Arc<dyn Leases>) {
     let mut standing = leases.standing();
+    let mut news = crew.news();
     loop {
+        news.mark_unchanged();
         let now = standing.borrow_and_update().clone();
         let helps = Lead::Help { step: crew.index, sweep: crew.sweep };
         let goes_on = now.lead == helps && !crew.halt.is_cancelled();
@@ -149,6 +151,8 @@ pub(super) async fn forage(crew: Crew, leases: Arc<dyn Leases>) {
             biased;
             () = crew.walked.cancelled() => return,
             changed = standing.changed() => if changed.is_err() { return },
+            // A worker has come to the end of its segment: it waits for the next one.
+            changed = news.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(SOON) => {}
         }
     }

@@ -110,6 +110,12 @@ impl Crew {
         self.news.send_replace(());
     }
 
+    /// Hears what [`Crew::wake`] tells.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// Where the sweep is seen from near.
     #[must_use]
     pub fn survey(&self) -> Survey {
@@ -159,7 +165,7 @@ impl Crew {
     async fn drive(&self, gate: &mut Gate) -> Result<(), StepError> {
         let mut workers = JoinSet::new();
         let mut here = BTreeSet::new();
-        let mut news = self.news.subscribe();
+        let mut news = self.news();
         let mut failure = None;
         loop {
             gate.mark_unchanged();
@@ -227,7 +233,7 @@ async fn work(crew: Crew, gate: Gate, number: u32) -> (u32, Result<(), StepError
 }
 
 async fn segments(crew: &Crew, hand: &mut Hand, number: u32) -> Result<(), StepError> {
-    let mut news = crew.news.subscribe();
+    let mut news = crew.news();
     loop {
         news.mark_unchanged();
         hand.mark_unchanged();
