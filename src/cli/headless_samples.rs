@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 
 use crate::run::progress::Total;
 use crate::run::snapshot::{Activity, BatchActivity, Parts};
-use crate::run::timer::Spent;
 use crate::run::{
     BreakerView, Effect, Estimate, Eta, Hold, Pace, RunState, SignalView, Snapshot, StepState, StepView, Waited,
 };
@@ -22,19 +21,9 @@ pub(super) fn snapshot(state: RunState, name: &str, activity: Activity) -> Snaps
     snapshot.state = state;
     snapshot.activity = activity;
     snapshot.steps.push(StepView {
-        name: name.to_owned(),
-        kind: "backfill".to_owned(),
         state: StepState::Running,
-        spent: Spent::default(),
-        ended_after: None,
-        rows_walked: 0,
         rows_changed: 5,
-        batches: 0,
-        retries: 0,
-        quarantined: 0,
-        waited: Duration::ZERO,
-        churn: None,
-        outcome: None,
+        ..StepView::new(name.to_owned(), "backfill".to_owned())
     });
     snapshot
 }

@@ -20,7 +20,7 @@ pub(super) fn table(view: &QueueView) -> String {
         }
     });
     let counts = JobState::ALL.map(|state| {
-        let count = crate::queue::view::count_of(&view.counts, state);
+        let count = view.counts.of(state);
         format!("{} {}", state.word(), human::count(count))
     });
     lines.push(counts.join("   "));

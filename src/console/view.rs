@@ -132,5 +132,8 @@ fn with_charts(canvas: &mut Canvas<'_>, body: Rect, scene: &Scene<'_>) {
 mod tests;
 
 #[cfg(test)]
+#[path = "any_view_tests.rs"]
+mod any_view_tests;
+#[cfg(test)]
 #[path = "views_tests.rs"]
 mod views_tests;

@@ -41,7 +41,7 @@ pub(super) async fn watch(crew: Crew, shares: Arc<dyn Shares>) {
             let mut yard = crew.yard();
             let wants = !yard.known_afield().is_empty() && yard.is_dry(crew.board.wanted_workers());
             if crew.board.members().iter().any(|member| member.is_dry) {
-                yard.ask_for_others(least);
+                yard.ask(least);
             }
             wants
         };
@@ -133,7 +133,7 @@ pub(super) async fn forage(crew: Crew, leases: Arc<dyn Leases>) {
             let least = crew.size().rows();
             let mut yard = crew.yard();
             if now.wish.shares && goes_on {
-                yard.ask_for_others(least);
+                yard.ask(least);
                 yard.give_back()
             } else if goes_on {
                 Vec::new()

@@ -138,7 +138,7 @@ impl Yard {
         Take::Wait
     }
 
-    /// Asks the worker with the most left to share, unless somebody is asked already.
+    /// Asks the worker with the most left to share, unless somebody is asked already, or a segment waits.
     pub(super) fn ask(&mut self, least: u64) {
         if self.room == 0 || !self.waiting.is_empty() || self.walking.values().any(|walking| walking.asked) {
             return;

@@ -3,10 +3,14 @@
 //! A console or a command line elsewhere writes a row and tells the driver by `NOTIFY`; the driver answers in the same row, and
 //! tells back. What was asked for in the driver's own process is written when it is answered.
 
-use sqlx::postgres::{PgConnection, PgRow};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::run::{Answered, Asker, Command, Request, RunId};
+use crate::postgres::deadline::on_pool;
+use crate::postgres::error;
+use crate::run::{Answered, Asker, Cause, Command, Request, RunId};
 
 /// The channel on which a run's driver hears of commands.
 #[must_use]
@@ -198,6 +202,18 @@ pub async fn answer(connection: &mut PgConnection, run: RunId, answered: &Answer
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// How long the server may take to be asked for something.
+const ERRAND: Duration = Duration::from_secs(10);
+
+/// Asks the server to cancel or end a session, by a connection of a run's pool. Returns what came of it.
+///
+/// # Errors
+/// The server does not answer, or the role may not, as a rule.
+pub async fn errand_by(pool: &PgPool, command: &Command) -> Result<String, Cause> {
+    let asked = on_pool(pool, ERRAND, async |connection| errand(connection, command).await).await;
+    asked.map_err(|e| error::cause("asking the server", &e))
 }
 
 /// Asks the server to cancel or end a session.

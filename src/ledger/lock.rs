@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::{milliseconds, step_time, waited_json};
+use super::runs;
 use crate::engine::ports::Pulse;
 use crate::postgres::connect::Refused;
 use crate::postgres::deadline::within;
@@ -150,22 +151,13 @@ impl Keeper {
     }
 
     async fn lock(&self, connection: &mut PgConnection, before: Option<i32>) -> Result<bool, sqlx::Error> {
-        let try_lock = "SELECT pg_try_advisory_lock($1)";
-        let key = self.run.advisory_key();
-        if sqlx::query_scalar(try_lock).bind(key).fetch_one(&mut *connection).await? {
+        if runs::try_lock(connection, self.run).await? {
             return Ok(true);
         }
-        // Our own former session, by the lock that it holds and its process: nobody else's is touched.
-        sqlx::query(
-            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 \
-             AND l.granted AND ((l.classid::int8 << 32) | l.objid::int8) = $1 AND l.pid = $2",
-        )
-        .bind(key)
-        .bind(before)
-        .execute(&mut *connection)
-        .await?;
+        // Our own former session.
+        runs::end_holder(connection, self.run, before).await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        sqlx::query_scalar(try_lock).bind(key).fetch_one(connection).await
+        runs::try_lock(connection, self.run).await
     }
 
     async fn beat(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {

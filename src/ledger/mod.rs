@@ -7,6 +7,7 @@
 
 pub mod book;
 pub mod commands;
+mod files;
 pub mod lock;
 pub mod member;
 pub mod migrate;

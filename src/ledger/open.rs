@@ -232,11 +232,7 @@ pub async fn replaced_files(connection: &mut PgConnection, run: RunId, step: Ste
 /// Somebody drives it: host, pid and age of the heartbeat. It has ended well.
 pub async fn resume(connection: &mut PgConnection, run: RunId, driver: &Driver) -> Result<Taken, Cause> {
     let failed = |e: sqlx::Error| error::cause("taking the run over", &e);
-    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(run.advisory_key())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+    let locked = runs::try_lock(connection, run).await.map_err(failed)?;
     let row = sqlx::query(
         "SELECT plan_name, state, driver_host, driver_pid, created_at, worked_ms, paused_ms, waited, \
                 (SELECT count(*) FROM howdah.quarantine q WHERE q.run = r.id AND q.resolved_at IS NULL) AS set_aside, \

@@ -221,9 +221,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn errand(&self, command: &Command) -> Result<String, Cause> {
-        on_pool(&self.pool, LIMIT, async |connection| commands::errand(connection, command).await)
-            .await
-            .map_err(|e| error::cause("asking the server", &e))
+        commands::errand_by(&self.pool, command).await
     }
 
     fn lost(&self) -> watch::Receiver<Option<Cause>> {

@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::open::{self, Driver};
+use super::runs;
 use crate::postgres::error;
 use crate::postgres::record::AsideRow;
 use crate::run::{Cause, KeyText, Level, RunId, StepIndex};
@@ -248,11 +249,7 @@ pub async fn take(
     driver: &Driver,
 ) -> Result<i64, Cause> {
     let failed = |e: sqlx::Error| error::cause("taking hold of the run", &e);
-    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(run.advisory_key())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+    let locked = runs::try_lock(connection, run).await.map_err(failed)?;
     let row = sqlx::query(
         "SELECT plan_name, driver_host, driver_pid, extract(epoch FROM now() - heartbeat)::float8 AS age_seconds, \
                 undoes, (SELECT u.id FROM howdah.run u WHERE u.undoes = r.id AND (u.undo_step IS NULL OR EXISTS \

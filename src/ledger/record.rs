@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::postgres::record::{AsideRow, FileRow, FileState, RecordError, Recorder, Resolution, SetAside, Sweeps};
+use super::files;
+use crate::postgres::record::{AsideRow, FileRow, RecordError, Recorder, Resolution, SetAside, Sweeps};
 use crate::run::{Advance, KeyText, RunId, Segment, SegmentNo, StepIndex, Tally};
 
 /// Writes under one driver's epoch.
@@ -373,23 +374,7 @@ impl Recorder for PostgresRecorder {
         step: StepIndex,
         paths: &[String],
     ) -> Result<Vec<FileRow>, RecordError> {
-        let rows: Vec<(String, String, String, String, Option<String>)> = sqlx::query_as(
-            "SELECT path, state, before, after, backup FROM howdah.file WHERE run = $1 AND step = $2 AND path = ANY ($3)",
-        )
-        .bind(run.0)
-        .bind(number(step.0))
-        .bind(paths)
-        .fetch_all(connection)
-        .await?;
-        let row = |(path, state, before, after, backup): (_, String, _, _, _)| {
-            let state = file_state(&state).ok_or_else(|| {
-                sqlx::Error::Decode(
-                    format!("howdah.file holds a state that this version does not know: {state}").into(),
-                )
-            })?;
-            Ok(FileRow { path, state, before, after, backup })
-        };
-        rows.into_iter().map(row).collect()
+        files::of_paths(connection, run, step, paths).await
     }
 
     async fn replaced_by(
@@ -398,39 +383,11 @@ impl Recorder for PostgresRecorder {
         run: RunId,
         step: StepIndex,
     ) -> Result<Vec<String>, RecordError> {
-        let paths = sqlx::query_scalar(
-            "SELECT path FROM howdah.file WHERE run = $1 AND step = $2 AND state IN ('replaced', 'intended') \
-             ORDER BY path COLLATE \"C\"",
-        )
-        .bind(run.0)
-        .bind(number(step.0))
-        .fetch_all(connection)
-        .await?;
-        Ok(paths)
+        files::replaced_by(connection, run, step).await
     }
 
     async fn write_files(&self, tx: &mut PgConnection, step: StepIndex, files: &[FileRow]) -> Result<(), RecordError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let texts = |text: fn(&FileRow) -> &str| files.iter().map(text).collect::<Vec<&str>>();
-        sqlx::query(
-            "INSERT INTO howdah.file AS f (run, step, epoch, path, state, before, after, backup) \
-             SELECT $1, $2, $3, * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) \
-             ON CONFLICT (run, step, path) DO UPDATE SET epoch = excluded.epoch, state = excluded.state, \
-                 before = excluded.before, after = excluded.after, backup = excluded.backup, at = now()",
-        )
-        .bind(self.run.0)
-        .bind(number(step.0))
-        .bind(self.epoch)
-        .bind(texts(|file| &file.path))
-        .bind(texts(|file| file_word(file.state)))
-        .bind(texts(|file| &file.before))
-        .bind(texts(|file| &file.after))
-        .bind(files.iter().map(|file| file.backup.as_deref()).collect::<Vec<_>>())
-        .execute(tx)
-        .await?;
-        Ok(())
+        files::write(tx, self.run, self.epoch, step, files).await
     }
 
     async fn step_done(
@@ -477,21 +434,6 @@ impl Recorder for PostgresRecorder {
             .await?;
         self.one_or_already(tx, &done).await
     }
-}
-
-/// The ledger's word for it.
-fn file_word(state: FileState) -> &'static str {
-    match state {
-        FileState::Intended => "intended",
-        FileState::Replaced => "replaced",
-        FileState::Restored => "restored",
-        FileState::Kept => "kept",
-    }
-}
-
-fn file_state(word: &str) -> Option<FileState> {
-    let all = [FileState::Intended, FileState::Replaced, FileState::Restored, FileState::Kept];
-    all.into_iter().find(|state| file_word(*state) == word)
 }
 
 pub(super) fn segment(row: &PgRow) -> Result<Segment, sqlx::Error> {

@@ -1,7 +1,7 @@
 //! Runs as they are named, and how they stand to drivers and to each other. Nothing is written.
 
-use sqlx::Row;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::postgres::error;
 use crate::run::id::RunRef;
@@ -149,20 +149,15 @@ pub async fn in_the_way(
     if tables.is_empty() {
         return Ok(None);
     }
-    let found: Option<(uuid::Uuid, String, String, String, i32)> = sqlx::query_as(
+    let sql = format!(
         "SELECT r.id, r.plan_name, (SELECT min(t) FROM unnest(r.tables) t WHERE t = ANY ($2)), r.driver_host, r.driver_pid \
-         FROM howdah.run r WHERE r.id <> ALL ($1) AND r.tables && $2 AND r.plan_name IS DISTINCT FROM $3 AND r.state NOT IN ('done', 'superseded') \
-         AND (EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
-                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                AND ((l.classid::int8 << 32) | l.objid::int8) = ('x' || right(replace(r.id::text, '-', ''), 16))::bit(64)::int8) \
+         FROM howdah.run r WHERE r.id <> ALL ($1) AND r.tables && $2 AND r.plan_name IS DISTINCT FROM $3 \
+         AND r.state NOT IN ('done', 'superseded') AND (EXISTS (SELECT FROM pg_locks l WHERE {HOLDS} {OF_RUN}) \
               OR r.state NOT IN ('stopped', 'failed') AND r.heartbeat > now() - interval '10 seconds') \
-         ORDER BY r.created_at LIMIT 1",
-    )
-    .bind(but)
-    .bind(tables)
-    .bind(name)
-    .fetch_optional(connection)
-    .await?;
+         ORDER BY r.created_at LIMIT 1"
+    );
+    let found: Option<(uuid::Uuid, String, String, String, i32)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(but).bind(tables).bind(name).fetch_optional(connection).await?;
     Ok(found.map(|(id, plan, table, host, pid)| InTheWay { run: RunId(id), plan, table, host, pid }))
 }
 
@@ -208,17 +203,36 @@ pub async fn by_short_id(connection: &mut PgConnection, short: &str) -> Result<O
     Ok(found.map(RunId))
 }
 
+/// What a row `l` of `pg_locks` is when some session of this database holds the lock on a run: the key, as SQL, follows.
+const HOLDS: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND ((l.classid::int8 << 32) | l.objid::int8) =";
+
+/// [`RunId::advisory_key`] of the run in row `r`, as SQL.
+const OF_RUN: &str = "('x' || right(replace(r.id::text, '-', ''), 16))::bit(64)::int8";
+
+/// Takes the lock on a run for this session. `false`: another one has it.
+///
+/// # Errors
+/// The driver's error.
+pub async fn try_lock(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(run.advisory_key()).fetch_one(connection).await
+}
+
+/// Ends the backend `pid`, where its session holds the lock on a run: nobody else's is touched.
+///
+/// # Errors
+/// The driver's error.
+pub async fn end_holder(connection: &mut PgConnection, run: RunId, pid: Option<i32>) -> Result<(), sqlx::Error> {
+    let sql = format!("SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE {HOLDS} $1 AND l.pid = $2");
+    sqlx::query(AssertSqlSafe(sql)).bind(run.advisory_key()).bind(pid).execute(connection).await.map(drop)
+}
+
 /// Whether some session holds the lock on a run. Takes no lock itself.
 ///
 /// # Errors
 /// The driver's error.
 pub async fn is_driven(connection: &mut PgConnection, run: RunId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AND ((classid::int8 << 32) | objid::int8) = $1)",
-    )
-    .bind(run.advisory_key())
-    .fetch_one(connection)
-    .await
+    let sql = format!("SELECT EXISTS (SELECT FROM pg_locks l WHERE {HOLDS} $1)");
+    sqlx::query_scalar(AssertSqlSafe(sql)).bind(run.advisory_key()).fetch_one(connection).await
 }

@@ -32,6 +32,8 @@ mod values;
 pub mod window;
 
 #[cfg(test)]
+mod examples_tests;
+#[cfg(test)]
 mod limits_tests;
 #[cfg(test)]
 mod tests;

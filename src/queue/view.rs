@@ -30,7 +30,7 @@ pub async fn read(line: &Line, limit: usize, only: Option<JobState>) -> Result<Q
     let counts = counted(&counts);
     let jobs: Vec<JobView> = jobs.iter().filter_map(|fields| job(fields)).collect();
     let all = JobState::ALL.iter().filter(|state| only.is_none_or(|only| only == **state));
-    let all: u64 = all.map(|state| count_of(&counts, *state)).sum();
+    let all: u64 = all.map(|state| counts.of(*state)).sum();
     let workers = line.asked(what, line.queue.get_workers()).await?;
     let mut workers: Vec<WorkerView> = workers
         .iter()
@@ -63,19 +63,6 @@ fn counted(counts: &[u64]) -> JobCounts {
         blocked: count(3),
         failed: count(4),
         completed: count(5),
-    }
-}
-
-/// How many jobs there are in one state.
-#[must_use]
-pub fn count_of(counts: &JobCounts, state: JobState) -> u64 {
-    match state {
-        JobState::Active => counts.active,
-        JobState::Waiting => counts.waiting,
-        JobState::Delayed => counts.delayed,
-        JobState::Blocked => counts.blocked,
-        JobState::Failed => counts.failed,
-        JobState::Completed => counts.completed,
     }
 }
 

@@ -45,6 +45,21 @@ pub struct JobCounts {
     pub completed: u64,
 }
 
+impl JobCounts {
+    /// How many there are in one state.
+    #[must_use]
+    pub fn of(&self, state: JobState) -> u64 {
+        match state {
+            JobState::Active => self.active,
+            JobState::Waiting => self.waiting,
+            JobState::Delayed => self.delayed,
+            JobState::Blocked => self.blocked,
+            JobState::Failed => self.failed,
+            JobState::Completed => self.completed,
+        }
+    }
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

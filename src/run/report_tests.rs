@@ -14,19 +14,13 @@ fn ms(millis: u64) -> Duration {
 
 fn step(name: &str, kind: &str, state: StepState, worked: u64, ended: Option<u64>, rows: u64) -> StepView {
     StepView {
-        name: name.to_owned(),
-        kind: kind.to_owned(),
         state,
         spent: Spent { worked: ms(worked), paused: Duration::ZERO },
         ended_after: ended.map(ms),
         rows_walked: rows,
         rows_changed: rows,
         batches: rows.div_ceil(6000),
-        retries: 0,
-        quarantined: 0,
-        waited: Duration::ZERO,
-        churn: None,
-        outcome: None,
+        ..StepView::new(name.to_owned(), kind.to_owned())
     }
 }
 

@@ -199,7 +199,6 @@ fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::timer::Spent;
     use crate::run::{StepState, StepView};
 
     fn now() -> DateTime<Utc> {
@@ -361,21 +360,8 @@ mod tests {
         let mut snapshot = held(RunState::Running, "x", None);
         snapshot.resume_command = "howdah resume 7f3a09c2 --database postgres://db1/axisor".to_owned();
         assert_eq!(quarantine_command(&snapshot), None);
-        snapshot.steps.push(StepView {
-            name: "emails".to_owned(),
-            kind: "backfill".to_owned(),
-            state: StepState::Running,
-            spent: Spent::default(),
-            ended_after: None,
-            rows_walked: 0,
-            rows_changed: 0,
-            batches: 0,
-            retries: 0,
-            quarantined: 37,
-            waited: Duration::ZERO,
-            churn: None,
-            outcome: None,
-        });
+        let step = StepView::new("emails".to_owned(), "backfill".to_owned());
+        snapshot.steps.push(StepView { state: StepState::Running, quarantined: 37, ..step });
         let expected = "howdah quarantine list 7f3a09c2 --database postgres://db1/axisor";
         assert_eq!(quarantine_command(&snapshot).as_deref(), Some(expected));
         snapshot.resume_command = "howdah resume 7f3a09c2 --plan p.toml".to_owned();

@@ -9,7 +9,6 @@ use super::super::measure::wrap;
 use super::super::theme::Role;
 use super::super::view::Scene;
 use super::{clock, in_a_row, job_list, list_title, worker_list};
-use crate::run::queue::JobCounts;
 use crate::run::text::clean;
 use crate::run::{JobState, Level, QueueReading, QueueView, human};
 
@@ -89,7 +88,7 @@ fn totals(canvas: &Canvas<'_>, view: &QueueView, width: usize) -> Line<'static> 
         items.push((10, Role::Warning, format!("{} PAUSED", canvas.theme().glyphs.pause())));
     }
     for (state, worth) in JobState::ALL.into_iter().zip([8, 9, 6, 3, 7, 4]) {
-        let count = counted(&view.counts, state);
+        let count = view.counts.of(state);
         let seldom = matches!(state, JobState::Blocked | JobState::Delayed);
         if count > 0 || !seldom {
             let role = match state {
@@ -108,15 +107,4 @@ fn totals(canvas: &Canvas<'_>, view: &QueueView, width: usize) -> Line<'static> 
     items.push((5, if nobody { Role::Warning } else { Role::Text }, workers));
     items.push((2, Role::Dim, clean(&view.server).into_owned()));
     in_a_row(canvas, &items, width)
-}
-
-fn counted(counts: &JobCounts, state: JobState) -> u64 {
-    match state {
-        JobState::Active => counts.active,
-        JobState::Waiting => counts.waiting,
-        JobState::Delayed => counts.delayed,
-        JobState::Blocked => counts.blocked,
-        JobState::Failed => counts.failed,
-        JobState::Completed => counts.completed,
-    }
 }

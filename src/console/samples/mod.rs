@@ -347,19 +347,11 @@ fn step(
     outcome: Option<&str>,
 ) -> StepView {
     StepView {
-        name: name.to_owned(),
-        kind: kind.to_owned(),
         state,
         spent: Spent { worked, paused: Duration::ZERO },
         ended_after,
-        rows_walked: 0,
-        rows_changed: 0,
-        batches: 0,
-        retries: 0,
-        quarantined: 0,
-        waited: Duration::ZERO,
-        churn: None,
         outcome: outcome.map(str::to_owned),
+        ..StepView::new(name.to_owned(), kind.to_owned())
     }
 }
 

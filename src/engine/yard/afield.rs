@@ -149,11 +149,6 @@ impl Yard {
         }
         news
     }
-
-    /// Asks that a segment be halved, where none waits: a member, or the driver, has workers with nothing to walk.
-    pub fn ask_for_others(&mut self, least: u64) {
-        self.ask(least);
-    }
 }
 
 impl Walking {

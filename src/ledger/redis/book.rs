@@ -198,11 +198,7 @@ impl RedisBook {
     /// Somebody drives it: host, pid and age of the heartbeat. It has ended well. Redis has lost it.
     pub async fn resume(&self, connection: &mut PgConnection, run: RunId, driver: &Driver) -> Result<Taken, Cause> {
         let failed = |e: sqlx::Error| error::cause("taking the run over", &e);
-        let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(run.advisory_key())
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
+        let locked = runs::try_lock(connection, run).await.map_err(failed)?;
         let kept = self.kept(run).await?.ok_or_else(|| gone(run, &self.label()))?;
         if !locked {
             return Err(self.driven(run, &kept).await);

@@ -15,15 +15,11 @@ use crate::engine::ports::{Ledger, Pulse, StepError, StepPulse};
 use crate::ledger::commands;
 use crate::ledger::lock::{Heart, Keeper, Reopen};
 use crate::ledger::postgres::{milliseconds, waited_json};
-use crate::postgres::deadline::on_pool;
-use crate::postgres::error;
 use crate::postgres::record::RecordError;
 use crate::run::{Answered, Cause, Command, Event, RunState, StepIndex, StepView};
 
 /// How long a heartbeat waits for Redis: the lock's session must not be taken for a broken one meanwhile.
 const BEAT: Duration = Duration::from_secs(5);
-/// How long an errand at the server may take.
-const ERRAND: Duration = Duration::from_secs(10);
 /// Events and commands of a run that are kept, the newest.
 const MOST: isize = 1000;
 
@@ -180,9 +176,7 @@ impl Ledger for RedisLedger {
     }
 
     async fn errand(&self, command: &Command) -> Result<String, Cause> {
-        on_pool(&self.pool, ERRAND, async |connection| commands::errand(connection, command).await)
-            .await
-            .map_err(|e| error::cause("asking the server", &e))
+        commands::errand_by(&self.pool, command).await
     }
 
     fn lost(&self) -> watch::Receiver<Option<Cause>> {
