@@ -7,8 +7,9 @@ use sqlx::postgres::PgConnection;
 /// How many rows a table holds, by what the server knows without looking: costs no scan.
 ///
 /// The statistics collector's `n_live_tup` follows every insert and delete, and is believed while it agrees with what
-/// the last ANALYZE saw: a crash throws it away. Else the planner's estimate, `reltuples` scaled to the table's present
-/// size, which takes dead rows for rows. `table` is quoted. `None` where nothing is known.
+/// the last ANALYZE saw (a crash throws it away) and with the table's size (a session that inserts rows and analyses them at
+/// once counts them twice). Else the planner's estimate, `reltuples` scaled to the table's present size, which takes dead rows
+/// for rows. `table` is quoted. `None` where nothing is known.
 ///
 /// # Errors
 /// The driver's error.
@@ -21,10 +22,12 @@ pub async fn rows(connection: &mut PgConnection, oid: i64, table: &str) -> Resul
     .persistent(false)
     .fetch_optional(&mut *connection)
     .await?;
-    match live {
-        Some(live) => Ok(Some(live.max(0).cast_unsigned())),
-        None => planned_rows(connection, table).await,
-    }
+    let planned = planned_rows(connection, table).await?;
+    Ok(match (live.map(|live| live.max(0).cast_unsigned()), planned) {
+        (Some(live), Some(planned)) if live > planned.saturating_add(planned / 2) => Some(planned),
+        (Some(live), _) => Some(live),
+        (None, planned) => planned,
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, checked to be in range")]

@@ -287,3 +287,23 @@ async fn the_shortest_key_that_holds_every_row_once_is_chosen() {
     assert_eq!((far.type_name.as_str(), far.operators.as_deref()), ("far.citext", Some("far")));
     assert_eq!(table(&mut connection, "g").await.partition_key, ["x"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_analysed_right_after_they_came_are_not_foretold_twice() {
+    let lab = Lab::open().await;
+    let mut one = connect(&lab).await;
+    for sql in [
+        "CREATE TABLE fresh (id int PRIMARY KEY)",
+        "INSERT INTO fresh SELECT generate_series(1, 50000)",
+        "ANALYZE fresh",
+    ] {
+        one.execute(sql).await.expect("rows");
+    }
+    // Now its counts reach the server's statistics: those of the ANALYZE, and the inserted ones beside them.
+    one.close().await.expect("closed");
+    lab.until("SELECT n_live_tup > 75000 FROM pg_stat_user_tables WHERE relname = 'fresh'").await;
+    let mut connection = connect(&lab).await;
+    let keys = keys(&mut connection, "fresh").await;
+    let rows = keys.rows(&mut connection).await.expect("statistics").expect("an estimate");
+    assert!((45_000..55_000).contains(&rows), "{rows}");
+}
