@@ -12,11 +12,13 @@
 //! | [`engine`] | runs a plan: steps in order, workers over segments, states, governor, breaker, retries. Knows no database; defines the traits ([`engine::ports`]) |
 //! | [`steps`] | what each kind of step does: `statement`, `backfill`, `import`, `copy`, `transform`, `files`, `verify`; keyspace, undo, quarantine, the governor's gauges |
 //! | [`postgres`] | connecting, quoting, keys and walks, error classes, catalog, statistics, signals |
+//! | [`check`] | what would happen, what stands against it, what it would cost: before a run |
 //! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
 //! | [`monitor`] | samples the host, the process and the database; alerts |
 //! | [`redis`] | where Redis is, and how it is reached |
 //! | [`queue`] | plans waiting on Redis for worker hosts |
 //! | [`cache`] | cached look-ups of scripts: in process, and on Redis |
+//! | [`report`] | what a run did, to be looked at: charts, one HTML file |
 //! | [`console`] | the terminal UI: draws snapshots, turns keys into commands |
 //! | [`sandbox`] | a private throwaway PostgreSQL for the demo and the tests |
 //! | [`cli`] | the command line; wires everything |
@@ -100,6 +102,7 @@
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod console;
 pub mod engine;
@@ -109,6 +112,7 @@ pub mod plan;
 pub mod postgres;
 pub mod queue;
 pub mod redis;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod steps;

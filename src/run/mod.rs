@@ -13,6 +13,7 @@ pub mod history;
 pub mod human;
 pub mod id;
 pub mod member;
+pub mod metric;
 pub mod pace;
 pub mod presence;
 pub mod progress;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A part of the house, and the parts that it may name. `plan`, `monitor` and `postgres` stand beside each other.
-const MAY: [(&str, &[&str]); 14] = [
+const MAY: [(&str, &[&str]); 16] = [
     ("run", &[]),
     ("plan", &["run"]),
     ("monitor", &["run"]),
@@ -15,14 +15,16 @@ const MAY: [(&str, &[&str]); 14] = [
     ("queue", &["run", "plan", "redis"]),
     ("cache", &["run", "plan", "redis"]),
     ("steps", &["run", "plan", "engine", "postgres", "cache"]),
+    ("check", &["run", "plan", "engine", "postgres", "steps"]),
     ("ledger", &["run", "plan", "engine", "postgres", "redis"]),
+    ("report", &["run"]),
     ("console", &["run"]),
     ("sandbox", &["run"]),
     (
         "cli",
         &[
-            "run", "plan", "monitor", "engine", "postgres", "redis", "queue", "cache", "steps", "ledger", "console",
-            "sandbox",
+            "run", "plan", "monitor", "engine", "postgres", "redis", "queue", "cache", "steps", "check", "ledger",
+            "report", "console", "sandbox",
         ],
     ),
     ("main.rs", &["cli", "console"]),

@@ -1,0 +1,10 @@
+//! Before a run: what would happen, what stands against it, what it would cost. Reads, and changes nothing; a rehearsal
+//! rolls back what it tries.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `finding` | what is found: code, severity, reason, the SQL that mends it |
+
+pub mod finding;
+
+pub use finding::{Code, Finding, Severity};
