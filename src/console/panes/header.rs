@@ -44,7 +44,8 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, m
         left.push(part(7, canvas.span(Role::Dim, "read-only")));
     }
     if snapshot.guarantee == Guarantee::AtLeastOnce {
-        left.push(part(5, canvas.span(Role::Warning, snapshot.guarantee.word())));
+        // What the run promises of each row is worth more than where it is.
+        left.push(part(7, canvas.span(Role::Warning, snapshot.guarantee.word())));
     }
     let mut right = Vec::new();
     if !snapshot.server.is_empty() {
