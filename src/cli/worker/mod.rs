@@ -84,7 +84,12 @@ pub async fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Cause> {
     let name = format!("{}:{}", own.host, own.pid);
     let printer = Printer::start(args.json);
     let tell = Teller::new(printer.sink());
-    let driver = Arc::new(Hosted { global: global.clone(), plans: args.plans, name: name.clone(), told: Arc::clone(exporting.told()) });
+    let driver = Arc::new(Hosted {
+        global: global.clone(),
+        plans: args.plans,
+        name: name.clone(),
+        told: Arc::clone(exporting.told()),
+    });
     let options = Options { name: name.clone(), concurrency: usize::from(args.concurrency), lock: args.lock };
     let worker = Worker::start(Arc::clone(&line), driver, options, tell.clone()).await?;
     let counted = worker.tally();

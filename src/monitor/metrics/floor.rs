@@ -34,8 +34,12 @@ mod tests {
     fn each_counter_has_a_floor_of_its_own_which_goes_with_its_run() {
         let mut floor = Floor::default();
         let told = [("a", "r1", "x", 5.0), ("a", "r1", "y", 1.0), ("a", "r2", "x", 2.0), ("a", "r1", "x", 3.0)];
-        let values: Vec<f64> = told.iter().map(|(name, run, label, value)| floor.at_least(name, run, label, *value)).collect();
-        assert!(values.iter().zip([5.0, 1.0, 2.0, 5.0]).all(|(is, wanted)| (is - wanted).abs() < f64::EPSILON), "{values:?}");
+        let values: Vec<f64> =
+            told.iter().map(|(name, run, label, value)| floor.at_least(name, run, label, *value)).collect();
+        assert!(
+            values.iter().zip([5.0, 1.0, 2.0, 5.0]).all(|(is, wanted)| (is - wanted).abs() < f64::EPSILON),
+            "{values:?}"
+        );
         floor.keep(&BTreeSet::from(["r2"]));
         assert!(floor.at_least("a", "r1", "x", 1.0) < 2.0);
     }

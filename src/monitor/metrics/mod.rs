@@ -156,7 +156,10 @@ mod tests {
             vec![Counted { name: "worker_jobs_done_total", help: "Jobs.", kind: Kind::Counter, value: 3.0 }]
         });
         let text = told.text(Format::Prometheus);
-        assert!(text.contains("# TYPE howdah_worker_jobs_done_total counter\nhowdah_worker_jobs_done_total 3\n"), "{text}");
+        assert!(
+            text.contains("# TYPE howdah_worker_jobs_done_total counter\nhowdah_worker_jobs_done_total 3\n"),
+            "{text}"
+        );
         assert!(text.contains("howdah_build_info{version="), "{text}");
     }
 }
