@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::desk;
 use super::drive::{self, Job};
 use super::environment::{self, variable};
+use super::exporting::Exporting;
 use super::log::Log;
 use super::next::{self, Subject};
 use super::opening::{self, Slots};
@@ -57,6 +58,8 @@ pub async fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Cause> {
         // What is wrong with keys or colours is better said before the server is made.
         keys::console_options(args.show.theme.as_deref(), args.show.mouse, Mode::Driver, Vec::new())?;
     }
+    // So is an address that is taken.
+    Exporting::begin(&args.show.metrics).await?.end().await;
     let run = environment::new_run();
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::queue::QueueDesk;
 use super::desk::{self, Desk};
+use super::exporting::Exporting;
 use super::headless::{self, Style};
 use super::next::Next;
 use super::opening::Slots;
@@ -63,20 +64,25 @@ pub fn starting(run: String, plan: String) -> Snapshot {
 /// Drives a run, shows it, and says at the end how it ended.
 ///
 /// # Errors
-/// The console cannot be set up as it is wanted (keys, colours). Nothing was begun then.
+/// The console cannot be set up as it is wanted (keys, colours), or metrics cannot be told where they are wanted. Nothing was
+/// begun then.
 pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
     let style = environment::style(show);
     let options = match style {
         None => Some(keys::console_options(show.theme.as_deref(), show.mouse, Mode::Driver, job.farewell.clone())?),
         Some(_) => None,
     };
+    let exporting = Exporting::begin(&show.metrics).await?;
+    exporting.announce();
     let slots = job.slots;
     let (handle, measuring) = engage(job.start, job.opener, &slots);
+    exporting.told().show(handle.snapshots.clone());
     let driven = match options {
         Some(options) => with_console(handle, options, &slots, Looked { target: job.target, queue: job.queue }).await,
         None => without_console(handle, style.unwrap_or(Style::Lines), &slots).await,
     };
     measuring.end().await;
+    exporting.end().await;
     Ok(driven)
 }
 

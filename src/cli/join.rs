@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::desk;
 use super::drive::{self, Job};
 use super::environment::{of_plan, variable};
+use super::exporting::MetricsArgs;
 use super::log::Log;
 use super::opening::{self, Slots, Wanted};
 use super::{Exit, Global, ShowArgs, books, say};
@@ -34,6 +35,8 @@ pub struct Joining {
     pub workers: Option<u32>,
     /// Lines of JSON on standard output.
     pub json: bool,
+    /// Where its numbers are told.
+    pub metrics: MetricsArgs,
 }
 
 /// Joins a run, and again whenever it gets another driver, until it is over.
@@ -54,7 +57,7 @@ pub async fn run(global: &Global, joining: Joining) -> Result<Exit, Cause> {
     let run = runs::find(&mut connection, joining.run.as_ref(), true).await?;
     drop(connection.close().await);
     log.of_run(run)?;
-    let show = ShowArgs { headless: true, json: joining.json, ..ShowArgs::default() };
+    let show = ShowArgs { headless: true, json: joining.json, metrics: joining.metrics, ..ShowArgs::default() };
     let (mut told, mut joined) = (false, false);
     loop {
         let slots = Slots::of(global);

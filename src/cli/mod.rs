@@ -14,6 +14,7 @@ pub mod drive;
 mod dry_run;
 pub mod enqueue;
 pub mod environment;
+pub mod exporting;
 pub mod headless;
 #[cfg(test)]
 mod headless_samples;
@@ -148,6 +149,9 @@ pub struct ShowArgs {
     /// The console hears the mouse: the wheel scrolls, a click selects. Text is then selected with Shift
     #[arg(long)]
     pub mouse: bool,
+    /// Where its numbers are told.
+    #[command(flatten)]
+    pub metrics: exporting::MetricsArgs,
 }
 
 /// What a demo shows.

@@ -84,6 +84,7 @@ async fn detached(global: &Global, args: ResumeArgs, target: &Target, flags: Str
         arguments.extend(["--plan".into(), plan.clone().into()]);
     }
     arguments.extend(args.accept_changed_plan.then(|| "--accept-changed-plan".into()));
+    arguments.extend(args.show.metrics.arguments());
     let (plan, theme, mouse) = (args.plan, args.show.theme, args.show.mouse);
     detach::run(global, Detached { target, flags, run, arguments, before: Some(before), plan, theme, mouse }).await
 }

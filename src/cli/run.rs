@@ -35,6 +35,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
         }
         let mut arguments = vec!["run".into(), args.plan.clone().into()];
         arguments.extend(args.new.then(|| "--new".into()));
+        arguments.extend(args.show.metrics.arguments());
         let flags = resume_flags(global, Some(&plan));
         let (plan, theme, mouse) = (Some(args.plan), args.show.theme, args.show.mouse);
         let detached = Detached { target: &target, flags, run, arguments, before: None, plan, theme, mouse };

@@ -11,10 +11,12 @@
 //! | `database` | counters of `pg_stat_user_tables`, made into rates by difference |
 //! | `series` | the last 100 values of something |
 //! | `alerts` | thresholds with hysteresis |
+//! | `metrics` | the numbers of a run for Prometheus |
 
 pub mod alerts;
 pub mod database;
 mod host;
+pub mod metrics;
 mod process;
 mod sampler;
 pub mod series;

@@ -147,8 +147,8 @@ pub static METRICS: &[Metric] = &[
     gauge("batch_target_seconds", "Time that a batch aims at.", |s| batches(s).map(|now| now.target.as_secs_f64())),
     each(
         "batch_quantile_seconds",
-        "Time that the last 1,024 batches of the step took, by quantile.",
-        "quantile",
+        "Time that the last 1,024 batches of the step took, by quantile (`q`).",
+        "q",
         quantiles,
     ),
     gauge("workers", "Workers at work.", |s| Some(f64::from(s.pace.workers))),

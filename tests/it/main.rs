@@ -24,6 +24,7 @@ mod keys;
 mod keyspace;
 mod live;
 mod locks;
+mod metrics;
 mod mistakes;
 mod outages;
 mod plans;

@@ -20,6 +20,7 @@ use crate::engine::ports::Opened;
 use crate::engine::{Handle, failpoint};
 use crate::ledger::book::Book;
 use crate::ledger::runs;
+use crate::monitor::metrics::Exposition;
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -38,6 +39,8 @@ pub(super) struct Hosted {
     pub(super) plans: Option<PathBuf>,
     /// `host:pid`.
     pub(super) name: String,
+    /// Where the runs of this process are told to Prometheus.
+    pub(super) told: Arc<Exposition>,
 }
 
 #[async_trait]
@@ -106,6 +109,7 @@ impl Hosted {
             }
         };
         let (handle, measuring) = drive::engage(start, opener, &slots);
+        self.told.show(handle.snapshots.clone());
         let last = self.follow(handle, reins, news).await;
         measuring.end().await;
         Ok(ended(&last, task, reins))

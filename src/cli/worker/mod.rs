@@ -1,6 +1,7 @@
 //! `howdah worker`: takes plans from a queue and drives them, until it is told to end.
 
 mod driving;
+mod metrics;
 mod printer;
 mod progress;
 
@@ -13,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::driving::Hosted;
 use self::printer::Printer;
+use super::exporting::{Exporting, MetricsArgs};
 use super::join::{self, Joining};
 use super::log::Log;
 use super::opening::this_process;
@@ -52,6 +54,9 @@ pub struct WorkerArgs {
     /// With --join: the plan file, where it has moved or holds the database's address
     #[arg(long, value_name = "PLAN", requires = "join")]
     pub plan: Option<PathBuf>,
+    /// Where its numbers are told.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 fn parse_lock(text: &str) -> Result<Duration, String> {
@@ -66,20 +71,29 @@ fn parse_lock(text: &str) -> Result<Duration, String> {
 /// The command is wrong; Redis cannot be reached at the start.
 pub async fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Cause> {
     if let Some(run) = args.join {
-        let WorkerArgs { workers, plan, json, .. } = args;
-        return join::run(global, Joining { run: Some(run), plan, workers, json }).await;
+        let WorkerArgs { workers, plan, json, metrics, .. } = args;
+        return join::run(global, Joining { run: Some(run), plan, workers, json, metrics }).await;
     }
     let mut signals = Signals::listen()?;
     let log = Log::begin(global.log_level.as_deref())?;
     log.named("worker")?;
+    let exporting = Exporting::begin(&args.metrics).await?;
+    exporting.announce();
     let line = Arc::new(enqueue::open(global, None, &args.queue).await?);
     let own = this_process();
     let name = format!("{}:{}", own.host, own.pid);
     let printer = Printer::start(args.json);
     let tell = Teller::new(printer.sink());
-    let driver = Arc::new(Hosted { global: global.clone(), plans: args.plans, name: name.clone() });
+    let driver = Arc::new(Hosted {
+        global: global.clone(),
+        plans: args.plans,
+        name: name.clone(),
+        told: Arc::clone(exporting.told()),
+    });
     let options = Options { name: name.clone(), concurrency: usize::from(args.concurrency), lock: args.lock };
     let worker = Worker::start(Arc::clone(&line), driver, options, tell.clone()).await?;
+    let counted = worker.tally();
+    exporting.told().beside(move || metrics::of(&counted.borrow()));
     let server = line.link().address().label();
     tell.note("ready", format!("worker {name} takes jobs of queue {} on {server}", line.name()));
     let told_to_end = tokio::select! {
@@ -104,6 +118,7 @@ pub async fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Cause> {
     }
     let unfinished = worker.tally().borrow().active;
     let tally = worker.close().await;
+    exporting.end().await;
     tell.note("ended", ended(&tally, unfinished));
     printer.end();
     Ok(match tally {
