@@ -7,6 +7,8 @@
 
 pub mod book;
 pub mod commands;
+pub mod diary;
+pub mod dossier;
 mod files;
 pub mod lock;
 pub mod member;
