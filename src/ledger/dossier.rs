@@ -25,6 +25,34 @@ pub async fn read(connection: &mut PgConnection, record: RunRecord, state: Strin
     gather(connection, record, state, plan).await.map_err(|e| error::cause("reading the ledger", &e))
 }
 
+/// What is known of a run whose ledger lies on Redis: no course is kept there.
+#[must_use]
+pub fn of_record(record: &RunRecord, state: String, plan: open::StoredPlan) -> Dossier {
+    let snapshot = &record.snapshot;
+    Dossier {
+        report: Report::of(snapshot),
+        state,
+        id: record.run.to_string(),
+        read_at: snapshot.now,
+        samples: Vec::new(),
+        no_samples: Some("its ledger lies on Redis, where no course is kept"),
+        summary: Summary::default(),
+        events: snapshot.events.iter().cloned().collect(),
+        earlier_events: 0,
+        commands: Vec::new(),
+        earlier_commands: 0,
+        aside: Vec::new(),
+        aside_rows: Vec::new(),
+        step_times: vec![StepTimes::default(); snapshot.steps.len()],
+        driver: LastDriver { host: snapshot.host.clone(), pid: record.pid.cast_unsigned(), version: String::new() },
+        plan_source: plan.source,
+        plan_path: plan.path,
+        settings: Vec::new(),
+        undoes: None,
+        undone_by: Vec::new(),
+    }
+}
+
 async fn gather(
     connection: &mut PgConnection,
     record: RunRecord,

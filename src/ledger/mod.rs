@@ -15,6 +15,7 @@ pub mod member;
 pub mod migrate;
 pub mod mirror;
 pub mod open;
+pub mod past;
 pub mod postgres;
 pub mod quarantine;
 pub mod read;
