@@ -322,6 +322,18 @@ pub struct StatusArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Every run, and not only the newest ten: how it ended, how long it took, who drove it
+    #[arg(long, conflicts_with = "run")]
+    pub all: bool,
+    /// Only runs of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    pub name: Option<String>,
+    /// Only runs that began no longer ago, such as 7d
+    #[arg(long, value_name = "TIME", conflicts_with = "run", value_parser = humantime::parse_duration)]
+    pub since: Option<std::time::Duration>,
+    /// How many at most, the newest first
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "all", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub limit: u16,
 }
 
 /// `howdah report`.
@@ -329,12 +341,20 @@ pub struct StatusArgs {
 pub struct ReportArgs {
     /// The run; without it, the newest
     pub run: Option<RunRef>,
+    /// Another run: the two side by side
+    pub other: Option<RunRef>,
     /// The plan file, where it holds the database's address, or says that its ledger lies on Redis
     #[arg(long, value_name = "PLAN")]
     pub plan: Option<PathBuf>,
     /// As what
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
+    /// Into this file, and not to standard output. One that is there already is left alone
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Put it in the place of a file that is there already
+    #[arg(long, requires = "out")]
+    pub force: bool,
 }
 
 /// Forms of a report.
@@ -344,6 +364,10 @@ pub enum ReportFormat {
     Text,
     /// For machines.
     Json,
+    /// One page with charts, which needs nothing from a network.
+    Html,
+    /// The charts alone.
+    Svg,
 }
 
 /// How a command ended, as the shell learns it.

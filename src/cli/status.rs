@@ -1,9 +1,12 @@
 //! `howdah status`: the runs in a database, or one of them.
 
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
 
 use super::run::resume_flags;
 use super::{Exit, Global, StatusArgs, books, opening, say};
+use crate::ledger::book::Book;
+use crate::ledger::past::{self, PastRun, Sought};
 use crate::ledger::read::RunRecord;
 use crate::run::report::Report;
 use crate::run::{Cause, Guarantee, human, text};
@@ -31,6 +34,22 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
         }
         return Ok(Exit::Done);
     }
+    if args.all || args.name.is_some() || args.since.is_some() {
+        let most = if args.all { args.limit } else { NEWEST };
+        let sought = Sought { name: args.name.clone(), since: args.since, most };
+        let runs = history(&mut connection, ledgers, &sought).await?;
+        if args.json {
+            say::out(&format!("{:#}", Value::Array(runs.iter().map(past_json).collect())));
+        } else if runs.is_empty() {
+            say::out(&format!("no such runs in {}", target.label()));
+        } else {
+            say::out(&past_table(&runs));
+            if runs.len() == usize::from(most) {
+                say::err(&format!("the newest {most}; more: --all --limit N"));
+            }
+        }
+        return Ok(Exit::Done);
+    }
     let mut records = Vec::new();
     for book in ledgers {
         records.extend(book.newest(&mut connection, NEWEST).await?);
@@ -47,13 +66,84 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
     Ok(Exit::Done)
 }
 
-/// The state as it is now: a run that says "running" and has no driver is not.
-fn state(record: &RunRecord) -> String {
-    if is_over(record) || record.driven { record.word.clone() } else { "interrupted".to_owned() }
+/// The runs that are sought, of all ledgers, the newest first.
+async fn history(
+    connection: &mut PgConnection,
+    ledgers: Vec<Book>,
+    sought: &Sought,
+) -> Result<Vec<PastRun>, Cause> {
+    let mut runs = Vec::new();
+    for book in ledgers {
+        match &book {
+            Book::Postgres => runs.extend(past::runs(connection, sought).await?),
+            Book::Redis(_) => {
+                let records = book.newest(connection, sought.most).await?;
+                let now = records.iter().map(|record| record.snapshot.now).max().unwrap_or_default();
+                runs.extend(records.iter().map(PastRun::of).filter(|run| run.fits(sought, now)));
+            }
+        }
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.began));
+    runs.truncate(sought.most.into());
+    Ok(runs)
 }
 
-fn is_over(record: &RunRecord) -> bool {
-    matches!(record.word.as_str(), "done" | "failed" | "stopped" | "superseded")
+fn past_table(runs: &[PastRun]) -> String {
+    let mut lines = vec![format!(
+        "{:<9} {:<12} {:<17} {:>8} {:>8} {:>14} {:>9} {:>6}  {:<14}  {}",
+        "RUN", "STATE", "BEGAN (UTC)", "TOOK", "WORKED", "CHANGED", "ROWS/S", "ASIDE", "DRIVEN FROM", "PLAN"
+    )];
+    lines.extend(runs.iter().map(|run| {
+        let took = run.ended.and_then(|ended| (ended - run.began).to_std().ok());
+        let hosts = run.hosts.join(",");
+        format!(
+            "{:<9} {:<12} {:<17} {:>8} {:>8} {:>14} {:>9} {:>6}  {:<14}  {}{}",
+            run.run.short(),
+            state(&run.word, run.driven),
+            run.began.format("%Y-%m-%d %H:%M"),
+            took.map_or_else(|| "-".to_owned(), human::duration),
+            human::duration(run.worked),
+            human::count(run.changed),
+            run.rows_per_second.map_or_else(|| "-".to_owned(), human::rate),
+            human::count(run.quarantined),
+            text::clean(&hosts),
+            text::clean(&run.name),
+            match run.guarantee {
+                Guarantee::ExactlyOnce => "",
+                Guarantee::AtLeastOnce => " (redis, at least once)",
+            }
+        )
+    }));
+    lines.join("\n")
+}
+
+fn past_json(run: &PastRun) -> Value {
+    json!({
+        "run": run.run,
+        "plan": run.name,
+        "state": state(&run.word, run.driven),
+        "driven": run.driven,
+        "started_at": run.began,
+        "finished_at": run.ended,
+        "worked_seconds": run.worked.as_secs_f64(),
+        "paused_seconds": run.paused.as_secs_f64(),
+        "rows_walked": run.walked,
+        "rows_changed": run.changed,
+        "rows_per_second": run.rows_per_second,
+        "retries": run.retries,
+        "quarantined": run.quarantined,
+        "hosts": run.hosts,
+        "guarantee": run.guarantee,
+    })
+}
+
+/// The state as it is now: a run that says "running" and has no driver is not.
+pub(super) fn state(word: &str, driven: bool) -> String {
+    if is_over(word) || driven { word.to_owned() } else { "interrupted".to_owned() }
+}
+
+fn is_over(word: &str) -> bool {
+    matches!(word, "done" | "failed" | "stopped" | "superseded")
 }
 
 fn table(records: &[RunRecord]) -> String {
@@ -67,7 +157,7 @@ fn table(records: &[RunRecord]) -> String {
         format!(
             "{:<9} {:<12} {:<17} {:>8} {:>15}  {}",
             snapshot.run,
-            state(record),
+            state(&record.word, record.driven),
             began,
             human::duration(snapshot.spent.worked),
             human::count(snapshot.rows_changed()),
@@ -88,10 +178,10 @@ fn one(record: &RunRecord) -> String {
     };
     let beat = format!("heartbeat {} ago", human::rough_duration(record.heartbeat_age));
     let mut lines = vec![Report::of(&record.snapshot).to_text().trim_end().to_owned()];
-    if !is_over(record) {
+    if !is_over(&record.word) {
         lines.push(format!("{driver}{beat}"));
     }
-    if state(record) == "interrupted" {
+    if state(&record.word, record.driven) == "interrupted" {
         lines.push(format!("its driver is gone; go on with: {}", record.snapshot.resume_command));
     }
     lines.join("\n")
@@ -100,7 +190,7 @@ fn one(record: &RunRecord) -> String {
 fn as_json(record: &RunRecord) -> Value {
     json!({
         "run": record.run,
-        "state": state(record),
+        "state": state(&record.word, record.driven),
         "driven": record.driven,
         "driver": { "host": record.snapshot.host, "pid": record.pid, "heartbeat_age_seconds": record.heartbeat_age.as_secs_f64() },
         "finished_at": record.finished_at,

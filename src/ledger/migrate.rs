@@ -7,12 +7,13 @@ use crate::postgres::{error, ident, sqlstate};
 use crate::run::Cause;
 
 /// Each version's SQL, from version 1 on.
-const VERSIONS: [&str; 5] = [
+const VERSIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// Held while the schema is migrated, so that two drivers do not do it at once. "howdah" in ASCII, as a number.

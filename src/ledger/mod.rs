@@ -7,12 +7,15 @@
 
 pub mod book;
 pub mod commands;
+pub mod diary;
+pub mod dossier;
 mod files;
 pub mod lock;
 pub mod member;
 pub mod migrate;
 pub mod mirror;
 pub mod open;
+pub mod past;
 pub mod postgres;
 pub mod quarantine;
 pub mod read;

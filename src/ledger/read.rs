@@ -124,6 +124,23 @@ pub(super) async fn events_after(
     Ok((newest, rows.iter().map(event).collect::<Result<_, _>>()?))
 }
 
+/// The newest events, at most `most`, oldest first.
+pub(super) async fn newest_events(
+    connection: &mut PgConnection,
+    run: RunId,
+    most: usize,
+) -> Result<Vec<Event>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT at, level, kind, text FROM (SELECT * FROM howdah.event WHERE run = $1 ORDER BY id DESC LIMIT $2) e \
+         ORDER BY id",
+    )
+    .bind(run.0)
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(event).collect()
+}
+
 fn event(row: &PgRow) -> Result<Event, sqlx::Error> {
     let level: String = row.try_get("level")?;
     let kind: String = row.try_get("kind")?;

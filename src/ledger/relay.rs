@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::diary::Diary;
 use super::{commands, wire};
 use crate::postgres::connect::Connector;
 use crate::postgres::deadline::within;
@@ -72,6 +73,7 @@ impl Relay {
             course_at: None,
             failed: 0,
             heard: None,
+            diary: Diary::new(self.run, self.epoch),
         };
         tokio::select! {
             () = line.publish(snapshots) => {}
@@ -125,6 +127,8 @@ struct Line<'a> {
     failed: u32,
     /// When a console, or a command line, was heard of last.
     heard: Option<Instant>,
+    /// What outlives the run's driver.
+    diary: Diary,
 }
 
 impl Line<'_> {
@@ -133,6 +137,7 @@ impl Line<'_> {
         let mut written = Instant::now();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            self.diary.take(&snapshot);
             let now = Urgent::of(&snapshot);
             let still = matches!(snapshot.state, RunState::Paused { .. }) || !self.is_watched();
             let due = written + if still { STILL } else { EVERY };
@@ -202,11 +207,29 @@ impl Line<'_> {
                 if waiting {
                     self.fetch().await;
                 }
+                self.keep_diary(snapshot.state.is_over()).await;
                 true
             }
             Err(e) => {
                 self.fail(connection, "consoles elsewhere get no news of this run", &e).await;
                 false
+            }
+        }
+    }
+
+    /// Writes what outlives the driver, when it is due. What fails here holds nothing up, and is tried again.
+    async fn keep_diary(&mut self, is_over: bool) {
+        if !self.diary.is_due(is_over) {
+            return;
+        }
+        let Some(mut connection) = self.connection.take() else { return };
+        match within(LIMIT, self.diary.write(&mut connection, is_over)).await {
+            Ok(()) => self.connection = Some(connection),
+            Err(e) => {
+                self.diary.fail(&e);
+                if !error::is_lost(&e) {
+                    self.connection = Some(connection);
+                }
             }
         }
     }

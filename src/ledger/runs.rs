@@ -204,12 +204,12 @@ pub async fn by_short_id(connection: &mut PgConnection, short: &str) -> Result<O
 }
 
 /// What a row `l` of `pg_locks` is when some session of this database holds the lock on a run: the key, as SQL, follows.
-const HOLDS: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+pub(super) const HOLDS: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND ((l.classid::int8 << 32) | l.objid::int8) =";
 
 /// [`RunId::advisory_key`] of the run in row `r`, as SQL.
-const OF_RUN: &str = "('x' || right(replace(r.id::text, '-', ''), 16))::bit(64)::int8";
+pub(super) const OF_RUN: &str = "('x' || right(replace(r.id::text, '-', ''), 16))::bit(64)::int8";
 
 /// Takes the lock on a run for this session. `false`: another one has it.
 ///

@@ -1,0 +1,301 @@
+//! The course of a run over all its drivers, as the ledger keeps it: a bounded number of samples at any length. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::history::Point;
+use super::{Level, Snapshot};
+
+/// Samples that a run keeps at most.
+pub const SAMPLES: usize = 2000;
+
+/// What a run did in a span of time.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its start, in seconds since 1970.
+    pub at: i64,
+    /// Seconds that it spans. Not all of them need have been seen: whoever drove the run may have died in it.
+    pub step: i64,
+    /// Seconds of it that were seen.
+    pub seen: i64,
+    /// Rows a second, on average over what was seen.
+    pub rate: f32,
+    /// The mean time of the batches that committed in it, in milliseconds. `None`: none did.
+    pub batch_ms: Option<f32>,
+    /// The longest of them.
+    pub worst_ms: Option<f32>,
+    /// The most replay lag, in seconds. `None`: not read.
+    pub lag: Option<f32>,
+    /// The most dead rows of the plan's tables.
+    pub dead: Option<f32>,
+    /// The mean use of the driver's CPUs, from 0 to 1.
+    pub cpu: Option<f32>,
+    /// The most memory of the driver's host in use, as a share of all, from 0 to 1.
+    pub memory: Option<f32>,
+    /// howdah's own resident memory at most, in bytes.
+    pub rss: Option<f32>,
+    /// The most workers at work.
+    pub workers: Option<i16>,
+    /// Whether the run stood still in it on request.
+    pub paused: bool,
+    /// What batches waited for in it. Not cleaned.
+    pub waits: Option<String>,
+    /// The worst alert that was raised in it.
+    pub alert: Option<Level>,
+}
+
+impl Sample {
+    /// One second of a run. `snapshot`: as it stood then, where that is known; a second that was caught up on has its point only.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a point of a chart")]
+    pub fn of(point: &Point, snapshot: Option<&Snapshot>) -> Self {
+        let host = snapshot.and_then(|snapshot| snapshot.vitals.host.value());
+        let rss = snapshot.and_then(|snapshot| snapshot.vitals.process.value()).map(|process| process.rss.0 as f32);
+        let committed = |ms: f32| (ms > 0.0).then_some(ms);
+        let raised = |snapshot: &Snapshot| {
+            let alerts = snapshot.vitals.alerts.iter().filter(|alert| alert.raised_at.timestamp() >= point.at - 1);
+            alerts.map(|alert| alert.level).max()
+        };
+        Self {
+            at: point.at,
+            step: 1,
+            seen: 1,
+            rate: point.rate,
+            batch_ms: committed(point.batch_ms),
+            worst_ms: committed(point.worst_ms),
+            lag: point.lag,
+            dead: point.dead,
+            cpu: host.and_then(|host| host.cpu_percent).map(|percent| percent / 100.0),
+            memory: host
+                .filter(|host| host.memory_total.0 > 0)
+                .map(|host| (host.memory_used.0 as f64 / host.memory_total.0 as f64).min(1.0) as f32),
+            rss,
+            workers: snapshot.map(|snapshot| i16::try_from(snapshot.pace.workers).unwrap_or(i16::MAX)),
+            paused: point.paused,
+            waits: snapshot.and_then(|snapshot| snapshot.pace.hold.as_ref()).map(|hold| hold.key.clone()),
+            alert: point.alert.then(|| snapshot.and_then(raised).unwrap_or(Level::Warning)),
+        }
+    }
+
+    /// Takes in a later one. Means weigh by the seconds that were seen, the rest keeps its most.
+    #[expect(clippy::cast_precision_loss, reason = "a share of a span of seconds")]
+    fn absorb(&mut self, later: Self) {
+        let (old, new) = (self.seen.max(1) as f32, later.seen.max(1) as f32);
+        let mean = |a: f32, b: f32| (a * old + b * new) / (old + new);
+        self.rate = mean(self.rate, later.rate);
+        self.batch_ms = both(self.batch_ms, later.batch_ms, mean);
+        self.worst_ms = both(self.worst_ms, later.worst_ms, f32::max);
+        self.lag = both(self.lag, later.lag, f32::max);
+        self.dead = both(self.dead, later.dead, f32::max);
+        self.cpu = both(self.cpu, later.cpu, mean);
+        self.memory = both(self.memory, later.memory, f32::max);
+        self.rss = both(self.rss, later.rss, f32::max);
+        self.workers = both(self.workers, later.workers, i16::max);
+        self.paused |= later.paused;
+        self.waits = self.waits.take().or(later.waits);
+        self.alert = both(self.alert, later.alert, Level::max);
+        self.seen += later.seen;
+    }
+}
+
+/// What becomes of two values of which either may be missing.
+fn both<T>(a: Option<T>, b: Option<T>, join: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(join(a, b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The samples of a run, one in `step` seconds, which doubles when there are too many.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    samples: Vec<Sample>,
+    step: i64,
+    most: usize,
+    /// The place of the first sample that was not told of yet.
+    changed: usize,
+    /// Whether all of them were made anew since they were told of.
+    anew: bool,
+}
+
+/// What has changed of a course since it was asked last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Samples to be written, in the place of those that begin when they do.
+    pub samples: Vec<Sample>,
+    /// Those that span less than so many seconds are gone, where they are not among `samples`. `None`: none is.
+    pub below: Option<i64>,
+}
+
+impl Course {
+    /// A course of at most `most` samples, as far as it was written before. They are in their order.
+    #[must_use]
+    pub fn new(samples: Vec<Sample>, most: usize) -> Self {
+        let step = samples.iter().map(|sample| sample.step).max().unwrap_or(1).max(1);
+        // Where they span different times, a driver of another version has left them so.
+        let anew = samples.iter().any(|sample| sample.step != step);
+        let samples = if anew { gathered(samples, step) } else { samples };
+        let changed = samples.len();
+        let mut course = Self { samples, step, most: most.max(2), changed, anew };
+        course.settle();
+        course
+    }
+
+    /// When the last sample began; seconds up to there were taken in. `None`: there is none.
+    #[must_use]
+    pub fn last(&self) -> Option<i64> {
+        self.samples.last().map(|sample| sample.at)
+    }
+
+    /// The samples, oldest first.
+    #[must_use]
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Takes in a later sample: a second, as a rule. One that began before the last sample did is left out.
+    pub fn push(&mut self, later: Sample) {
+        if self.last().is_some_and(|last| later.at < last) {
+            return;
+        }
+        if later.step > self.step {
+            self.step = later.step;
+            self.samples = gathered(std::mem::take(&mut self.samples), self.step);
+            self.anew = true;
+        }
+        let place = gather(&mut self.samples, later, self.step);
+        self.changed = self.changed.min(place);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while self.samples.len() > self.most {
+            self.step *= 2;
+            self.samples = gathered(std::mem::take(&mut self.samples), self.step);
+            self.anew = true;
+        }
+    }
+
+    /// What has to be written. Nothing is taken as written before [`written`](Self::written) says so.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        if self.anew {
+            return Some(Change { samples: self.samples.clone(), below: Some(self.step) });
+        }
+        let samples = self.samples.get(self.changed..).unwrap_or_default();
+        (!samples.is_empty()).then(|| Change { samples: samples.to_vec(), below: None })
+    }
+
+    /// What [`change`](Self::change) told of is written.
+    pub fn written(&mut self) {
+        self.changed = self.samples.len();
+        self.anew = false;
+    }
+}
+
+/// The samples, gathered into such that span `step` seconds each.
+#[must_use]
+pub fn gathered(samples: Vec<Sample>, step: i64) -> Vec<Sample> {
+    let mut into = Vec::new();
+    for sample in samples {
+        gather(&mut into, sample, step);
+    }
+    into
+}
+
+/// Adds a sample to the one that spans `step` seconds, and returns that one's place.
+fn gather(samples: &mut Vec<Sample>, finer: Sample, step: i64) -> usize {
+    let at = finer.at.div_euclid(step) * step;
+    match samples.last_mut() {
+        Some(last) if last.at >= at => last.absorb(finer),
+        _ => samples.push(Sample { at, step, ..finer }),
+    }
+    samples.len() - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn second(at: i64, worst: f32) -> Sample {
+        Sample {
+            at,
+            step: 1,
+            seen: 1,
+            rate: 5.0,
+            batch_ms: Some(1.0),
+            worst_ms: Some(worst),
+            lag: Some(worst / 2.0),
+            dead: Some(worst * 3.0),
+            ..Sample::default()
+        }
+    }
+
+    #[test]
+    fn samples_are_gathered_by_means_and_by_what_was_most() {
+        let mut course = Course::new(Vec::new(), 2);
+        for (at, worst) in [(100, 1.0), (101, 9.0), (103, 2.0)] {
+            course.push(Sample { rate: worst, paused: at == 101, waits: (at == 101).then(|| "lag".into()), ..second(at, worst) });
+        }
+        assert_eq!(course.samples().len(), 2);
+        let first = &course.samples()[0];
+        assert_eq!((first.at, first.step, first.seen, first.rate, first.worst_ms), (100, 2, 2, 5.0, Some(9.0)));
+        assert!(first.paused);
+        assert_eq!(first.waits.as_deref(), Some("lag"));
+        assert!(!course.samples()[1].paused);
+    }
+
+    #[test]
+    fn what_was_written_is_not_told_of_again_until_it_changes() {
+        let mut course = Course::new(vec![second(10, 1.0)], 3);
+        assert_eq!(course.change(), None);
+        course.push(second(12, 1.0));
+        assert_eq!(course.change().map(|change| (change.samples.len(), change.below)), Some((1, None)));
+        assert_eq!(course.change().map(|change| change.samples.len()), Some(1), "until it is written");
+        course.written();
+        assert_eq!(course.change(), None);
+        course.push(second(13, 1.0));
+        course.push(second(14, 1.0));
+        // 10, 12 with 13, 14: every sample is another one than was written.
+        let change = course.change().unwrap();
+        assert_eq!(change.below, Some(2));
+        assert_eq!(change.samples.iter().map(|sample| sample.at).collect::<Vec<_>>(), [10, 12, 14]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_course_of_any_length_with_any_gaps_keeps_its_bound_its_order_and_its_most(
+            gaps in proptest::collection::vec((1_i64..5_000, 1.0_f32..1e6), 1..400),
+            most in 2_usize..40,
+            resumed_every in 1_usize..50,
+        ) {
+            let mut course = Course::new(Vec::new(), most);
+            // As the ledger would hold it.
+            let mut kept: std::collections::BTreeMap<i64, Sample> = std::collections::BTreeMap::new();
+            let mut at = 1_800_000_000;
+            let mut worst = 0.0_f32;
+            for (n, (gap, ms)) in gaps.iter().enumerate() {
+                at += gap;
+                worst = worst.max(*ms);
+                course.push(second(at, *ms));
+                prop_assert!(course.samples().len() <= most);
+                if n % 3 == 0 && let Some(change) = course.change() {
+                    let new: Vec<i64> = change.samples.iter().map(|sample| sample.at).collect();
+                    kept.retain(|at, sample| change.below.is_none_or(|below| sample.step >= below) || new.contains(at));
+                    kept.extend(change.samples.into_iter().map(|sample| (sample.at, sample)));
+                    course.written();
+                    prop_assert_eq!(kept.values().cloned().collect::<Vec<_>>(), course.samples());
+                    if n % resumed_every == 0 {
+                        course = Course::new(kept.values().cloned().collect(), most);
+                    }
+                }
+            }
+            let samples = course.samples();
+            prop_assert!(samples.windows(2).all(|pair| pair[0].at + pair[0].step <= pair[1].at));
+            prop_assert_eq!(samples.iter().filter_map(|sample| sample.worst_ms).fold(0.0, f32::max), worst);
+            prop_assert_eq!(samples.iter().filter_map(|sample| sample.lag).fold(0.0, f32::max), worst / 2.0);
+            prop_assert_eq!(samples.iter().map(|sample| sample.seen).sum::<i64>(), i64::try_from(gaps.len()).unwrap());
+            prop_assert!(samples.iter().all(|sample| (sample.rate - 5.0).abs() < 0.01));
+        }
+    }
+}
