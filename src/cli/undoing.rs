@@ -173,9 +173,7 @@ fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u
         ))),
         StepKind::Analyze(_) => Ok(Way::Nothing),
         StepKind::Files(_) if replaced == 0 => Ok(Way::Nothing),
-        StepKind::Files(files) if files.backup => {
-            Ok(Way::Task(Task::Restore { files: files.clone(), run, step: at }))
-        }
+        StepKind::Files(files) if files.backup => Ok(Way::Task(Task::Restore { files: files.clone(), run, step: at })),
         StepKind::Files(_) => Err(Cause::usage(format!(
             "step \"{}\" replaced files and cannot be taken back: it kept no originals",
             step.name

@@ -77,7 +77,9 @@ impl Patience {
                 let attempts = if counted { self.lock_retry.attempts } else { self.retry.attempts };
                 let cause = cause.detail(format!("tried {attempts} times"));
                 return Err(StepError::Failed(if counted {
-                    cause.hint("raise `attempts` or `max` of `limits.lock_retry`, or `limits.lock_timeout`; or resume later")
+                    cause.hint(
+                        "raise `attempts` or `max` of `limits.lock_retry`, or `limits.lock_timeout`; or resume later",
+                    )
                 } else {
                     cause
                 }));
@@ -92,7 +94,10 @@ impl Patience {
             self.board.retried(Level::Warning, text);
             let until = self.board.elapsed() + delay;
             self.board.presence(NOBODY, true);
-            self.board.rest(NOBODY, Rest { key: key(trouble), reason: Some(format!("{}{attempt}", cause.headline())), until });
+            self.board.rest(
+                NOBODY,
+                Rest { key: key(trouble), reason: Some(format!("{}{attempt}", cause.headline())), until },
+            );
             let stopped = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => true,

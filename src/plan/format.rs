@@ -286,11 +286,7 @@ static LIMITS: Table = Table {
         key("workers", Shape::Whole, "workers = 4"),
         key("batch", Shape::Table(&BATCH), "batch = { start = 1000, min = 100, max = 100000, target = \"500ms\" }"),
         key("lock_timeout", Shape::Text, "lock_timeout = \"2s\""),
-        key(
-            "lock_retry",
-            Shape::Table(&LOCK_RETRY),
-            "lock_retry = { attempts = 30, base = \"1s\", max = \"30s\" }",
-        ),
+        key("lock_retry", Shape::Table(&LOCK_RETRY), "lock_retry = { attempts = 30, base = \"1s\", max = \"30s\" }"),
         key("statement_timeout", Shape::Text, "statement_timeout = \"5s\""),
         key("idle_in_transaction_timeout", Shape::Text, "idle_in_transaction_timeout = \"60s\""),
         key("count_timeout", Shape::Text, "count_timeout = \"10m\""),
@@ -443,10 +439,7 @@ static INDEX: Table = Table {
 
 static REINDEX: Table = Table {
     path: "step.reindex",
-    keys: &[
-        key("index", Shape::Text, "index = \"users_email\""),
-        key("table", Shape::Text, "table = \"users\""),
-    ],
+    keys: &[key("index", Shape::Text, "index = \"users_email\""), key("table", Shape::Text, "table = \"users\"")],
 };
 
 pub(super) static STEP: Table = Table {
@@ -457,15 +450,7 @@ pub(super) static STEP: Table = Table {
         of(&[Kind::Statement], key("down", Shape::Text, "down = \"DROP INDEX CONCURRENTLY IF EXISTS ...\"")),
         of(&[Kind::Statement], key("cleanup", Shape::Truth, "cleanup = true")),
         of(
-            &[
-                Kind::Statement,
-                Kind::Verify,
-                Kind::Transform,
-                Kind::Files,
-                Kind::Index,
-                Kind::Reindex,
-                Kind::Analyze,
-            ],
+            &[Kind::Statement, Kind::Verify, Kind::Transform, Kind::Files, Kind::Index, Kind::Reindex, Kind::Analyze],
             key("timeout", Shape::Text, "timeout = \"10m\""),
         ),
         key("backfill", Shape::Text, "backfill = \"users\""),

@@ -195,10 +195,7 @@ fn list(reader: &mut Reader<'_>, key: &'static str, field: Located<RawTexts>) ->
 }
 
 /// Storage parameters as SQL writes them. A name that is not a plain word is refused: it stands in the statement as it is.
-fn parameters(
-    reader: &mut Reader<'_>,
-    raw: BTreeMap<String, Located<RawExpected>>,
-) -> Vec<(String, String)> {
+fn parameters(reader: &mut Reader<'_>, raw: BTreeMap<String, Located<RawExpected>>) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
     for (name, Located { value, span }) in raw {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')) {

@@ -73,7 +73,8 @@ fn one(holder: &Holder) -> String {
         (Some(state), None) => Some(clean(state).into_owned()),
         (None, since) => since,
     };
-    let known: Vec<String> = holder.who.as_deref().map(|who| clean(who).into_owned()).into_iter().chain(state).collect();
+    let known: Vec<String> =
+        holder.who.as_deref().map(|who| clean(who).into_owned()).into_iter().chain(state).collect();
     if known.is_empty() { format!("pid {}", holder.pid) } else { format!("pid {} ({})", holder.pid, known.join(", ")) }
 }
 

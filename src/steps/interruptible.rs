@@ -292,7 +292,8 @@ mod tests {
         let phase = |phase: &str, fraction| {
             Some(progress::Progress { phase: phase.into(), index: Some("i_ccnew".into()), fraction })
         };
-        let building = Look { progress: phase("building index: scanning table (3 of 8)", Some(0.5)), ..Look::default() };
+        let building =
+            Look { progress: phase("building index: scanning table (3 of 8)", Some(0.5)), ..Look::default() };
         assert_eq!(building.words("building index"), ("building index: scanning table (3 of 8)".into(), Some(0.5)));
         let waiting = Look { progress: phase("waiting for old snapshots (8 of 8)", None), ..held_by(7) };
         assert_eq!(waiting.words("index i").0, "index i: waiting for old snapshots (8 of 8): pid 7 (psql)");

@@ -76,7 +76,11 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
 fn is_absence(cause: &Cause) -> bool {
     match &cause.sqlstate {
         Some(code) => sqlstate::is_undefined(code),
-        None => cause.message.contains("there is no table") || cause.message.contains("there is no index") || cause.message.contains("has no column"),
+        None => {
+            cause.message.contains("there is no table")
+                || cause.message.contains("there is no index")
+                || cause.message.contains("has no column")
+        }
     }
 }
 

@@ -47,9 +47,8 @@ impl AnalyzeStep {
         let work = sqlx::query(AssertSqlSafe(sql.as_str().to_owned())).persistent(false).execute(own.get());
         let shown = format!("analyze {}", table.name);
         let done = interruptible::wait(&self.bench.pool, pid, context, &shown, Watch::Analyze, work).await;
-        let done = done
-            .map(drop)
-            .map_err(|e| e.into_step_error(|e| error::cause_in_plan(&what, e, &sql, &self.bench.source)));
+        let done =
+            done.map(drop).map_err(|e| e.into_step_error(|e| error::cause_in_plan(&what, e, &sql, &self.bench.source)));
         own.close().await;
         done
     }

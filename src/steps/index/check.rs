@@ -93,8 +93,7 @@ pub(super) fn rebuilt(
             .hint(format!("to rebuild all of its indexes: `reindex = {{ table = \"{}\" }}`", name.text))),
         Rebuilt::Table(_) if is_index => Err(refuse(what, &format!("`{}` is an index", name.text), name, source)
             .hint(format!("write `reindex = \"{}\"`", name.text))),
-        _ => Err(refuse(what, &format!("`{}` is no {word}", name.text), name, source)
-            .hint("name an index or a table")),
+        _ => Err(refuse(what, &format!("`{}` is no {word}", name.text), name, source).hint("name an index or a table")),
     }
 }
 

@@ -77,8 +77,11 @@ pub fn name(index: &Index, table: &str) -> Result<String, Cause> {
     let Some(written) = &index.name else { return Ok(default_name(index, table)) };
     let name = identifier("index.name", &written.text)?;
     if name.len() > LONGEST_NAME {
-        return Err(Cause::usage(format!("`index.name`: a name has at most {LONGEST_NAME} bytes, this has {}", name.len()))
-            .hint("shorten `name`"));
+        return Err(Cause::usage(format!(
+            "`index.name`: a name has at most {LONGEST_NAME} bytes, this has {}",
+            name.len()
+        ))
+        .hint("shorten `name`"));
     }
     Ok(name)
 }

@@ -22,9 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The server's or the driver's; the run is to stop.
 pub async fn settled(bench: &Workbench, context: &StepContext, wanted: &ConcurrentIndex) -> Result<bool, StepError> {
     loop {
-        let asked = on_pool(&bench.pool, bench.deadline(), async |connection| {
-            catalog::index_state(connection, wanted).await
-        });
+        let asked =
+            on_pool(&bench.pool, bench.deadline(), async |connection| catalog::index_state(connection, wanted).await);
         match asked.await.map_err(|e| trouble::step_error(&e, error::cause(&bench.what(), &e)))? {
             IndexState::Valid => return Ok(true),
             IndexState::Absent => return Ok(false),

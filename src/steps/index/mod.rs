@@ -101,13 +101,15 @@ impl IndexStep {
     }
 
     async fn look(&self) -> Result<Seen, StepError> {
-        let Some(table) = self.ask(async |connection| catalog::relation(connection, self.index.on.table()).await).await?
+        let Some(table) =
+            self.ask(async |connection| catalog::relation(connection, self.index.on.table()).await).await?
         else {
             return Err(check::no_table(&self.bench.what(), &self.index.on, &self.bench.source).into());
         };
         let name = definition::name(&self.index, &table.name)?;
         let shape = on_pool(&self.bench.pool, self.bench.deadline(), async |connection| {
-            let shape = definition::shape(connection, &self.bench.what(), &self.index, &table, &self.bench.source).await;
+            let shape =
+                definition::shape(connection, &self.bench.what(), &self.index, &table, &self.bench.source).await;
             match shape {
                 Ok(shape) => Ok(Ok(shape)),
                 Err(Failure::Plan(cause)) => Ok(Err(cause)),
@@ -140,7 +142,8 @@ impl IndexStep {
         let built = seen.indexes.iter().find(|index| index.name == working);
         let named = seen.indexes.iter().find(|index| index.name == seen.name);
         // Without a name in the plan, any index of this definition will do.
-        let same = || seen.indexes.iter().find(|index| index.is_valid && self.is_same(seen, index) && index.name != working);
+        let same =
+            || seen.indexes.iter().find(|index| index.is_valid && self.is_same(seen, index) && index.name != working);
         let other = named.or_else(|| if self.index.name.is_none() { same() } else { None });
         if let Some(other) = other {
             return match (self.is_same(seen, other), other.is_valid, other.is_building) {
@@ -184,7 +187,8 @@ impl IndexStep {
     }
 
     async fn build(&self, context: &StepContext, seen: &Seen) -> Result<(), StepError> {
-        let taken = self.ask(async |connection| catalog::taken(connection, &seen.table.schema, &seen.name).await).await?;
+        let taken =
+            self.ask(async |connection| catalog::taken(connection, &seen.table.schema, &seen.name).await).await?;
         if let Some(by) = taken {
             return Err(self
                 .refused(&format!("the name `{}` is taken, by {by}", seen.name))
@@ -199,13 +203,7 @@ impl IndexStep {
     }
 
     /// Builds the index on one table, under a name of ours. What a failure leaves behind is dropped.
-    async fn build_one(
-        &self,
-        context: &StepContext,
-        what: &str,
-        name: &str,
-        table: &Indexed,
-    ) -> Result<(), StepError> {
+    async fn build_one(&self, context: &StepContext, what: &str, name: &str, table: &Indexed) -> Result<(), StepError> {
         let sql = definition::create(&self.index, &ident::quote(name), &table.quoted(), Manner::Concurrently)?;
         // It waits for old transactions, and holds nobody up while it does: no `lock_timeout`.
         let mut own =
@@ -215,9 +213,9 @@ impl IndexStep {
         let built = interruptible::wait(&self.bench.pool, pid, context, what, Watch::Index, work).await;
         let is_duplicate = matches!(&built, Err(interruptible::Interrupted::Failed(e))
             if error::code(e) == Some(sqlstate::UNIQUE_VIOLATION));
-        let built = built.map(drop).map_err(|e| {
-            e.into_step_error(|e| error::cause_in_plan(&self.bench.what(), e, &sql, &self.bench.source))
-        });
+        let built = built
+            .map(drop)
+            .map_err(|e| e.into_step_error(|e| error::cause_in_plan(&self.bench.what(), e, &sql, &self.bench.source)));
         own.close().await;
         match built {
             Err(StepError::Failed(mut cause)) => {
@@ -240,11 +238,7 @@ impl IndexStep {
     async fn finish(&self, seen: &Seen, built: &Existing) -> Result<String, StepError> {
         let (limit, what) = (self.bench.deadline(), self.bench.what());
         let outcome = told(&Existing { name: seen.name.clone(), ..built.clone() });
-        let renames = if seen.table.is_partitioned() {
-            partitions::renames(self, seen).await?
-        } else {
-            Vec::new()
-        };
+        let renames = if seen.table.is_partitioned() { partitions::renames(self, seen).await? } else { Vec::new() };
         let (schema, mark) = (ident::quote(&built.schema), session::literal(&self.owner.mark()));
         let named = format!("{schema}.{}", ident::quote(&seen.name));
         let mut statements = vec![format!("ALTER INDEX {} RENAME TO {}", built.quoted(), ident::quote(&seen.name))];
