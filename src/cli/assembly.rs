@@ -105,7 +105,11 @@ fn bodies(bench: &Workbench, planned: &[Planned], taken: &Taken, drives: bool) -
             });
             shares
         });
-        let cleans = matches!(&step.task, Task::Plan(StepKind::Statement(statement)) if statement.cleanup);
+        let cleans = match &step.task {
+            Task::Plan(StepKind::Statement(statement)) => statement.cleanup,
+            Task::Plan(StepKind::Index(index)) => index.during,
+            _ => false,
+        };
         steps.push(OpenedStep {
             view: record.view.clone(),
             body: steps::body(bench, &step.task),
@@ -234,6 +238,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
             most_workers,
             nice: plan.limits.nice,
             retry: plan.retry,
+            lock_retry: plan.limits.lock_retry,
             breaker: plan.breaker,
             error_rate_percent: plan.alerts.error_rate_percent,
             allowed: plan.limits.allowed,

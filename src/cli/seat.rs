@@ -34,8 +34,16 @@ pub fn is_joinable(task: &Task) -> bool {
         Task::Plan(StepKind::Backfill(_) | StepKind::Import(_)) => true,
         Task::Plan(StepKind::Transform(transform)) => !matches!(transform.sink, Sink::File { .. }),
         Task::Plan(StepKind::Copy(copy)) => copy.database.is_none(),
-        Task::Plan(StepKind::Files(_) | StepKind::Statement(_) | StepKind::Verify(_))
+        Task::Plan(
+            StepKind::Files(_)
+            | StepKind::Statement(_)
+            | StepKind::Index(_)
+            | StepKind::Reindex(_)
+            | StepKind::Analyze(_)
+            | StepKind::Verify(_),
+        )
         | Task::Down(_)
+        | Task::DropIndex { .. }
         | Task::Revert { .. }
         | Task::Restore { .. } => false,
     }

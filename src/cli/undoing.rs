@@ -10,6 +10,7 @@ use crate::plan::movers::Sink;
 use crate::postgres::error;
 use crate::run::{Cause, Level, RunId, StepIndex, StepState};
 use crate::steps::backfill::{self, Purpose};
+use crate::steps::index::Owner;
 use crate::steps::{Task, preflight};
 
 /// What is to be taken back.
@@ -146,7 +147,7 @@ enum Way {
 }
 
 /// `replaced`: files that the step has replaced, or may have.
-fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced: u64) -> Result<Way, Cause> {
+fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u64) -> Result<Way, Cause> {
     match &step.kind {
         StepKind::Verify(_) => Ok(Way::Nothing),
         StepKind::Statement(statement) => Ok(match (&statement.down, record.view.state) {
@@ -160,10 +161,19 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced
             )),
             (None, _) => Way::Told(format!("step \"{}\" stays as it is: it has no `down`", step.name)),
         }),
-        StepKind::Files(_) if replaced == 0 => Ok(Way::Nothing),
-        StepKind::Files(files) if files.backup => {
-            Ok(Way::Task(Task::Restore { files: files.clone(), run, step: index }))
+        StepKind::Index(_) if record.view.state == StepState::Waiting || record.cleaned => Ok(Way::Nothing),
+        // Whether the run has made it is told by the index itself.
+        StepKind::Index(index) => {
+            Ok(Way::Task(Task::DropIndex { index: index.clone(), owner: Owner { run, step: at } }))
         }
+        StepKind::Reindex(_) | StepKind::Analyze(_) if record.view.state == StepState::Waiting => Ok(Way::Nothing),
+        StepKind::Reindex(_) => Ok(Way::Told(format!(
+            "step \"{}\" has nothing to take back: an index that was built anew is what it was",
+            step.name
+        ))),
+        StepKind::Analyze(_) => Ok(Way::Nothing),
+        StepKind::Files(_) if replaced == 0 => Ok(Way::Nothing),
+        StepKind::Files(files) if files.backup => Ok(Way::Task(Task::Restore { files: files.clone(), run, step: at })),
         StepKind::Files(_) => Err(Cause::usage(format!(
             "step \"{}\" replaced files and cannot be taken back: it kept no originals",
             step.name
@@ -192,8 +202,8 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced
         StepKind::Backfill(backfill) => {
             let purpose = match &backfill.undo {
                 _ if record.view.batches == 0 => return Ok(Way::Nothing),
-                Undo::Auto => Purpose::RevertByLog { run, step: index },
-                Undo::Sql(_) => Purpose::RevertBySql { run, step: index },
+                Undo::Auto => Purpose::RevertByLog { run, step: at },
+                Undo::Sql(_) => Purpose::RevertBySql { run, step: at },
                 Undo::None if record.view.rows_changed == 0 => return Ok(Way::Nothing),
                 Undo::None => {
                     return Err(Cause::usage(format!(
@@ -213,7 +223,7 @@ fn task(run: RunId, index: StepIndex, step: &Step, record: &StepRecord, replaced
 pub async fn found(connection: &mut PgConnection, plan: &Plan, steps: &[Planned]) -> preflight::Found {
     let backfills = steps.iter().filter_map(|step| match &step.task {
         Task::Revert { backfill, .. } => Some((step.name.as_str(), backfill)),
-        Task::Plan(_) | Task::Down(_) | Task::Restore { .. } => None,
+        Task::Plan(_) | Task::Down(_) | Task::DropIndex { .. } | Task::Restore { .. } => None,
     });
     let tables = backfill::tables(connection, backfills, &plan.source).await;
     preflight::Found { tables, ..preflight::Found::default() }

@@ -82,6 +82,8 @@ pub struct Pacing {
     pub nice: f64,
     /// How often a batch is tried again.
     pub retry: Retry,
+    /// How often a statement is tried again that cannot have a lock.
+    pub lock_retry: Retry,
     /// When to stop trying for a while.
     pub breaker: Breaker,
     /// Rows set aside in percent of rows walked: past it the run stops.

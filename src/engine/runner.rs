@@ -58,7 +58,12 @@ pub async fn run(
     }
     let runner = Runner {
         gate: Gate::new(Arc::clone(&board), Arc::clone(&ledger)),
-        patience: Patience { board: Arc::clone(&board), retry: pacing.retry.clone(), stop: stop.clone() },
+        patience: Patience {
+            board: Arc::clone(&board),
+            retry: pacing.retry.clone(),
+            lock_retry: pacing.lock_retry.clone(),
+            stop: stop.clone(),
+        },
         context: StepContext { stop, reporter: board.clone() },
         board: Arc::clone(&board),
         ledger: Arc::clone(&ledger),
@@ -153,7 +158,7 @@ impl Runner {
         failpoint::hit("step.started");
         let ended = match &step.body {
             StepBody::Once(once) => {
-                self.patience.with(|| Box::pin(self.gate.unless_lost(once.execute(&self.context)))).await
+                self.patience.with_lock_retry(|| Box::pin(self.gate.unless_lost(once.execute(&self.context)))).await
             }
             StepBody::Batched(batched) => self.batches(index, batched, step.shares.as_ref()).await,
         };
@@ -224,7 +229,8 @@ impl Runner {
 
     async fn clean_up(&mut self, index: StepIndex, step: &OpenedStep) -> Result<(), StepError> {
         let StepBody::Once(once) = &step.body else { return Ok(()) };
-        let cleaned = self.patience.with(|| Box::pin(self.gate.unless_lost(once.clean_up(&self.context)))).await;
+        let cleaned =
+            self.patience.with_lock_retry(|| Box::pin(self.gate.unless_lost(once.clean_up(&self.context)))).await;
         self.board.idle();
         match cleaned {
             Ok(()) => {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::indexing::Index;
 use super::model::{Backfill, Change, Expected, Plan, Sql, Step, StepKind, Undo};
 use super::movers::{
     Compression, Copy, Dialect, FileFormat, FileUnit, Import, OnConflict, Program, RowProgram, Sink, Source, Transform,
@@ -48,6 +49,12 @@ fn canonical(kind: &StepKind) -> Value {
             let by = FileUnit::WORDS[step.by as usize];
             json!([FORM, "files", texts(&step.files), program(&step.program), by, step.backup])
         }
+        StepKind::Index(step) => index(step),
+        StepKind::Reindex(step) => json!([FORM, "reindex", step.what.word(), step.what.name().text]),
+        StepKind::Analyze(step) => {
+            let tables: Vec<[&str; 2]> = step.tables.iter().map(|one| [one.table(), one.list()]).collect();
+            json!([FORM, "analyze", tables])
+        }
         StepKind::Verify(verify) => json!([FORM, "verify", verify.sql.text, expected(&verify.expect)]),
     }
 }
@@ -80,6 +87,23 @@ fn import(step: &Import) -> Value {
         text(step.encoding.as_ref()),
         OnConflict::WORDS[step.on_conflict as usize],
         texts(&step.key),
+    ])
+}
+
+fn index(step: &Index) -> Value {
+    json!([
+        FORM,
+        "index",
+        step.on.table(),
+        step.on.list(),
+        text(step.name.as_ref()),
+        step.unique,
+        text(step.method.as_ref()),
+        texts(&step.include),
+        text(step.filter.as_ref()),
+        step.with,
+        text(step.tablespace.as_ref()),
+        step.during,
     ])
 }
 

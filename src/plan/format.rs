@@ -16,7 +16,11 @@ pub(super) enum Shape {
     Answer,
     /// Column names with an expression each.
     Columns,
+    /// Names of one's own with a whole number, a text or a boolean each.
+    Answers,
     Table(&'static Table),
+    /// A text, or a table.
+    TextOrTable(&'static Table),
     /// `slow` and `stop` of a signal in a table; `slow` alone; or "off".
     Signal(&'static Table),
     /// `[[limits.probe]]`.
@@ -43,6 +47,8 @@ impl Shape {
             Self::Truth => "true or false",
             Self::Answer => "a whole number, a string or a boolean",
             Self::Columns => "a table of columns",
+            Self::Answers => "a table of values",
+            Self::TextOrTable(_) => "a string or a table",
             Self::Table(_) => "a table",
             Self::Signal(_) if self.takes_integers() => "a table of `slow` and `stop`, a whole number or \"off\"",
             Self::Signal(_) => "a table of `slow` and `stop`, or a string",
@@ -61,7 +67,9 @@ impl Shape {
             | Self::Texts
             | Self::Truth
             | Self::Columns
+            | Self::Answers
             | Self::Table(_)
+            | Self::TextOrTable(_)
             | Self::Tables(_)
             | Self::Steps(_)
             | Self::Named(_)
@@ -98,12 +106,25 @@ pub(super) enum Kind {
     Copy,
     Transform,
     Files,
+    Index,
+    Reindex,
+    Analyze,
     Verify,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Statement, Self::Backfill, Self::Import, Self::Copy, Self::Transform, Self::Files, Self::Verify];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Statement,
+        Self::Backfill,
+        Self::Import,
+        Self::Copy,
+        Self::Transform,
+        Self::Files,
+        Self::Index,
+        Self::Reindex,
+        Self::Analyze,
+        Self::Verify,
+    ];
 
     /// The key that makes a step one of this kind.
     pub(super) fn key(self) -> &'static str {
@@ -114,6 +135,9 @@ impl Kind {
             Self::Copy => "copy",
             Self::Transform => "transform",
             Self::Files => "files",
+            Self::Index => "index",
+            Self::Reindex => "reindex",
+            Self::Analyze => "analyze",
             Self::Verify => "verify",
         }
     }
@@ -126,6 +150,9 @@ impl Kind {
             Self::Copy => "a copy",
             Self::Transform => "a transform",
             Self::Files => "a transform of files",
+            Self::Index => "an index",
+            Self::Reindex => "a reindex",
+            Self::Analyze => "an analyze",
             Self::Verify => "a verify",
         }
     }
@@ -138,7 +165,15 @@ impl Table {
 
     /// The name of a key in messages: with its table, except in a step, where the excerpt shows it.
     pub(super) fn full_name(&self, key: &str) -> String {
-        if self.path.is_empty() || self.path == STEP.path { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() || self.path == STEP.path {
+            return key.to_owned();
+        }
+        format!("{}.{key}", self.in_step().unwrap_or(self.path))
+    }
+
+    /// The name of a table that stands in a step.
+    pub(super) fn in_step(&self) -> Option<&'static str> {
+        self.path.strip_prefix("step.")
     }
 
     /// Where it is, in a sentence.
@@ -152,6 +187,9 @@ impl Table {
 
     /// Its header, as it is written.
     pub(super) fn header(&self) -> String {
+        if let Some(name) = self.in_step() {
+            return format!("{name} = {{ ... }}");
+        }
         let is_list = [STEP.path, PROBE.path].contains(&self.path);
         if is_list { format!("[[{}]]", self.path) } else { format!("[{}]", self.path) }
     }
@@ -169,7 +207,7 @@ impl Key {
 }
 
 /// Every table of a plan.
-pub(super) static TABLES: [&Table; 21] = [
+pub(super) static TABLES: [&Table; 24] = [
     &TOP,
     &DATABASE,
     &POOL,
@@ -191,6 +229,9 @@ pub(super) static TABLES: [&Table; 21] = [
     &REDIS,
     &LEDGER,
     &CACHE,
+    &LOCK_RETRY,
+    &INDEX,
+    &REINDEX,
 ];
 
 /// The key of that full name, such as `limits.batch.min`, or `set` of a step.
@@ -245,6 +286,7 @@ static LIMITS: Table = Table {
         key("workers", Shape::Whole, "workers = 4"),
         key("batch", Shape::Table(&BATCH), "batch = { start = 1000, min = 100, max = 100000, target = \"500ms\" }"),
         key("lock_timeout", Shape::Text, "lock_timeout = \"2s\""),
+        key("lock_retry", Shape::Table(&LOCK_RETRY), "lock_retry = { attempts = 30, base = \"1s\", max = \"30s\" }"),
         key("statement_timeout", Shape::Text, "statement_timeout = \"5s\""),
         key("idle_in_transaction_timeout", Shape::Text, "idle_in_transaction_timeout = \"60s\""),
         key("count_timeout", Shape::Text, "count_timeout = \"10m\""),
@@ -356,6 +398,15 @@ static RETRY: Table = Table {
     ],
 };
 
+static LOCK_RETRY: Table = Table {
+    path: "limits.lock_retry",
+    keys: &[
+        key("attempts", Shape::Whole, "attempts = 30"),
+        key("base", Shape::Text, "base = \"1s\""),
+        key("max", Shape::Text, "max = \"30s\""),
+    ],
+};
+
 static BREAKER: Table = Table {
     path: "breaker",
     keys: &[key("failures", Shape::Whole, "failures = 5"), key("reset", Shape::Text, "reset = \"60s\"")],
@@ -371,6 +422,26 @@ static ALERTS: Table = Table {
     ],
 };
 
+static INDEX: Table = Table {
+    path: "step.index",
+    keys: &[
+        key("on", Shape::Text, "on = \"users (email)\""),
+        key("name", Shape::Text, "name = \"users_email\""),
+        key("unique", Shape::Truth, "unique = true"),
+        key("method", Shape::Text, "method = \"gin\""),
+        key("include", Shape::Texts, "include = [\"name\"]"),
+        key("where", Shape::Text, "where = \"migrated_at IS NULL\""),
+        key("with", Shape::Answers, "with = { fillfactor = 90 }"),
+        key("tablespace", Shape::Text, "tablespace = \"fast\""),
+        key("during", Shape::Truth, "during = true"),
+    ],
+};
+
+static REINDEX: Table = Table {
+    path: "step.reindex",
+    keys: &[key("index", Shape::Text, "index = \"users_email\""), key("table", Shape::Text, "table = \"users\"")],
+};
+
 pub(super) static STEP: Table = Table {
     path: "step",
     keys: &[
@@ -379,7 +450,7 @@ pub(super) static STEP: Table = Table {
         of(&[Kind::Statement], key("down", Shape::Text, "down = \"DROP INDEX CONCURRENTLY IF EXISTS ...\"")),
         of(&[Kind::Statement], key("cleanup", Shape::Truth, "cleanup = true")),
         of(
-            &[Kind::Statement, Kind::Verify, Kind::Transform, Kind::Files],
+            &[Kind::Statement, Kind::Verify, Kind::Transform, Kind::Files, Kind::Index, Kind::Reindex, Kind::Analyze],
             key("timeout", Shape::Text, "timeout = \"10m\""),
         ),
         key("backfill", Shape::Text, "backfill = \"users\""),
@@ -434,6 +505,9 @@ pub(super) static STEP: Table = Table {
         of(&[Kind::Files], key("by", Shape::Text, "by = \"line\"")),
         of(&[Kind::Files], key("concurrency", Shape::Whole, "concurrency = 4")),
         of(&[Kind::Files], key("backup", Shape::Truth, "backup = true")),
+        key("index", Shape::Table(&INDEX), "index = { on = \"users (email)\" }"),
+        key("reindex", Shape::TextOrTable(&REINDEX), "reindex = \"users_email\""),
+        key("analyze", Shape::Texts, "analyze = \"users\""),
     ],
 };
 

@@ -74,6 +74,9 @@ pub(super) fn lend(caches: &[CachedLookup], steps: &mut [Step]) {
             | StepKind::Backfill(_)
             | StepKind::Import(_)
             | StepKind::Copy(_)
+            | StepKind::Index(_)
+            | StepKind::Reindex(_)
+            | StepKind::Analyze(_)
             | StepKind::Verify(_) => continue,
         };
         let Program::Rhai { script, caches: lent, .. } = program else { continue };

@@ -97,6 +97,12 @@ pub(super) enum Mistake {
     Apart { key: &'static str, with: &'static str, instead: &'static str },
     #[error("`{key}` belongs to {with}, and this transform has none")]
     OnlyWith { key: &'static str, with: &'static str },
+    #[error("`on` names a table and its columns in parentheses, as in SQL, and nothing else")]
+    BadIndexOn,
+    #[error("`{0}` is not a storage parameter")]
+    BadParameter(String),
+    #[error("`analyze` names a table, with or without columns in parentheses, as in SQL")]
+    BadAnalyzed,
     #[error("`{key}` must be one ASCII character, and no line break")]
     NotOneByte { key: &'static str },
     #[error("the standard input cannot stand among files")]
@@ -143,7 +149,8 @@ impl Mistake {
             }
             Self::NoKind => {
                 "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, \
-                 `transform = \"table\"`, `files = \"glob\"` or `verify = \"SELECT ...\"`"
+                 `transform = \"table\"`, `files = \"glob\"`, `index = { on = \"table (column)\" }`, `reindex = \"index\"`, \
+                 `analyze = \"table\"` or `verify = \"SELECT ...\"`"
                     .to_owned()
             }
             Self::TwoKinds { .. } => "split it: one `[[step]]`, with a `name` of its own, for each".to_owned(),
@@ -212,6 +219,13 @@ impl Mistake {
             Self::CleanupWithoutDown => "add `down = \"SQL\"`, or remove `cleanup`".to_owned(),
             Self::Lacks { example, .. } => format!("add `{example}`"),
             Self::OnlyWith { key, with } => format!("remove `{key}`, or add {with}"),
+            Self::BadIndexOn => {
+                "write it like `on = \"users (lower(email), id DESC)\"`; `where`, `include`, `with` and `method` are keys \
+                 of their own"
+                    .to_owned()
+            }
+            Self::BadParameter(_) => "write it like `with = { fillfactor = 90 }`".to_owned(),
+            Self::BadAnalyzed => "write it like `analyze = [\"users\", \"orders (customer, placed_at)\"]`".to_owned(),
             Self::NotOneByte { key } => format!("write it like `{key} = \";\"`"),
             Self::StdinAmongFiles => "give \"-\" a step of its own".to_owned(),
             Self::NowhereToCopy => {

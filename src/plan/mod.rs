@@ -11,6 +11,7 @@
 pub mod error;
 mod fingerprint;
 mod format;
+pub mod indexing;
 mod interpolate;
 pub mod load;
 pub mod lookups;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::indexing::{Analyze, Index, Reindex};
 use super::movers::{Copy, FileTransform, Import, Transform};
 use super::window::Window;
 use crate::run::ByteSize;
@@ -142,6 +143,8 @@ pub struct Limits {
     pub batch: BatchLimits,
     /// How long a statement waits for a lock. Default 2 s.
     pub lock_timeout: Duration,
+    /// `lock_retry`: how what is not a batch is tried again when it cannot have a lock. Default 30 attempts, 1 s to 30 s apart.
+    pub lock_retry: Retry,
     /// How long a batch's statement may run. Default ten times `batch.target`, and at least twice `lock_timeout`.
     pub statement_timeout: Duration,
     /// How long a transaction of ours may stand idle. Default 60 s.
@@ -296,6 +299,12 @@ pub enum StepKind {
     Transform(Box<Transform>),
     /// Files through a program.
     Files(Box<FileTransform>),
+    /// An index that is to be there.
+    Index(Box<Index>),
+    /// Indexes that are built anew.
+    Reindex(Reindex),
+    /// Statistics that are gathered.
+    Analyze(Analyze),
     /// A query whose answer must be as expected.
     Verify(Verify),
 }
@@ -311,6 +320,9 @@ impl StepKind {
             Self::Copy(_) => "copy",
             Self::Transform(_) => "transform",
             Self::Files(_) => "files",
+            Self::Index(_) => "index",
+            Self::Reindex(_) => "reindex",
+            Self::Analyze(_) => "analyze",
             Self::Verify(_) => "verify",
         }
     }

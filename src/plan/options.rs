@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::mistake::Mistake;
 use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, OnHangup, Retry, Vacuum};
-use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawRetry, Text};
+use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawLockRetry, RawRetry, Text};
 use super::raw_value::RawTexts;
 use super::signals;
 use super::values::{LONGEST, LONGEST_TIMEOUT, Reader};
@@ -93,6 +93,7 @@ pub(super) fn limits(
         workers,
         batch,
         lock_timeout,
+        lock_retry: lock_retry(reader, raw.lock_retry.unwrap_or_default()),
         // A wait for a lock must end as one: a statement that ran into its limit meanwhile would look too slow.
         statement_timeout: value(statement).unwrap_or((batch.target * 10).max(lock_timeout * 2)),
         idle_in_transaction_timeout: value(idle).unwrap_or(seconds(60)),
@@ -227,20 +228,35 @@ fn completed(min: Option<u64>, start: Option<u64>, max: Option<u64>) -> (u64, u6
 
 pub(super) fn retry(reader: &mut Reader<'_>, raw: RawRetry) -> Retry {
     let attempts = small(reader.whole("retry.attempts", raw.attempts, &COUNT)).unwrap_or(3);
-    let base = reader.duration("retry.base", raw.base, LONGEST);
-    let max = reader.duration("retry.max", raw.max, LONGEST);
+    let (base, max) = delays(reader, ("retry.base", raw.base), ("retry.max", raw.max));
+    Retry { attempts, base, max }
+}
+
+fn lock_retry(reader: &mut Reader<'_>, raw: RawLockRetry) -> Retry {
+    let attempts = small(reader.whole("limits.lock_retry.attempts", raw.attempts, &COUNT)).unwrap_or(30);
+    let (base, max) = delays(reader, ("limits.lock_retry.base", raw.base), ("limits.lock_retry.max", raw.max));
+    Retry { attempts, base, max }
+}
+
+/// The first and the longest delay, each with its key.
+fn delays(
+    reader: &mut Reader<'_>,
+    (base_key, base): (&'static str, Option<Text>),
+    (max_key, max): (&'static str, Option<Text>),
+) -> (Duration, Duration) {
+    let base = reader.duration(base_key, base, LONGEST);
+    let max = reader.duration(max_key, max, LONGEST);
     if let (Some(base), Some(max)) = (&base, &max)
         && base.value > max.value
     {
-        reader.report(base.span.clone(), Mistake::contradiction("retry.base", "retry.max"));
+        reader.report(base.span.clone(), Mistake::contradiction(base_key, max_key));
     }
-    let (base, max) = match (value(base), value(max)) {
+    match (value(base), value(max)) {
         (Some(base), Some(max)) => (base, max),
         (Some(base), None) => (base, base.max(seconds(30))),
         (None, Some(max)) => (max.min(seconds(1)), max),
         (None, None) => (seconds(1), seconds(30)),
-    };
-    Retry { attempts, base, max }
+    }
 }
 
 pub(super) fn breaker(reader: &mut Reader<'_>, raw: RawBreaker) -> Breaker {

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::raw_value::{RawSignal, RawTexts};
+use super::raw_value::{RawReindex, RawSignal, RawTexts};
 
 /// A value and its place in the text, in bytes.
 #[derive(Debug, Clone)]
@@ -168,6 +168,8 @@ pub(super) struct RawLimits {
     pub(super) batch: Option<RawBatch>,
     /// How long a statement waits for a lock. Default: "2s".
     pub(super) lock_timeout: Option<Text>,
+    /// How a statement, an index, a reindex or an analyze that cannot have a lock within `lock_timeout` is tried again.
+    pub(super) lock_retry: Option<RawLockRetry>,
     /// How long a batch's statement may run. Default: ten times `batch.target`, at least twice
     /// `lock_timeout`.
     pub(super) statement_timeout: Option<Text>,
@@ -252,6 +254,19 @@ pub(super) struct RawRetry {
     pub(super) max: Option<Text>,
 }
 
+/// How what is not a batch is tried again when others hold a lock that it needs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawLockRetry {
+    /// Attempts in all. Default: 30.
+    pub(super) attempts: Option<Located<i64>>,
+    /// The first delay; each is twice the last, and drawn between nothing and that. Default: "1s".
+    pub(super) base: Option<Text>,
+    /// The longest delay. Default: "30s".
+    pub(super) max: Option<Text>,
+}
+
 /// When to stop trying for a while.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -278,7 +293,8 @@ pub(super) struct RawAlerts {
     pub(super) error_rate: Option<Text>,
 }
 
-/// One step. It has exactly one of `statement`, `backfill`, `import`, `copy`, `transform`, `files` and `verify`.
+/// One step. It has exactly one of `statement`, `backfill`, `import`, `copy`, `transform`, `files`, `index`,
+/// `reindex`, `analyze` and `verify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -293,7 +309,8 @@ pub(super) struct RawStep {
     /// With `down`: it also runs when the plan has succeeded. Default: false.
     pub(super) cleanup: Option<Located<bool>>,
     /// With `statement`: the longest it may run; by default as long as it takes. With `verify`: by default
-    /// `limits.count_timeout`. With `command`: how long it may be silent while an answer is awaited; by default "30s".
+    /// `limits.count_timeout`. With `command`: how long it may be silent while an answer is awaited; by default "30s". With
+    /// `index`, `reindex` and `analyze`: the longest that it may take; by default as long as it takes.
     pub(super) timeout: Option<Text>,
     /// A table whose rows are changed batch by batch, written as in SQL.
     pub(super) backfill: Option<Text>,
@@ -399,6 +416,39 @@ pub(super) struct RawStep {
     pub(super) concurrency: Option<Located<i64>>,
     /// With `files`: the originals are kept, so that the step can be undone. Default: false.
     pub(super) backup: Option<Located<bool>>,
+    /// An index that is built CONCURRENTLY, and taken back by `howdah undo`.
+    pub(super) index: Option<Located<RawIndex>>,
+    /// An index that is built anew CONCURRENTLY, written as in SQL; or a table with `index` or `table`.
+    pub(super) reindex: Option<Located<RawReindex>>,
+    /// Tables whose statistics are gathered, written as in SQL: `users`, `users (email, name)`.
+    pub(super) analyze: Option<Located<RawTexts>>,
+}
+
+/// An index.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawIndex {
+    /// The table and what is indexed, as in SQL: `users (email)`, `app.users (lower(email), id DESC)`.
+    #[schemars(required)]
+    pub(super) on: Option<Text>,
+    /// Its name, written as in SQL, without a schema. Default: made of the table and its columns.
+    pub(super) name: Option<Text>,
+    /// No two rows are equal in it. Default: false.
+    pub(super) unique: Option<Located<bool>>,
+    /// Its access method, such as "gin". Default: "btree".
+    pub(super) method: Option<Text>,
+    /// Columns that are kept in it beside its key, written as in SQL.
+    pub(super) include: Option<Located<RawTexts>>,
+    /// The rows that are indexed. Default: all.
+    #[serde(rename = "where")]
+    pub(super) filter: Option<Text>,
+    /// Storage parameters, such as `fillfactor`.
+    pub(super) with: Option<Located<BTreeMap<String, Located<RawExpected>>>>,
+    /// Its tablespace. Default: the database's.
+    pub(super) tablespace: Option<Text>,
+    /// It is dropped once the plan has succeeded. Default: false.
+    pub(super) during: Option<Located<bool>>,
 }
 
 /// A whole number, compared as a number; a text, compared to the answer in its text form; or a truth value.

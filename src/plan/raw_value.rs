@@ -70,6 +70,63 @@ impl JsonSchema for RawTexts {
     }
 }
 
+/// An index by its name, or a table that says which index or which table.
+#[derive(Debug)]
+pub(super) enum RawReindex {
+    Index(String),
+    Of(RawRebuilt),
+}
+
+/// What is built anew.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawRebuilt {
+    /// One index, written as in SQL.
+    pub(super) index: Option<Text>,
+    /// A table, written as in SQL: all of its indexes.
+    pub(super) table: Option<Text>,
+}
+
+impl<'de> Deserialize<'de> for RawReindex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reindex;
+
+        impl<'de> Visitor<'de> for Reindex {
+            type Value = RawReindex;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or a table of `index` or `table`")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RawReindex, E> {
+                Ok(RawReindex::Index(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawReindex, A::Error> {
+                RawRebuilt::deserialize(MapAccessDeserializer::new(map)).map(RawReindex::Of)
+            }
+        }
+
+        deserializer.deserialize_any(Reindex)
+    }
+}
+
+impl JsonSchema for RawReindex {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Reindex".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let of = RawRebuilt::json_schema(generator);
+        json_schema!({ "anyOf": [{ "type": "string" }, of] })
+    }
+}
+
 /// A signal's limits: both in a table, `slow` alone, or "off".
 #[derive(Debug)]
 pub(super) enum RawSignal<T> {

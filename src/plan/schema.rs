@@ -65,6 +65,9 @@ mod tests {
                 "" => String::new(),
                 "step" => "/properties/step/items".to_owned(),
                 "cache.NAME" => "/properties/cache/additionalProperties".to_owned(),
+                path if table.in_step().is_some() => {
+                    format!("/properties/step/items/properties/{}", path.trim_start_matches("step."))
+                }
                 "limits.probe" => "/properties/limits/properties/probe/items".to_owned(),
                 path => format!("/properties/{}", path.replace('.', "/properties/")),
             };

@@ -35,7 +35,10 @@ fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<
             let mistake = Mistake::NotBuilt { key: format.full_name(key.name), with, instead };
             found.push(Problem::new(name, mistake));
         }
-        (Shape::Text | Shape::TextOrOff | Shape::Texts | Shape::Signal(_), DeValue::String(_))
+        (
+            Shape::Text | Shape::TextOrOff | Shape::Texts | Shape::TextOrTable(_) | Shape::Signal(_),
+            DeValue::String(_),
+        )
         | (Shape::Number, DeValue::Float(_))
         | (Shape::Truth, DeValue::Boolean(_))
         | (Shape::Answer, DeValue::String(_) | DeValue::Boolean(_)) => {}
@@ -48,7 +51,10 @@ fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<
             found.push(Problem::new(value.span(), Mistake::InexactExpectation(number.to_string())));
         }
         (Shape::Columns, DeValue::Table(entries)) => columns(key, entries, found),
-        (Shape::Table(inner) | Shape::Signal(inner), DeValue::Table(entries)) => table(inner, entries, found),
+        (Shape::Answers, DeValue::Table(entries)) => answers(key, entries, found),
+        (Shape::Table(inner) | Shape::TextOrTable(inner) | Shape::Signal(inner), DeValue::Table(entries)) => {
+            table(inner, entries, found);
+        }
         (Shape::Named(inner), DeValue::Table(entries)) => named(key, inner, entries, found),
         (Shape::Steps(_), DeValue::Array(items)) if items.is_empty() => {
             found.push(Problem::new(value.span(), Mistake::NoSteps));
@@ -95,6 +101,25 @@ fn columns(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
             let column = format!("{}.{}", key.name, name.get_ref());
             let mistake = wrong_type(column, "an SQL expression in quotes", value.get_ref(), key);
             found.push(Problem::new(value.span(), mistake));
+        }
+    }
+}
+
+/// Values under names of one's own, such as the storage parameters of an index.
+fn answers(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
+    for (name, value) in entries {
+        let full_name = format!("{}.{}", key.name, name.get_ref());
+        match value.get_ref() {
+            DeValue::String(_) | DeValue::Boolean(_) => {}
+            DeValue::Integer(number) => {
+                if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
+                    found.push(Problem::new(value.span(), too_large(full_name, number.to_string())));
+                }
+            }
+            other => {
+                let mistake = wrong_type(full_name, Shape::Answer.wanted(), other, key);
+                found.push(Problem::new(value.span(), mistake));
+            }
         }
     }
 }

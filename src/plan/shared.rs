@@ -129,6 +129,9 @@ pub(super) fn store(reader: &mut Reader<'_>, raw: RawLedger, idempotent: bool, s
             | StepKind::Import(_)
             | StepKind::Copy(_)
             | StepKind::Transform(_)
+            | StepKind::Index(_)
+            | StepKind::Reindex(_)
+            | StepKind::Analyze(_)
             | StepKind::Verify(_) => None,
         };
         if let Some(what) = needs {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::indexing;
 use super::mistake::Mistake;
 use super::model::{Backfill, Change, Expected, Sql, Statement, Step, StepKind, Undo, Verify};
 use super::moving;
@@ -51,6 +52,12 @@ fn kind(reader: &mut Reader<'_>, mut raw: RawStep) -> Option<StepKind> {
         moving::transform(reader, source, raw).map(Box::new).map(StepKind::Transform)
     } else if let Some(files) = raw.files.take() {
         moving::files(reader, files, raw).map(Box::new).map(StepKind::Files)
+    } else if let Some(index) = raw.index.take() {
+        indexing::index(reader, index, raw).map(Box::new).map(StepKind::Index)
+    } else if let Some(what) = raw.reindex.take() {
+        indexing::reindex(reader, what, raw).map(StepKind::Reindex)
+    } else if let Some(tables) = raw.analyze.take() {
+        indexing::analyze(reader, tables, raw).map(StepKind::Analyze)
     } else if let Some(sql) = raw.verify.take() {
         verify(reader, sql, raw).map(StepKind::Verify)
     } else {

@@ -187,7 +187,8 @@ const WRONG_STEPS: &[(&str, &str, &str)] = &[
         "«[[step]]»\nname = 'x'",
         "this step does not say what it does",
         "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, `transform = \"table\"`, \
-         `files = \"glob\"` or `verify = \"SELECT ...\"`",
+         `files = \"glob\"`, `index = { on = \"table (column)\" }`, `reindex = \"index\"`, `analyze = \"table\"` or \
+         `verify = \"SELECT ...\"`",
     ),
     ("[[step]]\nname = 'x'\n«statment» = 'x'", "unknown key `statment` in a step", "did you mean `statement`?"),
     (

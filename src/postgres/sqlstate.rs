@@ -64,6 +64,10 @@ pub fn is_undefined(code: &str) -> bool {
 pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
 /// `query_canceled`.
 pub const QUERY_CANCELED: &str = "57014";
+/// `lock_not_available`: our `lock_timeout`.
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `unique_violation`.
+pub const UNIQUE_VIOLATION: &str = "23505";
 /// `insufficient_privilege`.
 pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
 

@@ -150,38 +150,6 @@ pub async fn database_size(connection: &mut PgConnection) -> Result<u64, sqlx::E
     Ok(size.max(0).cast_unsigned())
 }
 
-/// What `pg_stat_progress_create_index` tells of a backend that builds an index.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IndexProgress {
-    /// The phase, in the server's words.
-    pub phase: String,
-    /// Share of the phase that is done, 0 to 1, where the phase counts anything.
-    pub fraction: Option<f64>,
-}
-
-/// The progress of the index that backend `pid` builds, if it builds one.
-///
-/// # Errors
-/// The driver's error.
-pub async fn index_progress(connection: &mut PgConnection, pid: i32) -> Result<Option<IndexProgress>, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT phase::text AS phase, CASE WHEN blocks_total > 0 THEN blocks_done::float8 / blocks_total \
-                WHEN tuples_total > 0 THEN tuples_done::float8 / tuples_total \
-                WHEN lockers_total > 0 THEN lockers_done::float8 / lockers_total END AS fraction \
-         FROM pg_stat_progress_create_index WHERE pid = $1",
-    )
-    .bind(pid)
-    .fetch_optional(connection)
-    .await?;
-    row.map(|row| {
-        Ok(IndexProgress {
-            phase: row.try_get("phase")?,
-            fraction: row.try_get::<Option<f64>, _>("fraction")?.map(|share| share.clamp(0.0, 1.0)),
-        })
-    })
-    .transpose()
-}
-
 /// Sessions that wait for a lock, each with one of `backends` that holds it or stands before it: (waiter, backend).
 /// `backends` themselves are left out: they wait for each other at most for the time of a batch.
 ///

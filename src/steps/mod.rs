@@ -8,8 +8,10 @@ use sqlx::PgPool;
 
 use self::backfill::{BackfillStep, Purpose};
 use self::gauges::CurrentTable;
+use self::index::{AnalyzeStep, IndexStep, Owner, ReindexStep};
 use crate::cache::Caches;
 use crate::engine::ports::{StepBody, StepError};
+use crate::plan::indexing::Index;
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::plan::movers::FileTransform;
 use crate::postgres::connect::Connector;
@@ -28,6 +30,7 @@ pub mod gauges;
 pub mod giveway;
 mod host_gauges;
 pub mod import;
+pub mod index;
 pub mod interruptible;
 pub mod keyspace;
 pub mod lookup;
@@ -110,6 +113,36 @@ impl Workbench {
         write.await.map_err(|e| trouble::of_record(&e, &self.what()))
     }
 
+    /// Writes down that the step's clean-up has run.
+    ///
+    /// # Errors
+    /// The ledger cannot be written, or another driver has taken the run over.
+    pub async fn step_cleaned(&self) -> Result<(), StepError> {
+        let write = async {
+            let mut tx = self.pool.begin_with(session::DURABLE).await?;
+            match self.recorder.step_cleaned(&mut tx, self.index).await {
+                // A commit whose answer was lost had come about.
+                Ok(()) | Err(RecordError::Already) => {}
+                Err(other) => return Err(other),
+            }
+            tx.commit().await?;
+            self.recorder.committed(self.index, None).await
+        };
+        write.await.map_err(|e| trouble::of_record(&e, &self.what()))
+    }
+
+    /// Whether the step is written down as done, although nobody was told: `Some` with what it said.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn done_unnoticed(&self) -> Result<Option<Option<String>>, StepError> {
+        let read = async {
+            let mut connection = self.pool.acquire().await?;
+            self.recorder.is_done(&mut connection, self.index).await
+        };
+        read.await.map_err(|e: RecordError| trouble::of_record(&e, &self.what()))
+    }
+
     /// How long any round trip of a batch may take: the server ends a statement at its own limit, so that a longer
     /// silence is the network's.
     #[must_use]
@@ -139,6 +172,13 @@ pub enum Task {
     Plan(StepKind),
     /// The `down` of a statement that another run has run.
     Down(Sql),
+    /// An index that a step of another run has made, dropped.
+    DropIndex {
+        /// The index.
+        index: Box<Index>,
+        /// Whose it is.
+        owner: Owner,
+    },
     /// A backfill of another run, taken back.
     Revert {
         /// The backfill.
@@ -164,7 +204,7 @@ impl Task {
         match self {
             Self::Plan(kind) => kind.word(),
             Self::Down(_) => "statement",
-            Self::Revert { .. } | Self::Restore { .. } => "undo",
+            Self::Revert { .. } | Self::Restore { .. } | Self::DropIndex { .. } => "undo",
         }
     }
 }
@@ -196,6 +236,15 @@ pub fn body(bench: Workbench, task: &Task) -> StepBody {
         Task::Plan(StepKind::Copy(copy)) => copy::step(&bench, copy),
         Task::Plan(StepKind::Transform(transform)) => transform::step(&bench, transform),
         Task::Plan(StepKind::Files(files)) => files::step(&bench, files),
+        Task::Plan(StepKind::Index(index)) => {
+            let owner = Owner { run: bench.run_id, step: bench.index };
+            StepBody::Once(Arc::new(IndexStep::new(bench, (**index).clone(), owner)))
+        }
+        Task::Plan(StepKind::Reindex(reindex)) => StepBody::Once(Arc::new(ReindexStep::new(bench, reindex.clone()))),
+        Task::Plan(StepKind::Analyze(analyze)) => StepBody::Once(Arc::new(AnalyzeStep::new(bench, analyze.clone()))),
+        Task::DropIndex { index, owner } => {
+            StepBody::Once(Arc::new(IndexStep::taking_back(bench, (**index).clone(), *owner)))
+        }
         Task::Down(sql) => {
             let down = Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None };
             StepBody::Once(Arc::new(statement::StatementStep::taking_back(bench, down)))

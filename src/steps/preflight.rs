@@ -56,7 +56,8 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
             Err(cause) if statement_pending && is_absence(&cause) => found.later.push(step.name.clone()),
             Err(cause) => return Err(cause),
         }
-        statement_pending |= matches!(step.kind, StepKind::Statement(_)) && !done(index);
+        // An index makes what a `reindex` behind it names.
+        statement_pending |= matches!(step.kind, StepKind::Statement(_) | StepKind::Index(_)) && !done(index);
     }
     for cache in &plan.caches {
         match super::lookup::check(connection, cache, &plan.source).await {
@@ -75,7 +76,11 @@ pub async fn check(connection: &mut PgConnection, plan: &Plan, done: impl Fn(usi
 fn is_absence(cause: &Cause) -> bool {
     match &cause.sqlstate {
         Some(code) => sqlstate::is_undefined(code),
-        None => cause.message.contains("there is no table") || cause.message.contains("has no column"),
+        None => {
+            cause.message.contains("there is no table")
+                || cause.message.contains("there is no index")
+                || cause.message.contains("has no column")
+        }
     }
 }
 
@@ -102,6 +107,9 @@ async fn one(
         StepKind::Copy(copy) => super::copy::check(connection, &looking, copy, found).await,
         StepKind::Transform(transform) => super::transform::check(connection, &looking, transform, found).await,
         StepKind::Files(files) => super::files::check(connection, &looking, files, found).await,
+        StepKind::Index(index) => super::index::check_index(connection, &what, index, source).await,
+        StepKind::Reindex(reindex) => super::index::check_reindex(connection, &what, reindex, source).await,
+        StepKind::Analyze(analyze) => super::index::check_analyze(connection, &what, analyze, source).await,
         StepKind::Backfill(backfill) => {
             let table = catalog::table(connection, &step.name, &backfill.table, source).await?;
             backfill_of(connection, step, backfill, &table, source).await?;

@@ -115,7 +115,11 @@ impl Mender {
                 let names = (step.name.as_str(), what.as_str());
                 (super::transform::mending(connection, names, transform, (&plan.source, caches), limit).await?, true)
             }
-            StepKind::Statement(_) | StepKind::Verify(_) => {
+            StepKind::Statement(_)
+            | StepKind::Index(_)
+            | StepKind::Reindex(_)
+            | StepKind::Analyze(_)
+            | StepKind::Verify(_) => {
                 return Err(Cause::usage(format!("{what} is a {} now, and has no rows to change", step.kind.word())));
             }
         };

@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection};
 
+use super::index::leftovers;
 use super::interruptible::{self, Interrupted, OwnConnection, Watch};
 use super::{Workbench, trouble};
 use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::model::{Sql, Statement};
-use crate::postgres::catalog::{self, IndexState};
 use crate::postgres::record::RecordError;
 use crate::postgres::sql::SqlText;
 use crate::postgres::tokens::{self, ConcurrentIndex, Token};
@@ -156,7 +156,10 @@ impl StatementStep {
     ) -> Result<Ended, StepError> {
         let pid = own.pid;
         let work = sqlx::query(AssertSqlSafe(sql.text.clone())).persistent(false).execute(own.get());
-        let what = if watch(sql) == Watch::Index { "building index" } else { label };
+        let what = match watch(sql) {
+            Watch::Index | Watch::Indexes => "building index",
+            Watch::Analyze | Watch::Nothing => label,
+        };
         let done = interruptible::wait(&self.bench.pool, pid, context, what, watch(sql), work)
             .await
             .map_err(|e| e.into_step_error(|e| self.explain(label, sql, e)))?;
@@ -170,73 +173,11 @@ impl StatementStep {
         context: &StepContext,
         wanted: &ConcurrentIndex,
     ) -> Result<Option<String>, StepError> {
-        let failed = |e: sqlx::Error| trouble::step_error(&e, error::cause(&self.bench.what(), &e));
-        loop {
-            let mut connection = self.bench.pool.acquire().await.map_err(failed)?;
-            let state = catalog::index_state(&mut connection, wanted).await.map_err(failed)?;
-            drop(connection);
-            match state {
-                // A crash may have come between the build and its record. Built by somebody else, it is the statement's
-                // own affair: IF NOT EXISTS passes, anything else fails, and says why.
-                IndexState::Valid if self.bench.begun_before || self.begun.load(Ordering::Relaxed) => {
-                    return Ok(Some("index is there".to_owned()));
-                }
-                IndexState::Absent | IndexState::Valid => return Ok(None),
-                IndexState::Invalid => {
-                    let text = format!(
-                        "index `{}` was left INVALID by an earlier failure: dropping it, to build it again",
-                        wanted.index
-                    );
-                    context.reporter.notice(Level::Warning, text);
-                    let mut own = OwnConnection::take(&self.bench, Duration::ZERO, Duration::ZERO).await?;
-                    let pid = own.pid;
-                    let dropping = catalog::drop_index(own.get(), wanted);
-                    interruptible::wait(
-                        &self.bench.pool,
-                        pid,
-                        context,
-                        "dropping the invalid index",
-                        Watch::Nothing,
-                        dropping,
-                    )
-                    .await
-                    .map_err(|e| e.into_step_error(|e| error::cause(&self.bench.what(), e)))?;
-                    own.close().await;
-                }
-                IndexState::BeingBuilt => {
-                    // A backend goes on building after its client was killed.
-                    context.reporter.doing("waiting for another session that builds this index", None);
-                    tokio::select! {
-                        biased;
-                        () = context.stop.cancelled() => return Err(StepError::Stopped),
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether the statement was committed with its record, although nobody was told.
-    async fn done_unnoticed(&self) -> Result<Option<Option<String>>, StepError> {
-        let read = async {
-            let mut connection = self.bench.pool.acquire().await?;
-            self.bench.recorder.is_done(&mut connection, self.bench.index).await
-        };
-        read.await.map_err(|e: RecordError| trouble::of_record(&e, &self.bench.what()))
-    }
-
-    async fn cleaned(&self) -> Result<(), StepError> {
-        let write = async {
-            let mut tx = self.bench.pool.begin_with(session::DURABLE).await?;
-            match self.bench.recorder.step_cleaned(&mut tx, self.bench.index).await {
-                // A commit whose answer was lost had come about.
-                Ok(()) | Err(RecordError::Already) => {}
-                Err(other) => return Err(other),
-            }
-            tx.commit().await?;
-            self.bench.recorder.committed(self.bench.index, None).await
-        };
-        write.await.map_err(|e| trouble::of_record(&e, &self.bench.what()))
+        // A crash may have come between the build and its record. Built by somebody else, it is the statement's own affair: IF
+        // NOT EXISTS passes, anything else fails, and says why.
+        let is_there = leftovers::settled(&self.bench, context, wanted).await?;
+        let may_be_ours = self.bench.begun_before || self.begun.load(Ordering::Relaxed);
+        Ok((is_there && may_be_ours).then(|| "index is there".to_owned()))
     }
 }
 
@@ -248,12 +189,12 @@ enum Purpose {
 
 fn watch(sql: &Sql) -> Watch {
     let tokens = tokens::tokens(&sql.text);
-    let word = |word: &str| Token::Word(word.to_owned());
-    let builds = matches!(tokens.first(), Some(first) if *first == word("create") || *first == word("reindex"));
-    if builds && (tokens.contains(&word("index")) || tokens.contains(&word("reindex"))) {
-        Watch::Index
-    } else {
-        Watch::Nothing
+    let has = |word: &str| tokens.contains(&Token::Word(word.to_owned()));
+    match tokens.first() {
+        Some(Token::Word(first)) if first == "create" && has("index") => Watch::Index,
+        Some(Token::Word(first)) if first == "reindex" => Watch::Indexes,
+        Some(Token::Word(first)) if first == "analyze" || first == "analyse" => Watch::Analyze,
+        _ => Watch::Nothing,
     }
 }
 
@@ -267,7 +208,7 @@ impl Once for StatementStep {
         failpoint::hit("statement.before");
         let sql = &self.statement.sql;
         if self.begun.load(Ordering::Relaxed)
-            && let Some(outcome) = self.done_unnoticed().await?
+            && let Some(outcome) = self.bench.done_unnoticed().await?
         {
             return Ok(outcome);
         }
@@ -310,7 +251,7 @@ impl Once for StatementStep {
             Ok(Ended::Recorded(_)) => Ok(()),
             Ok(Ended::Unrecorded(_)) => {
                 failpoint::hit("cleanup.executed");
-                self.cleaned().await
+                self.bench.step_cleaned().await
             }
             // Gone already: a crash came between the clean-up and its record. Where both commit together that cannot be.
             Err(StepError::Failed(cause))
@@ -319,7 +260,7 @@ impl Once for StatementStep {
                     && cause.sqlstate.as_deref().is_some_and(sqlstate::is_undefined) =>
             {
                 context.reporter.notice(Level::Info, format!("nothing to clean up: {}", cause.message));
-                self.cleaned().await
+                self.bench.step_cleaned().await
             }
             Err(other) => Err(other),
         }

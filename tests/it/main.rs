@@ -17,6 +17,7 @@ mod files;
 mod governor;
 mod import;
 mod import_zoo;
+mod index;
 mod interop;
 mod join;
 mod keyboard;

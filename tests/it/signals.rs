@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use howdah::engine::governor::{Gauge, Gauges, Governor};
-use howdah::plan::model::{BatchLimits, Limits, Probe, Signals, Sql, Threshold, Vacuum};
+use howdah::plan::model::{BatchLimits, Limits, Probe, Retry, Signals, Sql, Threshold, Vacuum};
 use howdah::postgres::signals::{self, ReplayLag, SignalError};
 use howdah::postgres::whereabouts::{Whereabouts, free_disk_percent};
 use howdah::run::{ByteSize, Effect};
@@ -347,6 +347,7 @@ fn limits(signals: Signals) -> Limits {
         workers: 4,
         batch: BatchLimits { start: 1000, min: 100, max: 10_000, target: Duration::from_millis(500) },
         lock_timeout: Duration::from_secs(2),
+        lock_retry: Retry { attempts: 30, base: Duration::from_secs(1), max: Duration::from_secs(30) },
         statement_timeout: Duration::from_secs(5),
         idle_in_transaction_timeout: Duration::from_mins(1),
         count_timeout: Duration::from_mins(10),

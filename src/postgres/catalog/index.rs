@@ -1,19 +1,19 @@
 //! Indexes that a statement builds: what is there of them.
 
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::postgres::tokens;
 
 /// What is there of an index that a statement wants to build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexState {
     /// Nothing of that name on the table.
     Absent,
     /// Built and usable.
     Valid,
-    /// Left behind by a build that failed.
-    Invalid,
+    /// Left behind by a build that failed; its name, quoted, with its schema.
+    Invalid(String),
     /// Another session is building it at this moment.
     BeingBuilt,
 }
@@ -27,9 +27,9 @@ pub async fn index_state(
     wanted: &tokens::ConcurrentIndex,
 ) -> Result<IndexState, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT i.indisvalid AS valid, EXISTS (SELECT 1 FROM pg_stat_progress_create_index p \
-                WHERE p.index_relid = i.indexrelid) AS building \
-         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+        "SELECT i.indisvalid AS valid, format('%I.%I', n.nspname, c.relname) AS name, \
+                EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) AS building \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE i.indrelid = to_regclass($1) AND c.relname = $2",
     )
     .bind(&wanted.table)
@@ -42,27 +42,6 @@ pub async fn index_state(
     Ok(match (valid, building) {
         (true, _) => IndexState::Valid,
         (false, true) => IndexState::BeingBuilt,
-        (false, false) => IndexState::Invalid,
+        (false, false) => IndexState::Invalid(row.try_get("name")?),
     })
-}
-
-/// `DROP INDEX CONCURRENTLY` for an index in its table's schema.
-///
-/// # Errors
-/// The driver's error.
-pub async fn drop_index(connection: &mut PgConnection, wanted: &tokens::ConcurrentIndex) -> Result<(), sqlx::Error> {
-    let name: Option<String> = sqlx::query_scalar(
-        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.indrelid = to_regclass($1) AND c.relname = $2",
-    )
-    .bind(&wanted.table)
-    .bind(&wanted.index)
-    .persistent(false)
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(name) = name {
-        let sql = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
-    }
-    Ok(())
 }

@@ -1,13 +1,15 @@
 //! What the catalog says of the tables, keys and indexes that a plan names.
 
 mod index;
+mod indexed;
 mod key;
 mod lookup;
 mod near;
 mod rights;
 mod table;
 
-pub use index::{IndexState, drop_index, index_state};
+pub use index::{IndexState, index_state};
+pub use indexed::{Existing, Indexed, Node, attached, indexes, relation, taken, tree};
 pub use lookup::{columns, table};
 pub use near::near;
 pub use rights::{may_write_parts, row_security_notices};

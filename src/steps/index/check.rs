@@ -1,0 +1,123 @@
+//! What is looked at before a run begins: whether there are such tables and indexes, and whether the server understands the
+//! definition.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+
+use super::definition::{self, Failure};
+use crate::plan::indexing::{Analyze, Index, Rebuilt, Reindex, TableAndList};
+use crate::plan::model::{PlanSource, Sql};
+use crate::postgres::catalog::{self, Indexed};
+use crate::postgres::error;
+use crate::postgres::sql::SqlText;
+use crate::run::Cause;
+
+/// Checks an `index` step. What it tries is rolled back.
+///
+/// # Errors
+/// What is wrong, with its place in the plan.
+pub async fn check_index(
+    connection: &mut PgConnection,
+    what: &str,
+    index: &Index,
+    source: &PlanSource,
+) -> Result<(), Cause> {
+    let found = catalog::relation(connection, index.on.table()).await.map_err(|e| error::cause(what, &e))?;
+    let Some(table) = found else { return Err(no_table(what, &index.on, source)) };
+    if !matches!(table.kind.as_str(), "r" | "p" | "m") {
+        return Err(refuse(what, &format!("`{}` cannot have an index", index.on.table()), &index.on.written, source)
+            .hint("name a table or a materialised view"));
+    }
+    definition::name(index, &table.name)?;
+    match definition::shape(connection, what, index, &table, source).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Plan(cause)) => Err(cause),
+        Err(Failure::Sql(e)) => Err(error::cause(what, &e)),
+    }
+}
+
+/// Checks a `reindex` step.
+///
+/// # Errors
+/// What is wrong, with its place in the plan.
+pub async fn check_reindex(
+    connection: &mut PgConnection,
+    what: &str,
+    reindex: &Reindex,
+    source: &PlanSource,
+) -> Result<(), Cause> {
+    let found = catalog::relation(connection, &reindex.what.name().text).await.map_err(|e| error::cause(what, &e))?;
+    rebuilt(what, &reindex.what, found, source).map(drop)
+}
+
+/// Checks an `analyze` step.
+///
+/// # Errors
+/// What is wrong, with its place in the plan.
+pub async fn check_analyze(
+    connection: &mut PgConnection,
+    what: &str,
+    analyze: &Analyze,
+    source: &PlanSource,
+) -> Result<(), Cause> {
+    for on in &analyze.tables {
+        let found = catalog::relation(connection, on.table()).await.map_err(|e| error::cause(what, &e))?;
+        let table = analyzed(what, on, found, source)?;
+        let Some(list) = &on.list else { continue };
+        let sql = SqlText::default().ours("SELECT ").plans_part("analyze", &on.written, list.clone());
+        let sql = sql.ours(&format!(" FROM {}", table.quoted()));
+        let prepared = connection.prepare(AssertSqlSafe(sql.as_str().to_owned()).into_sql_str()).await;
+        prepared.map_err(|e| error::cause_in_plan(what, &e, &sql, source))?;
+    }
+    Ok(())
+}
+
+/// What is built anew, where it is what the plan says that it is.
+pub(super) fn rebuilt(
+    what: &str,
+    wanted: &Rebuilt,
+    found: Option<Indexed>,
+    source: &PlanSource,
+) -> Result<Indexed, Cause> {
+    let (name, word) = (wanted.name(), wanted.word());
+    let Some(found) = found else {
+        return Err(refuse(what, &format!("there is no {word} `{}`", name.text), name, source)
+            .hint("write it as in SQL, with its schema: app.users_email"));
+    };
+    let is_index = matches!(found.kind.as_str(), "i" | "I");
+    let is_table = matches!(found.kind.as_str(), "r" | "p" | "m");
+    match wanted {
+        Rebuilt::Index(_) if is_index => Ok(found),
+        Rebuilt::Table(_) if is_table => Ok(found),
+        Rebuilt::Index(_) if is_table => Err(refuse(what, &format!("`{}` is a table", name.text), name, source)
+            .hint(format!("to rebuild all of its indexes: `reindex = {{ table = \"{}\" }}`", name.text))),
+        Rebuilt::Table(_) if is_index => Err(refuse(what, &format!("`{}` is an index", name.text), name, source)
+            .hint(format!("write `reindex = \"{}\"`", name.text))),
+        _ => Err(refuse(what, &format!("`{}` is no {word}", name.text), name, source).hint("name an index or a table")),
+    }
+}
+
+/// What is analysed, where it can be.
+pub(super) fn analyzed(
+    what: &str,
+    on: &TableAndList,
+    found: Option<Indexed>,
+    source: &PlanSource,
+) -> Result<Indexed, Cause> {
+    let Some(found) = found else { return Err(no_table(what, on, source)) };
+    if matches!(found.kind.as_str(), "r" | "p" | "m" | "f") {
+        return Ok(found);
+    }
+    Err(refuse(what, &format!("`{}` has no statistics", on.table()), &on.written, source).hint("name a table"))
+}
+
+pub(super) fn no_table(what: &str, on: &TableAndList, source: &PlanSource) -> Cause {
+    refuse(what, &format!("there is no table `{}`", on.table()), &on.written, source)
+        .hint("write the table as in SQL: users, app.users, \"Odd name\".\"T\"")
+}
+
+fn refuse(what: &str, message: &str, at: &Sql, source: &PlanSource) -> Cause {
+    let mut cause = Cause::usage(format!("{what}: {message}"));
+    cause.details = source.excerpt_in_sql(at, 0);
+    cause
+}
