@@ -167,9 +167,9 @@ pub fn of_pooler(server: &str) -> Finding {
 
 /// Something could not be looked at.
 #[must_use]
-pub fn not_checked(what: String) -> Finding {
+pub fn not_checked(severity: Severity, what: String) -> Finding {
     let why = "what it would have found is not known; `howdah check PLAN` takes its time";
-    of_database(NOT_CHECKED, Severity::Note, "the check", what, why)
+    of_database(NOT_CHECKED, severity, "the check", what, why)
 }
 
 #[cfg(test)]

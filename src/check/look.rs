@@ -46,7 +46,7 @@ pub async fn rest(connection: &mut PgConnection, plan: &Plan, looked: &Looked) -
             Ok(told) => found.extend(told.into_iter().map(|finding| softened(finding, plan, work))),
             Err(cause) => {
                 let told = format!("step \"{}\" could not be planned: {}", work.step, cause.headline());
-                found.push(database::not_checked(told));
+                found.push(database::not_checked(Severity::Note, told));
             }
         }
     }

@@ -83,13 +83,13 @@ async fn examine(global: &Global, target: &Target, plan: &Plan) -> Result<Checke
         look::cheap(&mut connection, plan, Patience::default()),
         crate::steps::preflight::check(&mut other, plan, |_| false)
     );
-    let looked = looked.map_err(|e| e.to_string());
+    let looked = looked.map_err(|e| crate::postgres::error::cause("reading the catalog", &e).headline());
     match &looked {
         Ok(looked) => {
             checked.server_version.clone_from(&looked.facts.database.version);
             findings.extend(looked.findings.iter().cloned());
         }
-        Err(why) => findings.push(database::not_checked(format!("the catalog could not be read: {why}"))),
+        Err(why) => findings.push(database::not_checked(Severity::Warning, why.clone())),
     }
     match found {
         Ok(found) => {

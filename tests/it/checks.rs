@@ -430,7 +430,7 @@ async fn a_check_tells_people_and_machines_and_keeps_a_run_from_harm() {
     lab.howdah(&["check", &plan("['no-replica-identiti']")]).run().expect_code(2).expect_words(&[
         "there is no finding `no-replica-identiti`",
         "did you mean `no-replica-identity`?",
-        "old.toml:3:10",
+        "old.toml:3:11",
     ]);
 
     // An accepted error does not block; the server then refuses, as it was foretold.

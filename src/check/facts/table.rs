@@ -288,7 +288,8 @@ async fn tables(connection: &mut PgConnection, oids: &[i64]) -> Result<HashMap<i
                            AND sd.refclassid = 'pg_class'::regclass \
                       JOIN pg_class sc ON sc.oid = sd.refobjid AND sc.relkind = 'S' \
                       JOIN pg_namespace sn ON sn.oid = sc.relnamespace \
-                      WHERE ad.adrelid = c.oid AND NOT has_sequence_privilege(sc.oid, 'USAGE, UPDATE') ORDER BY 1) \
+                      WHERE ad.adrelid = c.oid AND CASE WHEN sc.relkind = 'S' \
+                            THEN NOT has_sequence_privilege(sc.oid, 'USAGE, UPDATE') END ORDER BY 1) \
                     AS closed_sequences \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid \
@@ -357,7 +358,7 @@ async fn indexes(
                 i.indisunique OR i.indisreplident OR i.indisclustered OR EXISTS (SELECT FROM pg_constraint k \
                     WHERE k.conindid = i.indexrelid) AS needed, \
                 NOT (am.amname = 'brin' AND current_setting('server_version_num')::int4 >= 160000) AS stops_hot, \
-                pg_get_indexdef(i.indexrelid) AS definition, \
+                coalesce(pg_get_indexdef(i.indexrelid), '') AS definition, \
                 ARRAY(SELECT DISTINCT a.attname::text FROM pg_attribute a \
                       WHERE a.attrelid = i.indrelid AND (a.attnum = ANY (i.indkey::int2[]) \
                          OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
