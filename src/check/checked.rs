@@ -182,18 +182,21 @@ fn told(text: &mut String, finding: &Finding) {
 /// There is one among the findings.
 pub fn refuse(findings: &[Finding], plan: &str) -> Result<(), Cause> {
     let errors: Vec<&Finding> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
-    let Some(first) = errors.first() else { return Ok(()) };
+    if errors.is_empty() {
+        return Ok(());
+    }
     let many = if errors.len() == 1 { "an error".to_owned() } else { format!("{} errors", errors.len()) };
     let mut cause = Cause::usage(format!("the check before the run has found {many}; nothing was changed"));
-    cause.details =
-        errors.iter().flat_map(|finding| [finding.headline(), format!("    why:  {}", finding.why)]).collect();
-    let mends = errors.iter().flat_map(|finding| finding.mend.iter().map(|line| format!("    mend: {line}")));
-    cause.details.extend(mends);
+    for finding in &errors {
+        let mut text = String::new();
+        told(&mut text, finding);
+        cause.details.extend(text.lines().map(str::to_owned));
+    }
     let mut codes: Vec<Code> = errors.iter().map(|finding| finding.code).collect();
     codes.dedup();
     let codes: Vec<String> = codes.iter().map(|code| format!("\"{}\"", code.0)).collect();
     Err(cause
-        .hint(format!("howdah check {plan} tells all of it; {} tells more of the first", first.code.page()))
+        .hint(format!("howdah check {plan} tells what else is found"))
         .hint(format!("to run all the same, accept it in the plan: [check] allow = [{}]", codes.join(", "))))
 }
 

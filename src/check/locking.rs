@@ -65,15 +65,14 @@ fn locks_out(sql: &str) -> bool {
         .collect();
     let has = |word: &str| words.contains(&word);
     match words.as_slice() {
-        ["truncate" | "cluster", ..] | ["refresh", ..] => !has("concurrently"),
+        ["truncate" | "cluster" | "refresh" | "reindex", ..] | ["drop", "index", ..] => !has("concurrently"),
         ["vacuum", ..] => has("full"),
-        ["reindex", ..] | ["drop", "index", ..] => !has("concurrently"),
         ["drop", "table" | "view" | "materialized" | "trigger" | "schema", ..] => true,
         ["lock", ..] => !["share", "row"].iter().any(|word| has(word)) || has("access") && has("exclusive"),
         // Of a table's changes these take less.
         ["alter", "table", ..] => {
-            !(has("validate") || has("statistics") || has("attach") || has("cluster"))
-                && !(has("detach") && has("concurrently"))
+            let takes_less = ["validate", "statistics", "attach", "cluster"].iter().any(|word| has(word));
+            !(takes_less || has("detach") && has("concurrently"))
         }
         _ => false,
     }

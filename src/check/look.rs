@@ -61,11 +61,9 @@ async fn walk(
     work: &Work,
     backfill: &Backfill,
 ) -> Result<Vec<Finding>, Cause> {
-    let table = match catalog::table(connection, &work.step, &backfill.table, &plan.source).await {
-        Ok(table) => table,
-        // The step's own check tells that, or forgives it.
-        Err(_) => return Ok(Vec::new()),
-    };
+    // What is wrong with it the step's own check tells, or forgives.
+    let looked_up = catalog::table(connection, &work.step, &backfill.table, &plan.source).await;
+    let Ok(table) = looked_up else { return Ok(Vec::new()) };
     // Its largest partition stands for all of them.
     let rows = |oid: i64| looked.facts.tables.get(&oid).and_then(|facts| facts.rows).unwrap_or(0);
     let Some(part) = table.parts.iter().max_by_key(|part| rows(part.oid)) else { return Ok(Vec::new()) };
@@ -162,7 +160,7 @@ fn gathered(parts: &[&TableFacts], rule: impl Fn(&TableFacts) -> Vec<Finding>) -
 
 /// An error that an earlier statement of the plan may mend is a warning: it names the table.
 fn softened(finding: Finding, plan: &Plan, work: &Work) -> Finding {
-    let earlier = plan.steps.iter().take(work.index);
+    let mut earlier = plan.steps.iter().take(work.index);
     let names_it = |sql: &str| {
         tokens::tokens(sql).iter().any(|token| match token {
             Token::Word(name) | Token::Quoted(name) => *name == work.table.name,
@@ -170,7 +168,7 @@ fn softened(finding: Finding, plan: &Plan, work: &Work) -> Finding {
         })
     };
     let mends = |kind: &StepKind| matches!(kind, StepKind::Statement(statement) if names_it(&statement.sql.text));
-    let statement = earlier.filter(|step| mends(&step.kind)).next_back();
+    let statement = earlier.rfind(|step| mends(&step.kind));
     match statement {
         Some(step) if finding.severity == Severity::Error => Finding {
             severity: Severity::Warning,

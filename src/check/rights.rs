@@ -119,7 +119,10 @@ pub fn of_role(database: &Database, keeps_ledger: bool) -> Vec<Finding> {
         let what = format!("it may not make schema `howdah` in database `{}`", database.name);
         found.push(mended(
             about(LEDGER_RIGHT, Severity::Error, what, why),
-            vec![format!("GRANT CREATE ON DATABASE {} TO {role}", ident::quote(&database.name))],
+            vec![
+                format!("CREATE SCHEMA howdah AUTHORIZATION {role}"),
+                format!("-- or: GRANT CREATE ON DATABASE {} TO {role}", ident::quote(&database.name)),
+            ],
         ));
     } else if keeps_ledger && database.has_ledger && !database.may_keep_ledger {
         found.push(mended(

@@ -179,7 +179,7 @@ pub(super) async fn ask(connection: &mut PgConnection, ask: &Ask<'_>) -> Result<
 fn finds(plan: &Value, ask: &Ask<'_>) -> bool {
     let mut found = false;
     each(plan, &mut |node| {
-        if node["Relation Name"] != Value::from(ask.part.name.as_str()) && node["Index Name"].is_null() {
+        if node["Relation Name"] != ask.part.name.as_str() && node["Index Name"].is_null() {
             return;
         }
         let is_partial =

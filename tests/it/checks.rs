@@ -129,6 +129,12 @@ fn of_tables() -> Vec<Shown> {
             n("loose"),
             None,
         ),
+    ]
+}
+
+fn of_what_follows() -> Vec<Shown> {
+    let n = |table: &str| backfill(table, "set = { n = 'n + 1' }");
+    vec![
         shown(
             "no-replica-identity",
             "CREATE TABLE sent (id int NOT NULL, n int); CREATE UNIQUE INDEX sent_id ON sent (id);
@@ -228,7 +234,7 @@ async fn each_finding_is_shown_by_a_database_and_gone_once_it_is_mended() {
     .await;
     lab.sql("CREATE ROLE clerk; REVOKE CREATE ON DATABASE postgres FROM PUBLIC").await;
     let mut session = lab.session().await;
-    for Shown { code, so, plan, mended, role } in of_tables().into_iter().chain(of_rights()) {
+    for Shown { code, so, plan, mended, role } in of_tables().into_iter().chain(of_what_follows()).chain(of_rights()) {
         lab.sql(so).await;
         let role = role.map_or_else(|| "RESET ROLE".to_owned(), |role| format!("SET ROLE {role}"));
         session.execute(sqlx::raw_sql(AssertSqlSafe(role))).await.expect("a role");

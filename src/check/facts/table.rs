@@ -67,6 +67,7 @@ pub enum Identity {
 
 /// An index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of the catalog's, and any of them may go with any")]
 pub struct Index {
     /// Its name, bare; it lies in its table's schema.
     pub name: String,
