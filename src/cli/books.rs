@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::postgres::PgConnection;
 
 use super::environment::{self, variable};
-use super::{Global, opening, say};
+use super::{Global, opening};
 use crate::ledger::book::Book;
 use crate::ledger::redis::book::RedisBook;
 use crate::plan::model::{Plan, Store};
@@ -120,18 +120,16 @@ pub async fn not_found(
     cause
 }
 
-/// Says what a plan's ledger on Redis means for its run.
+/// What a plan's ledger on Redis means for its run, in lines.
 ///
 /// # Errors
 /// Redis cannot be reached.
-pub async fn check(flag: Option<&str>, plan: &Plan) -> Result<(), Cause> {
+pub async fn notices(flag: Option<&str>, plan: &Plan) -> Result<Vec<String>, Cause> {
     if plan.store != Store::Redis {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let book = on_redis(flag, plan).await?;
-    say::out(&format!("  its ledger lies on Redis ({}): each row is changed at least once", book.label()));
-    for advice in book.advice().await? {
-        say::out(&format!("  {}", crate::run::text::clean(&advice)));
-    }
-    Ok(())
+    let mut lines = vec![format!("its ledger lies on Redis ({}): each row is changed at least once", book.label())];
+    lines.extend(book.advice().await?);
+    Ok(lines)
 }

@@ -20,7 +20,10 @@ pub(super) async fn run(global: &Global, target: &Target, plan: &Plan) -> Result
     let redis = caches::address(plan, global.redis.as_deref())?;
     let settings = opening::session("lookups", "cli", Some(&plan.limits));
     let caches = caches::of_plan(plan, target, settings, redis.as_ref());
-    check::tell(global, target, plan).await?;
+    let exit = check::tell(global, target, plan).await?;
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
     let coloured = std::io::stdout().is_terminal() && environment::variable("NO_COLOR").is_none_or(|no| no.is_empty());
     for step in &plan.steps {
         let StepKind::Files(files) = &step.kind else { continue };

@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod attach;
+mod beforehand;
 pub mod books;
 pub mod cache;
 mod caches;
@@ -84,8 +85,8 @@ pub struct Global {
 pub enum Command {
     /// Show a real migration on a private, throwaway PostgreSQL
     Demo(DemoArgs),
-    /// Check a plan against its database, and change nothing
-    Check(PlanArgs),
+    /// Check a plan against its database, tell what stands against it, and change nothing
+    Check(CheckArgs),
     /// Run a plan
     Run(RunArgs),
     /// Go on with a run that was stopped, has failed, or was killed
@@ -184,11 +185,14 @@ pub struct DemoArgs {
     pub show: ShowArgs,
 }
 
-/// A plan on its own.
+/// `howdah check`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub struct CheckArgs {
     /// The plan file
     pub plan: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `howdah run`.

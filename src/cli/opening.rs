@@ -9,11 +9,12 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use super::assembly::{Materials, assemble};
-use super::books;
 use super::environment::{self, of_plan};
 use super::seat::Role;
 use super::undoing::{self, Undoing, WayBack};
 use super::{Global, caches};
+use super::{beforehand, books};
+use crate::check::allow;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::ports::Opened;
 use crate::ledger::member;
@@ -123,16 +124,6 @@ pub async fn look(target: &Target) -> Result<PgConnection, Cause> {
     connect::one(target, CONNECT, &session("look", "cli", None)).await
 }
 
-/// Connects and checks a plan, and changes nothing.
-///
-/// # Errors
-/// Why the plan cannot run.
-pub async fn check(target: &Target, plan: &Plan) -> Result<preflight::Found, Cause> {
-    let mut connection =
-        connect::one(target, plan.database.pool_connect, &session("check", "cli", Some(&plan.limits))).await?;
-    preflight::check(&mut connection, plan, |_| false).await
-}
-
 /// Makes a run of `plan` and takes it.
 ///
 /// # Errors
@@ -142,8 +133,12 @@ pub async fn begin(opening: Opening, plan: Plan, run: RunId, anew: bool) -> Resu
     let mut lock = connect::one(&opening.target, plan.database.pool_connect, &settings).await?;
     refuse_pooler(&opening.target, plan.database.pool_connect, &mut lock).await?;
     let book = books::of_plan(opening.slots.redis.as_deref(), &plan).await?;
-    let notices = book.advice().await?.into_iter().map(|text| (Level::Warning, text)).collect();
-    let found = preflight::check(&mut lock, &plan, |_| false).await?;
+    let mut notices: Vec<_> = book.advice().await?.into_iter().map(|text| (Level::Warning, text)).collect();
+    let allowed = allow::codes(&plan)?;
+    let (before, found) =
+        tokio::join!(beforehand::look(&opening.target, &plan, &allowed), preflight::check(&mut lock, &plan, |_| false));
+    let found = found.map_err(|cause| before.explains(cause))?;
+    notices.extend(before.judge(&plan, &found.notices)?);
     book.prepare(&mut lock).await?;
     let steps = planned(&plan);
     let drafts = drafts(&steps);

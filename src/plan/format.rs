@@ -207,7 +207,7 @@ impl Key {
 }
 
 /// Every table of a plan.
-pub(super) static TABLES: [&Table; 24] = [
+pub(super) static TABLES: [&Table; 25] = [
     &TOP,
     &DATABASE,
     &POOL,
@@ -232,6 +232,7 @@ pub(super) static TABLES: [&Table; 24] = [
     &LOCK_RETRY,
     &INDEX,
     &REINDEX,
+    &CHECK,
 ];
 
 /// The key of that full name, such as `limits.batch.min`, or `set` of a step.
@@ -254,6 +255,7 @@ pub(super) static TOP: Table = Table {
         key("ledger", Shape::Table(&LEDGER), "[ledger]"),
         key("idempotent", Shape::Truth, "idempotent = true"),
         key("cache", Shape::Named(&CACHE), "[cache.NAME]"),
+        key("check", Shape::Table(&CHECK), "[check]"),
         later("notify", "notifications", "remove it: alerts are shown and logged"),
         key("allowed", Shape::Texts, ALLOWED),
     ],
@@ -329,6 +331,8 @@ static REDIS: Table = Table {
 };
 
 static LEDGER: Table = Table { path: "ledger", keys: &[key("store", Shape::Text, "store = \"redis\"")] };
+
+static CHECK: Table = Table { path: "check", keys: &[key("allow", Shape::Texts, "allow = [\"triggers-fire\"]")] };
 
 static CACHE: Table = Table {
     path: "cache.NAME",

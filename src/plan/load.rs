@@ -62,12 +62,27 @@ pub fn from_text(
     let on_hangup = raw.on_hangup.map(|word| options::on_hangup(&mut reader, &word)).unwrap_or_default();
     let redis = shared::redis(&mut reader, raw.redis.unwrap_or_default());
     let caches = shared::caches(&mut reader, raw.cache.unwrap_or_default());
+    let check = options::check(&mut reader, raw.check.unwrap_or_default());
     let mut steps = steps::steps(&mut reader, raw.step.unwrap_or_default());
     lookups::lend(&caches, &mut steps);
     let store = shared::store(&mut reader, raw.ledger.unwrap_or_default(), raw.idempotent.unwrap_or(false), &steps);
     let problems = reader.into_problems();
     if problems.is_empty() {
-        Ok(Plan { name, source, database, limits, retry, breaker, alerts, on_hangup, redis, store, caches, steps })
+        Ok(Plan {
+            name,
+            source,
+            database,
+            limits,
+            retry,
+            breaker,
+            alerts,
+            on_hangup,
+            redis,
+            store,
+            caches,
+            check,
+            steps,
+        })
     } else {
         Err(PlanError::wrong(source, problems))
     }

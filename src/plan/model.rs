@@ -36,8 +36,17 @@ pub struct Plan {
     pub store: Store,
     /// `[cache.NAME]`, in the order of their names.
     pub caches: Vec<CachedLookup>,
+    /// `[check]`.
+    pub check: CheckOptions,
     /// The steps, in order; at least one.
     pub steps: Vec<Step>,
+}
+
+/// `[check]`: what is looked at before a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// `allow`: codes of findings that are accepted: they neither stop a run nor are told at its start.
+    pub allow: Vec<Sql>,
 }
 
 /// `[redis]`: where cached look-ups are shared, and the ledger lies where the plan wants that.

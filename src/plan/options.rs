@@ -9,8 +9,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::mistake::Mistake;
-use super::model::{AlertLimits, BatchLimits, Breaker, DatabaseOptions, Limits, OnHangup, Retry, Vacuum};
-use super::raw::{Located, RawAlerts, RawBatch, RawBreaker, RawDatabase, RawLimits, RawLockRetry, RawRetry, Text};
+use super::model::{AlertLimits, BatchLimits, Breaker, CheckOptions, DatabaseOptions, Limits, OnHangup, Retry, Vacuum};
+use super::raw::{
+    Located, RawAlerts, RawBatch, RawBreaker, RawCheck, RawDatabase, RawLimits, RawLockRetry, RawRetry, Text,
+};
 use super::raw_value::RawTexts;
 use super::signals;
 use super::values::{LONGEST, LONGEST_TIMEOUT, Reader};
@@ -257,6 +259,11 @@ fn delays(
         (None, Some(max)) => (max.min(seconds(1)), max),
         (None, None) => (seconds(1), seconds(30)),
     }
+}
+
+pub(super) fn check(reader: &mut Reader<'_>, raw: RawCheck) -> CheckOptions {
+    let codes = raw.allow.map(RawTexts::into_list).unwrap_or_default();
+    CheckOptions { allow: codes.into_iter().filter_map(|code| reader.text("check.allow", code)).collect() }
 }
 
 pub(super) fn breaker(reader: &mut Reader<'_>, raw: RawBreaker) -> Breaker {

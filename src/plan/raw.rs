@@ -80,6 +80,8 @@ pub(super) struct RawPlan {
     pub(super) idempotent: Option<bool>,
     /// Look-ups that scripts may ask for by name, `lookup("countries", code)`, and that are kept for a while.
     pub(super) cache: Option<BTreeMap<String, Located<RawCache>>>,
+    /// What is looked at before a run.
+    pub(super) check: Option<RawCheck>,
     /// The steps, in order; at least one.
     #[schemars(required, length(min = 1))]
     pub(super) step: Option<Vec<Located<RawStep>>>,
@@ -141,6 +143,15 @@ pub(super) struct RawCache {
     pub(super) ttl: Option<Text>,
     /// Answers kept in this process, the least used go first; one of more than 256 bytes counts as several. Default: 100000.
     pub(super) most: Option<Located<i64>>,
+}
+
+/// What is looked at before a run.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawCheck {
+    /// Codes of findings that are accepted, as `howdah check` prints them: they neither stop a run nor are told at its start.
+    pub(super) allow: Option<Located<RawTexts>>,
 }
 
 /// The pool of connections.

@@ -105,9 +105,15 @@ async fn a_pooler_in_transaction_mode_is_refused_with_the_reason_and_the_key_to_
     assert!(matches!(ended.code(), Some(1 | 2)), "{:?}\n{}", ended.code(), ended.stderr());
     let _ = ended.expect_words(&["transaction", "pooler", "database.control"]);
     assert_eq!(lab.number("SELECT sum(n)::bigint FROM items").await, 0, "nothing was changed");
+    let _ = lab.howdah(&["check", plan]).without_url().run().expect_code(2).expect_words(&[
+        "error[pooler-shares-sessions] 127.0.0.1",
+        "pool_mode = session",
+        "1 error; `howdah run` refuses the plan",
+    ]);
 
     // With the server's own address beside it the run works.
     lab.plan("pooled.toml", &plan_of(&format!("url = \"{}\"\ncontrol = \"{}\"", bouncer.url, lab.url)));
+    lab.howdah(&["check", plan]).without_url().run().expect_code(0);
     lab.howdah(&["run", plan, "--headless"]).without_url().run().expect_code(0);
     assert_eq!(lab.number("SELECT count(*) FROM items WHERE n <> 1").await, 0);
 }

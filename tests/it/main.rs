@@ -6,6 +6,7 @@ mod architecture;
 mod attach;
 mod bouncer;
 mod cache;
+mod checks;
 mod commands;
 mod console;
 mod copy;

@@ -173,7 +173,18 @@ async fn a_role_that_may_not_is_told_the_very_sql_that_lets_it() {
     users(&lab).await;
     lab.sql("CREATE ROLE clerk LOGIN; REVOKE ALL ON SCHEMA public FROM clerk; GRANT SELECT ON users TO clerk").await;
     let url = lab.url.replace("demo@", "clerk@");
-    let plan = lab.plan("p.toml", &plan_of("backfill = \"users\"\nset = { n = \"n + 1\" }"));
+    let text = plan_of("backfill = \"users\"\nset = { n = \"n + 1\" }");
+    let plan = lab.plan("p.toml", &text);
+    let run = ["run", plan.to_str().expect("a path"), "--headless", "--database", &url];
+    // All of it at once, before anything is begun.
+    lab.howdah(&run).run().expect_code(2).expect_words(&[
+        "role `clerk` lacks UPDATE (n)",
+        "mend: GRANT UPDATE (\"n\") ON \"public\".\"users\" TO \"clerk\";",
+        "mend: CREATE SCHEMA howdah AUTHORIZATION \"clerk\";",
+    ]);
+    // And whoever accepts that is told where it fails.
+    let allow = "\n[check]\nallow = [\"missing-right\", \"ledger-right\"]\n\n[[step]]";
+    let plan = lab.plan("p.toml", &text.replace("\n[[step]]", allow));
     let run = ["run", plan.to_str().expect("a path"), "--headless", "--database", &url];
     let ended =
         lab.howdah(&run).run().expect_code(1).expect_words(&["42501", "CREATE SCHEMA howdah AUTHORIZATION \"clerk\";"]);
