@@ -4,7 +4,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | `finding` | what is found: code, severity, reason, the SQL that mends it |
+//! | `statements` | statements that lock more, or longer, than their author may think |
 
 pub mod finding;
+pub mod statements;
 
 pub use finding::{Code, Finding, Severity};
