@@ -12,6 +12,7 @@
 //! | `look` | asks, judges, puts in order |
 //! | `allow` | findings that a plan accepts |
 //! | `checked` | all of it, told to people and machines; what refuses a run |
+//! | `statements` | statements that lock more, or longer, than their author may think |
 
 pub mod allow;
 pub mod case;
@@ -28,6 +29,7 @@ pub mod upkeep;
 pub mod walking;
 pub mod work;
 pub mod writing;
+pub mod statements;
 
 pub use finding::{Code, Finding, Severity};
 
@@ -42,6 +44,7 @@ pub fn codes() -> Vec<Code> {
         upkeep::CODES.as_slice(),
         locking::CODES.as_slice(),
         database::CODES.as_slice(),
+        statements::CODES,
     ]
     .concat()
 }

@@ -52,4 +52,5 @@ mod theme;
 mod transform;
 mod undo;
 mod undo_log;
+mod unsafe_statements;
 mod worker;
