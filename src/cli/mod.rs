@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and which parts of the house answer. Wires everything; computes nothing.
 
+pub mod alarming;
 pub mod assembly;
 pub mod attach;
 pub mod books;

@@ -99,6 +99,7 @@ struct Urgent {
     state: RunState,
     answered: Option<Answered>,
     acknowledged: usize,
+    silenced: usize,
     step: Option<usize>,
 }
 
@@ -108,6 +109,7 @@ impl Urgent {
             state: snapshot.state.clone(),
             answered: snapshot.commands.back().cloned(),
             acknowledged: snapshot.acknowledged.len(),
+            silenced: snapshot.silenced.len(),
             step: snapshot.current_step().map(|(index, _)| index),
         }
     }

@@ -69,9 +69,9 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
         "write `on_hangup = \"continue\"` or `on_hangup = \"pause\"` or `on_hangup = \"stop\"`, or remove it",
     ),
     (
-        "[«notify»]\nurl = \"https://x\"",
-        "`notify` is not built yet: it comes with notifications",
-        "remove it: alerts are shown and logged",
+        "notify = «\"https://x\"»",
+        "`notify` must be a list of tables, not a string",
+        "write it like `[[notify]]`",
     ),
     (
         "[ledger]\nstore = «\"redis\"»",

@@ -270,6 +270,7 @@ impl App {
             || newest.events.back() != shown.events.back()
             || newest.commands.back() != shown.commands.back()
             || newest.acknowledged != shown.acknowledged
+            || newest.silenced != shown.silenced
             || std::mem::discriminant(&newest.presence) != std::mem::discriminant(&shown.presence)
             || alerts(newest) != alerts(shown)
             || pace_news(&newest.pace) != pace_news(&shown.pace)

@@ -52,7 +52,9 @@ impl App {
             | Command::SetWorkers(_)
             | Command::CloseBreaker
             | Command::SkipWindow
-            | Command::Acknowledge(_) => {
+            | Command::Acknowledge(_)
+            | Command::Silence(..)
+            | Command::Unsilence(_) => {
                 if matches!(command, Command::Pause | Command::Continue) {
                     self.suspension = Suspension::None;
                 }
