@@ -67,6 +67,15 @@ impl Tty {
         self.terminal.backend_mut().flush()
     }
 
+    /// Rings the bell, which a terminal makes a sound or a sign of, as its user wants. A terminal that was given back is left
+    /// alone.
+    pub(crate) fn bell(&mut self) -> io::Result<()> {
+        if !OPEN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.terminal.backend_mut().file.write_all(b"\x07")
+    }
+
     /// Forgets what is on the screen, whose size may have changed. The next frame draws all of it.
     pub(crate) fn repaint(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;

@@ -87,6 +87,8 @@ pub enum Occasion {
     Stopped,
     /// `howdah notify test`.
     Test,
+    /// The end of what a test began.
+    TestOver,
 }
 
 impl Occasion {
@@ -112,6 +114,7 @@ impl Occasion {
             Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Test => "test",
+            Self::TestOver => "test_over",
         }
     }
 }

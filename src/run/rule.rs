@@ -312,8 +312,8 @@ impl Unit {
 fn duration(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if seconds >= 60.0 => human::rough_duration(time),
-        Ok(time) => human::duration(time),
-        Err(_) => format!("{}s", number(seconds)),
+        Ok(time) if seconds < 1.0 => human::duration(time),
+        Ok(_) | Err(_) => format!("{}s", number(seconds)),
     }
 }
 
@@ -338,7 +338,7 @@ impl Rule {
             other => format!("{} of ", other.word()),
         };
         let label = self.label.as_ref().map_or_else(String::new, |label| format!(" of {label}"));
-        let hold = if self.hold.is_zero() { String::new() } else { format!(" for {}", human::duration(self.hold)) };
+        let hold = if self.hold.is_zero() { String::new() } else { format!(" for {}", duration(self.hold.as_secs_f64())) };
         let limit = unit.show_limit(self.limit);
         format!("{of}{}{label} {} {limit}{hold}", self.source.name(), self.bound.word())
     }
@@ -412,6 +412,8 @@ mod tests {
     fn a_number_is_shown_by_its_unit() {
         let table = [
             ("batch_seconds", 0.25, "250ms", "250ms"),
+            ("batch_seconds", 2.0, "2s", "2s"),
+            ("batch_seconds", 12.345, "12.35s", "12.35s"),
             ("run_work_seconds_total", 312.0, "5m12s", "5m12s"),
             ("database_size_bytes", 1_181_116_006.0, "1.1 GiB", "1.1 GiB"),
             ("host_cpu_ratio", 0.07, "7.0%", "7%"),

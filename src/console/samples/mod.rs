@@ -24,7 +24,7 @@ pub(crate) use pace::{
     waiting,
 };
 
-pub(crate) use views::{attached, details, driver_gone, full, hostile_details, hostile_full, unreachable};
+pub(crate) use views::{attached, details, driver_gone, full, hostile_details, hostile_full, silenced, unreachable};
 
 /// 14:03:22 on a day in November.
 fn now() -> DateTime<Utc> {

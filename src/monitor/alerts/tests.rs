@@ -363,3 +363,27 @@ proptest! {
         }
     }
 }
+
+/// The table of the reference, as `METRICS` has it.
+fn table_of_metrics() -> String {
+    let mut lines = vec!["| name | of each | what |".to_owned(), "| --- | --- | --- |".to_owned()];
+    lines.extend(metric::METRICS.iter().map(|metric| {
+        let label = metric.label().map_or_else(String::new, |label| format!("`{label}`"));
+        format!("| `{}` | {label} | {} |", metric.name, metric.help)
+    }));
+    lines.join("\n")
+}
+
+#[test]
+fn the_reference_lists_every_number() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference/alerts.md");
+    let page = std::fs::read_to_string(path).expect("the page is there");
+    let mark = "<!-- metrics: made by a test from src/run/metric.rs -->\n";
+    let (before, after) = page.split_once(mark).expect("the mark is there");
+    let wanted = format!("\n{}\n", table_of_metrics());
+    if std::env::var("HOWDAH_BLESS").is_ok_and(|bless| bless == "1") {
+        std::fs::write(path, format!("{before}{mark}{wanted}")).expect("assets can be written");
+        return;
+    }
+    assert_eq!(after, wanted, "run this test with HOWDAH_BLESS=1 to write {path}");
+}

@@ -83,7 +83,7 @@ fn slack(message: &Message) -> Value {
 }
 
 fn pagerduty(message: &Message, key: &str) -> Value {
-    let ends = matches!(message.occasion, Occasion::Cleared | Occasion::Finished);
+    let ends = matches!(message.occasion, Occasion::Cleared | Occasion::Finished | Occasion::TestOver);
     let action = if ends { "resolve" } else { "trigger" };
     let about = message.alert.as_ref().map_or_else(|| message.occasion.word().to_owned(), |alert| alert.key.clone());
     let source = if message.server.is_empty() { &message.host } else { &message.server };

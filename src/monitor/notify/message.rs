@@ -55,7 +55,7 @@ impl Message {
     #[must_use]
     pub fn dedup_key(&self) -> String {
         match (&self.alert, self.occasion) {
-            (_, Occasion::Test) => format!("howdah/{}/test", self.plan),
+            (_, Occasion::Test | Occasion::TestOver) => format!("howdah/{}/test", self.plan),
             (Some(alert), _) => format!("howdah/{}/alert/{}", self.run, alert.key),
             (None, _) => format!("howdah/{}", self.run),
         }
