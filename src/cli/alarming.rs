@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::opening::Slots;
 use super::say;
 use crate::monitor::notify::{LAST_WORDS, Left, Lines, Office, Patience};
-use crate::monitor::{AlertLimits, AlertRules, Alarms, Troubles, acting};
+use crate::monitor::{Alarms, AlertLimits, AlertRules, Troubles, acting};
 use crate::plan::model::Plan;
 use crate::run::notify::Recipient;
 use crate::run::rule::{Act, Rule};

@@ -146,7 +146,8 @@ async fn list(global: &Global, of: &OfRun, as_json: bool) -> Result<Exit, Cause>
 
 fn in_words(snapshot: &Snapshot) -> String {
     let at = snapshot.now.format("%H:%M:%S UTC");
-    let mut lines = vec![format!("run {} ({}), {} at {at}", snapshot.run, clean(&snapshot.plan), snapshot.state.word())];
+    let mut lines =
+        vec![format!("run {} ({}), {} at {at}", snapshot.run, clean(&snapshot.plan), snapshot.state.word())];
     if !matches!(snapshot.presence, Presence::Elsewhere { .. }) || snapshot.state.is_over() {
         lines.push("nobody watches it now; this is what was last known".to_owned());
     }

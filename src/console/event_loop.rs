@@ -113,11 +113,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Redraw(haste) => pace.want(haste),
-                Effect::Bell => {
-                    if tty.bell().is_err() {
-                        effects.extend(app.update(Action::HangUp));
-                    }
-                }
+                Effect::Bell => tty.bell(),
                 Effect::AwaitKey => next_key = Some(Box::pin(sleep(NEXT_KEY))),
                 Effect::Repaint => {
                     if tty.repaint().is_err() {

@@ -123,7 +123,7 @@ fn a_silenced_alert_is_dimmed_and_says_by_whom_and_until_when() {
             insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn.backend().to_string());
         }
     }
-    let selected = selecting(&snapshot, &samples::details(), ui(View::Events), 0);
+    let selected = selecting(&snapshot, &samples::details(), ui(View::Events), 2);
     let detail = Ui { overlay: Overlay::Detail { scroll: 0 }, ..selected };
     insta::assert_snapshot!("silenced_detail_80x24", draw(&snapshot, &detail, (80, 24)));
 }

@@ -239,7 +239,9 @@ fn of_text(text: &str, unit: Unit) -> Option<f64> {
         Unit::Bytes => text.parse::<ByteSize>().ok().map(|size| size.0 as f64),
         Unit::Ratio => parse_percentage(text).map(|percent| percent / 100.0),
         // A signal of the governor's counts in whatever it counts in.
-        Unit::Count => text.trim().parse().ok().or_else(|| of_text(text, Unit::Seconds)).or_else(|| of_text(text, Unit::Bytes)),
+        Unit::Count => {
+            text.trim().parse().ok().or_else(|| of_text(text, Unit::Seconds)).or_else(|| of_text(text, Unit::Bytes))
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
+use super::alarms::Alarms;
 use super::error::{PlanError, Problem};
 use super::mistake::Mistake;
 use super::model::{Plan, PlanSource};
 use super::raw::RawPlan;
 use super::values::{LONGEST, Reader};
-use super::alarms::Alarms;
 use super::{alarms, lookups, options, shape, shared, steps};
 
 /// The largest file that is taken for a plan, in bytes.

@@ -70,7 +70,9 @@ fn notify_sections(text: &str) -> Vec<Range<usize>> {
     for line in text.split_inclusive('\n') {
         let start = line.trim_start();
         let name = start.trim_start_matches('[').trim_start().trim_start_matches(['"', '\'']);
-        let is_ours = name.strip_prefix("notify").is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+        let is_ours = name
+            .strip_prefix("notify")
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
         let begins = is_ours && (start.starts_with('[') || name.contains('='));
         if begins {
             open = true;
@@ -109,7 +111,9 @@ fn in_notify(text: &str, section: Range<usize>) -> Vec<Range<usize>> {
             let rest = &inside[from + at + 1..];
             let body = rest.trim_start();
             let start = from + at + 1 + (rest.len() - body.len());
-            let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote)) else { continue };
+            let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote)) else {
+                continue;
+            };
             let start = start + quote.len();
             let value = start..start + closing(&inside[start..], quote);
             if !is_scheme_and_reference(&inside[value.clone()]) {
@@ -197,7 +201,10 @@ mod tests {
             ("url = \"postgres://u:${PW:-secret}@db\"", "url = \"postgres://u:***@db\""),
             ("url = \"${DATABASE_URL}\"", "url = \"${DATABASE_URL}\""),
             ("url = \"postgres://u@db:5432/x\"", "url = \"postgres://u@db:5432/x\""),
-            ("[[notify]]\nurl = \"https://hooks.example.com/T0/B0/xyz\"", "[[notify]]\nurl = \"https://hooks.example.com/***\""),
+            (
+                "[[notify]]\nurl = \"https://hooks.example.com/T0/B0/xyz\"",
+                "[[notify]]\nurl = \"https://hooks.example.com/***\"",
+            ),
             ("[[notify]]\nurl = \"${HOOK}\"\nkey = \"${PD}\"", "[[notify]]\nurl = \"${HOOK}\"\nkey = \"${PD}\""),
             ("notify = [{ key = 'abc', url = \"hooks\" }]", "notify = [{ key = '***', url = \"***\" }]"),
             ("[[notify]]\nkey = \"abc\"\n[[step]]\nkey = \"id\"", "[[notify]]\nkey = \"***\"\n[[step]]\nkey = \"id\""),
@@ -209,7 +216,10 @@ mod tests {
                 "[[notify]]\nheaders = { Authorization = \"Bearer ${TOKEN}\" }",
                 "[[notify]]\nheaders = { Authorization = \"Bearer ${TOKEN}\" }",
             ),
-            ("[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"y\"", "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"***\""),
+            (
+                "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"y\"",
+                "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"***\"",
+            ),
             ("where = \"a = 'x://y' AND b = ':@'\"", "where = \"a = 'x://y' AND b = ':@'\""),
         ];
         for (text, expected) in table {

@@ -338,7 +338,8 @@ impl Rule {
             other => format!("{} of ", other.word()),
         };
         let label = self.label.as_ref().map_or_else(String::new, |label| format!(" of {label}"));
-        let hold = if self.hold.is_zero() { String::new() } else { format!(" for {}", duration(self.hold.as_secs_f64())) };
+        let hold =
+            if self.hold.is_zero() { String::new() } else { format!(" for {}", duration(self.hold.as_secs_f64())) };
         let limit = unit.show_limit(self.limit);
         format!("{of}{}{label} {} {limit}{hold}", self.source.name(), self.bound.word())
     }

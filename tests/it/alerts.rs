@@ -14,7 +14,7 @@ fn plan_of(lab: &Lab, program: &str) -> String {
     let plan = lab.plan(
         "watched.toml",
         &format!(
-            "[limits]\nworkers = 1\nnice = 5\nbatch = {{ start = 100, min = 100, max = 100 }}\n\
+            "[limits]\nworkers = 1\nbatch = {{ start = 100, min = 100, max = 1000 }}\n\
              [alerts]\nevery = \"1s\"\n\
              [[alerts.rule]]\nname = \"walked far\"\nmetric = \"step_rows_walked_total\"\nlabel = \"n\"\nabove = 300\n\
              level = \"critical\"\ndo = [\"notify\", \"pause\"]\n\
@@ -42,12 +42,19 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 async fn an_alert_pauses_the_run_is_told_to_those_who_want_it_and_no_secret_is_seen() {
     let lab = Lab::open().await;
     lab.sql("CREATE TABLE items (id int PRIMARY KEY, n int)").await;
-    lab.sql("INSERT INTO items SELECT g, 0 FROM generate_series(1, 2000) g").await;
+    lab.sql("INSERT INTO items SELECT g, 0 FROM generate_series(1, 20000) g").await;
+    // Slow enough to be watched: a batch takes a fifth of a second.
+    lab.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END'",
+    )
+    .await;
+    lab.sql("CREATE TRIGGER slow BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION slow()").await;
     lab.sql("ANALYZE items").await;
     let server = MockServer::start().await;
     let down = Mock::given(method("POST")).and(path(HOOK)).respond_with(ResponseTemplate::new(503));
     down.up_to_n_times(1).mount(&server).await;
-    let up = Mock::given(method("POST")).and(path(HOOK)).and(header("authorization", format!("Bearer {TOKEN}").as_str()));
+    let up =
+        Mock::given(method("POST")).and(path(HOOK)).and(header("authorization", format!("Bearer {TOKEN}").as_str()));
     up.respond_with(ResponseTemplate::new(200)).mount(&server).await;
     let hook = format!("{}{HOOK}", server.uri());
     let told = lab.files.path().join("told");
@@ -88,6 +95,7 @@ async fn an_alert_pauses_the_run_is_told_to_those_who_want_it_and_no_secret_is_s
     let lines = || std::fs::read_to_string(&told).unwrap_or_default();
     until("the program hears of the pause", async || lines().contains("\"event\":\"paused\"")).await;
 
+    lab.sql("DROP TRIGGER slow ON items").await;
     let arguments = {
         let pid = lab.number("SELECT driver_pid::int8 FROM howdah.run").await;
         std::fs::read(format!("/proc/{pid}/cmdline")).expect("the driver lives")
@@ -108,12 +116,14 @@ async fn an_alert_pauses_the_run_is_told_to_those_who_want_it_and_no_secret_is_s
     }
     let got = server.received_requests().await.expect("requests");
     let last = String::from_utf8_lossy(&got[got.len() - 1].body).into_owned();
-    assert!(last.contains("done: 2,000 rows changed"), "the last news gets out: {last}");
+    assert!(last.contains("done: 20,000 rows changed"), "the last news gets out: {last}");
 
     // What is secret is nowhere: output, process list, log, ledger.
     let mut seen = format!("{}{}{}", ended.stdout(), ended.stderr(), String::from_utf8_lossy(&arguments));
     for table in ["run", "event", "command", "snapshot", "plan"] {
-        let there = format!("SELECT count(*) FROM pg_class WHERE relname = '{table}' AND relnamespace = 'howdah'::regnamespace");
+        let there = format!(
+            "SELECT count(*) FROM pg_class WHERE relname = '{table}' AND relnamespace = 'howdah'::regnamespace"
+        );
         if lab.number(&there).await > 0 {
             let all = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM howdah.{table} t");
             seen.push_str(&lab.text(&all).await);
@@ -152,10 +162,12 @@ async fn a_test_message_says_what_came_of_it() {
     let howdah = |arguments: &[&str]| {
         let mut command = crate::support::bare(home.path());
         let output = command.args(["notify", "test"]).arg(&plan).args(arguments).output().expect("howdah runs");
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
     };
-    let (good, bad, unknown) =
-        tokio::task::block_in_place(|| (howdah(&["good"]), howdah(&[]), howdah(&["nobody"])));
+    let (good, bad, unknown) = tokio::task::block_in_place(|| (howdah(&["good"]), howdah(&[]), howdah(&["nobody"])));
     assert_eq!((good.0, good.1.trim()), (Some(0), "good: delivered (HTTP 202: ok)"));
     assert_eq!(bad.0, Some(1));
     assert!(bad.1.contains("bad: not delivered: HTTP 404: no_team"), "{}", bad.1);

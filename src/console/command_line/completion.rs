@@ -40,9 +40,7 @@ pub(in super::super) fn complete(text: &str, scene: &Scene<'_>) -> Completion {
             let held = scene.snapshot.vitals.alerts.iter().filter(|alert| alert.is_active());
             fitting(text, word, held.map(|alert| alert.key.clone()))
         }
-        Takes::Silence if is_first => {
-            fitting(text, word, silenceable(scene).into_iter().map(str::to_owned))
-        }
+        Takes::Silence if is_first => fitting(text, word, silenceable(scene).into_iter().map(str::to_owned)),
         Takes::Pid if is_first => {
             let sessions = scene.details.sessions.value().map_or(&[][..], |sessions| &sessions.sessions[..]);
             fitting(text, word, sessions.iter().map(|session| session.pid.to_string()))

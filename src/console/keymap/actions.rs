@@ -60,7 +60,7 @@ pub static BINDABLE: [Bindable; 55] = [
     at("close-breaker", Action::CloseBreaker, EVERYWHERE, "close the open circuit breaker: try again now"),
     at("skip-window", Action::SkipWindow, EVERYWHERE, "go on outside of the allowed hours"),
     at("acknowledge", Action::Acknowledge, EVERYWHERE, "take note of the selected alert, or of all"),
-    at("silence", Action::Silence, OF_ALERTS, "silence the selected alert for an hour, or no more"),
+    at("silence", Action::Silence, OF_ALERTS, "silence the selected alert, or no more"),
     at("stop", Action::Stop, EVERYWHERE, "stop the run, resumable"),
     at("resume", Action::Resume, EVERYWHERE, "go on with a run that nobody drives"),
     at("retry-quarantine", Action::RetryQuarantine, EVERYWHERE, "try the rows again that were set aside"),

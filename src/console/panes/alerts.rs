@@ -13,8 +13,8 @@ use crate::run::{Event, EventKind, Level, Snapshot};
 pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot) {
     let inside = canvas.pane(area, "Alerts and events");
     let mut alerts: Vec<_> = snapshot.vitals.alerts.iter().filter(|alert| alert.is_active()).collect();
-    // The gravest first; the sort is stable, so the newest of them stays first.
-    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.level));
+    // The gravest first, and what is silenced last; the sort is stable, so the newest of them stays first.
+    alerts.sort_by_key(|alert| (snapshot.silence(&alert.key).is_some(), std::cmp::Reverse(alert.level)));
     let held = alerts.len();
     let raised =
         |event: &Event| event.kind == EventKind::AlertRaised && alerts.iter().any(|alert| alert.raised_at == event.at);

@@ -9,8 +9,8 @@ use super::super::theme::Role;
 use super::super::view::Scene;
 use super::detail::Page;
 use super::{clock, finish, list_title};
-use crate::run::text::clean;
 use crate::run::rule::Standing;
+use crate::run::text::clean;
 use crate::run::vitals::Alert;
 use crate::run::{Level, Snapshot};
 
@@ -64,8 +64,8 @@ fn what(happening: &Happening<'_>, snapshot: &Snapshot) -> String {
         Happening::Alert(alert) => {
             let often = if alert.count > 1 { format!(", {} times", alert.count) } else { String::new() };
             let quiet = [acknowledged(alert, snapshot), silenced(alert, snapshot)];
-            let quiet: String = quiet.into_iter().flatten().map(|by| format!("; {by}")).collect();
-            format!("{text}{often}{quiet}")
+            let parts = std::iter::once(format!("{text}{often}")).chain(quiet.into_iter().flatten());
+            parts.collect::<Vec<_>>().join("; ")
         }
         Happening::Command(_) | Happening::Event(..) => text,
     }

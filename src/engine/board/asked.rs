@@ -142,7 +142,8 @@ impl Board {
         let now = self.clock.utc();
         let mut inner = self.lock();
         let vitals = &inner.snapshot.vitals;
-        let known = vitals.alerts.iter().any(|alert| alert.key == key) || vitals.rules.iter().any(|rule| rule.name == key);
+        let known =
+            vitals.alerts.iter().any(|alert| alert.key == key) || vitals.rules.iter().any(|rule| rule.name == key);
         if !known {
             return Err("there is no such alert, and no rule of that name".to_owned());
         }

@@ -109,7 +109,8 @@ impl AlertBook {
     #[must_use]
     pub fn rules(&self) -> Vec<RuleView> {
         let Some(rules) = &self.rules else { return Vec::new() };
-        let is_raised = |name: &str| self.entries.iter().any(|entry| entry.alert.key == name && entry.alert.is_active());
+        let is_raised =
+            |name: &str| self.entries.iter().any(|entry| entry.alert.key == name && entry.alert.is_active());
         let views = rules.rules.iter().zip(&self.watches);
         views.map(|(rule, watch)| watch.view(rule, is_raised(&rule.name))).collect()
     }

@@ -1,4 +1,3 @@
-
 //! Rules over time, with a clock that is turned by hand.
 
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use crate::run::metric::Sample;
 use crate::run::rule::Standing;
 use crate::run::vitals::{Alert, Reading, alert_changes};
 use crate::run::{EventKind, Snapshot};
-
 
 const LIMITS: AlertLimits = AlertLimits {
     duration: Duration::from_mins(5),
@@ -135,8 +133,7 @@ fn each_threshold_tells_its_value_and_its_limit() {
         error_rate_percent: Some(12.0),
     };
     evaluate(&mut book, &inputs, &LIMITS, at(0));
-    let texts: Vec<String> =
-        book.alerts().into_iter().map(|alert| format!("{}: {}", alert.key, alert.text)).collect();
+    let texts: Vec<String> = book.alerts().into_iter().map(|alert| format!("{}: {}", alert.key, alert.text)).collect();
     let expected = [
         "duration: at work for 5m12s (limit 5m00s)",
         "memory: howdah's own memory 1.1 GiB (limit 1000 MiB)",
@@ -223,7 +220,8 @@ fn course(rule: &Rule, values: &[f64]) -> String {
             Standing::Kept | Standing::Raised => "",
         };
         seen.push(match book.alerts().first() {
-            None => format!("{}", if standing.is_empty() { "-" } else { standing }),
+            None if standing.is_empty() => "-".to_owned(),
+            None => standing.to_owned(),
             Some(alert) => format!("{}{}{standing}", if alert.is_active() { 'A' } else { 'c' }, alert.count),
         });
     }
@@ -239,7 +237,13 @@ fn a_rule_of_a_plan_waits_is_raised_and_is_cleared_at_its_own_value() {
         ("a break begins anew", Aggregate::Last, 2, &[3.0, 3.0, 1.9, 3.0, 3.0, 3.0], "w w - w w A1"),
         ("between clear and limit it holds", Aggregate::Last, 0, &[3.0, 1.5, 1.5, 1.1], "A1 A1 A1 A1"),
         ("cleared", Aggregate::Last, 0, &[3.0, 1.0, 1.0, 3.0], "A1 A1 c1 A2"),
-        ("a missing value neither raises nor clears", Aggregate::Last, 2, &[3.0, none, 3.0, none, 1.0], "w ? A1 A1? A1"),
+        (
+            "a missing value neither raises nor clears",
+            Aggregate::Last,
+            2,
+            &[3.0, none, 3.0, none, 1.0],
+            "w ? A1 A1? A1",
+        ),
         ("a mean is slower than the newest", Aggregate::Avg, 0, &[1.0, 1.0, 3.0, 9.0], "- - - A1"),
         ("the largest of the last hundred stays", Aggregate::Max, 0, &[3.0, 1.0, 1.0, 1.0], "A1 A1 A1 A1"),
     ];

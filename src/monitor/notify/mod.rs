@@ -32,8 +32,8 @@ pub use line::{Left, Line};
 pub use message::{Message, Teller, wants};
 
 use super::Troubles;
-use crate::run::notify::Recipient;
 use crate::run::Snapshot;
+use crate::run::notify::Recipient;
 
 /// Recipients, once the plan is known.
 pub type Recipients = watch::Receiver<Option<Arc<Vec<Recipient>>>>;
@@ -111,7 +111,6 @@ impl Office {
 
 /// How long the lines may take to empty at the end of a run.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
-
 
 #[cfg(test)]
 mod tests;

@@ -44,8 +44,8 @@ pub(super) async fn run(argv: &[String], timeout: Duration, message: &Message) -
     };
     let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let verdict = match tokio::time::timeout(timeout, heard(&mut child, message)).await {
-        Ok(Ok((status, said))) if status.success() => Verdict::Delivered(ended(&status, &said)),
-        Ok(Ok((status, said))) => Verdict::Later(ended(&status, &said), None),
+        Ok(Ok((status, said))) if status.success() => Verdict::Delivered(ended(status, &said)),
+        Ok(Ok((status, said))) => Verdict::Later(ended(status, &said), None),
         Ok(Err(error)) => Verdict::Later(clean(&format!("{program}: {error}")).into_owned(), None),
         Err(_) => Verdict::Later("it did not end in time, and was killed".to_owned(), None),
     };
@@ -88,7 +88,7 @@ async fn heard(child: &mut Child, message: &Message) -> std::io::Result<(std::pr
     Ok((status?, said))
 }
 
-fn ended(status: &std::process::ExitStatus, said: &str) -> String {
+fn ended(status: std::process::ExitStatus, said: &str) -> String {
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     clean(&format!("{status}{said}")).into_owned()
 }
