@@ -25,11 +25,11 @@ pub mod look;
 pub mod proposal;
 pub mod replication;
 pub mod rights;
+pub mod statements;
 pub mod upkeep;
 pub mod walking;
 pub mod work;
 pub mod writing;
-pub mod statements;
 
 pub use finding::{Code, Finding, Severity};
 

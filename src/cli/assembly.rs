@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::watch;
 
+use super::alarming;
 use super::caches;
 use super::opening::{Opening, Planned, session};
 use super::probe::PoolSource;
@@ -18,7 +19,7 @@ use crate::ledger::record::PostgresRecorder;
 use crate::ledger::redis::record::RedisRecorder;
 use crate::ledger::relay::Relay;
 use crate::ledger::shares::PostgresShares;
-use crate::monitor::{AlertLimits, free_percent};
+use crate::monitor::free_percent;
 use crate::plan::model::{Plan, StepKind};
 use crate::postgres::catalog::Table;
 use crate::postgres::connect::{self, Connector, PoolShape};
@@ -152,12 +153,8 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let run = taken.run;
     opening.slots.on_hangup.send_replace(plan.on_hangup);
     opening.slots.run.send_replace(Some(run));
-    opening.slots.alerts.send_replace(Some(AlertLimits {
-        duration: plan.alerts.duration,
-        memory: plan.alerts.memory,
-        free_memory_percent: plan.alerts.free_memory_percent,
-        error_rate_percent: plan.alerts.error_rate_percent,
-    }));
+    opening.slots.alerts.send_replace(Some(Arc::new(alarming::rules(&plan, member.is_none()))));
+    opening.slots.notify.send_replace(Some(Arc::new(alarming::recipients(&plan, member.is_none()))));
     // Look-ups have connections of their own.
     let lookups = if plan.caches.is_empty() { 0 } else { lookup::CONNECTIONS };
     let most_workers = most_workers(plan.database.pool_max.saturating_sub(lookups));

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::alarming::Alarming;
 use super::desk::queue::QueueDesk;
 use super::desk::{self, Desk};
 use super::exporting::Exporting;
@@ -90,6 +91,7 @@ pub async fn drive(job: Job, show: &ShowArgs) -> Result<Driven, Cause> {
 pub(super) struct Measuring {
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    alarming: Alarming,
 }
 
 /// Starts the engine on a run, and what measures around it.
@@ -105,15 +107,17 @@ pub(super) fn engage(
     let mut tasks = JoinSet::new();
     let source = slots.source.subscribe();
     let snapshots = handle.snapshots.clone();
-    let measured = monitor::start(&mut tasks, stop.clone(), source, slots.alerts.subscribe(), clock, snapshots);
+    let (alarming, alarms) = Alarming::begin(slots, &snapshots, handle.requests.clone());
+    let measured = monitor::start(&mut tasks, stop.clone(), source, alarms, clock, snapshots);
     tasks.spawn(forward(measured, vitals_in, stop.clone()));
-    (handle, Measuring { stop, tasks })
+    (handle, Measuring { stop, tasks, alarming })
 }
 
 impl Measuring {
     /// Ends it.
     pub(super) async fn end(mut self) {
         self.stop.cancel();
+        self.alarming.end().await;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         drop(tokio::time::timeout(Duration::from_secs(2), ended).await);
         self.tasks.shutdown().await;

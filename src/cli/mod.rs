@@ -1,5 +1,7 @@
 //! The command line: what is asked for, and which parts of the house answer. Wires everything; computes nothing.
 
+pub mod alarming;
+pub mod alerts;
 pub mod assembly;
 pub mod attach;
 mod beforehand;
@@ -103,6 +105,10 @@ pub enum Command {
     Stop(SteerArgs),
     /// Change a run that is under way: howdah set [RUN] workers=2 target=250ms
     Set(SetArgs),
+    /// List the alerts of a run, take note of one, or silence it
+    Alerts(alerts::AlertsArgs),
+    /// Send a test message to those who hear of a plan's alerts
+    Notify(alerts::NotifyArgs),
     /// Take a run back: old values from its undo log, statements by their `down`
     Undo(UndoArgs),
     /// Show the runs in a database, or one of them
@@ -421,6 +427,8 @@ pub async fn run(mut cli: Cli) -> Exit {
         Command::Continue(args) => steer::run(&cli.global, &args, Asked::Continue).await,
         Command::Stop(args) => steer::run(&cli.global, &args, Asked::Stop).await,
         Command::Set(args) => steer::set(&cli.global, &args).await,
+        Command::Alerts(args) => alerts::run(&cli.global, args).await,
+        Command::Notify(args) => alerts::notify(&cli.global, args).await,
         Command::Undo(args) => undo::run(&cli.global, args).await,
         Command::Status(args) => status::run(&cli.global, &args).await,
         Command::Report(args) => report::run(&cli.global, &args).await,

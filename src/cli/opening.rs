@@ -21,7 +21,7 @@ use crate::ledger::member;
 use crate::ledger::migrate;
 use crate::ledger::open::{self, Draft, Driver, StepRecord, StoredPlan, Taken};
 use crate::ledger::runs;
-use crate::monitor::{AlertLimits, DatabaseSource};
+use crate::monitor::{AlertRules, DatabaseSource};
 use crate::plan::load;
 use crate::plan::model::{Limits, OnHangup, Plan, Step};
 use crate::postgres::catalog::{Part, Table};
@@ -30,6 +30,7 @@ use crate::postgres::dsn::Target;
 use crate::postgres::pooler;
 use crate::postgres::session::{Session, application_name};
 use crate::run::id::RunRef;
+use crate::run::notify::Recipient;
 use crate::run::timer::Spent;
 use crate::run::{Cause, Level, RunId, StepState, StepView, Vitals};
 use crate::steps::{Task, preflight};
@@ -37,8 +38,8 @@ use crate::steps::{Task, preflight};
 /// Where the monitor's view of the database goes once there is one.
 pub type SourceSlot = watch::Sender<Option<Arc<dyn DatabaseSource>>>;
 
-/// Where the plan's thresholds go once the plan is known.
-pub type AlertSlot = watch::Sender<Option<AlertLimits>>;
+/// Where the rules that raise alerts go once the plan is known.
+pub type AlertSlot = watch::Sender<Option<Arc<AlertRules>>>;
 
 /// How long the connection that resumes a run may take, before the plan is known.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
@@ -48,8 +49,10 @@ pub(super) const CONNECT: Duration = Duration::from_secs(2);
 pub struct Slots {
     /// Where the monitor's view of the database goes.
     pub source: SourceSlot,
-    /// Where the plan's thresholds go.
+    /// Where the rules that raise alerts go.
     pub alerts: AlertSlot,
+    /// Where those go who are told of them.
+    pub notify: watch::Sender<Option<Arc<Vec<Recipient>>>>,
     /// Where what the monitor measures is put: the governor reads it.
     pub vitals: watch::Sender<Arc<Vitals>>,
     /// What the plan wants done when the terminal is lost.
@@ -65,6 +68,7 @@ impl Default for Slots {
         Self {
             source: watch::Sender::new(None),
             alerts: watch::Sender::new(None),
+            notify: watch::Sender::new(None),
             vitals: watch::Sender::new(Arc::default()),
             on_hangup: watch::Sender::new(OnHangup::default()),
             run: watch::Sender::new(None),

@@ -66,8 +66,24 @@ pub async fn set(global: &Global, args: &SetArgs) -> Result<Exit, Cause> {
     Ok(Exit::Done)
 }
 
+/// Asks for one thing, and waits for the answer.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn ask_of(
+    global: &Global,
+    plan: Option<&std::path::PathBuf>,
+    named: Option<&RunRef>,
+    command: Command,
+) -> Result<String, Cause> {
+    let Place { target, flags, .. } = place(global, plan)?;
+    let mut connection = opening::look(&target).await?;
+    let id = fit(global, &target, &mut connection, named).await?;
+    ask(&mut connection, &flags, id, command).await
+}
+
 /// The run that is meant.
-async fn fit(
+pub(super) async fn fit(
     global: &Global,
     target: &Target,
     connection: &mut PgConnection,

@@ -27,6 +27,8 @@ pub enum Action {
     Resume,
     /// Take note of the selected alert, or of all.
     Acknowledge,
+    /// Silence the selected alert for an hour, or let it call again.
+    Silence,
     /// Ask once more, then cancel the statement of the selected session.
     CancelSession,
     /// Ask once more, then end the selected session.
@@ -152,6 +154,7 @@ impl Action {
             | Self::Undo
             | Self::Resume
             | Self::Acknowledge
+            | Self::Silence
             | Self::CancelSession
             | Self::TerminateSession
             | Self::LongerBatches
@@ -230,6 +233,8 @@ pub enum Effect {
     Redraw(Haste),
     /// Say [`Action::NoKeyCame`] after a second: a sequence of keys has begun. The last one counts.
     AwaitKey,
+    /// Ring the terminal's bell.
+    Bell,
     /// Forget what is on the screen, and draw.
     Repaint,
     /// Restore the terminal, stop the process, and set the terminal up again when it goes on.

@@ -2,6 +2,8 @@
 
 mod completion;
 
+use std::time::Duration;
+
 use super::action::Action;
 use super::config_error::did_you_mean;
 use super::listing;
@@ -35,6 +37,7 @@ enum Takes {
     Column,
     Text,
     Alert,
+    Silence,
     Pid,
     Path,
     Job,
@@ -52,7 +55,7 @@ const fn spec(name: &'static str, aliases: &'static [&'static str], takes: Takes
     Spec { name, aliases, takes }
 }
 
-static SPECS: [Spec; 35] = [
+static SPECS: [Spec; 37] = [
     spec("pause", &[], Takes::Nothing),
     spec("continue", &["cont", "c"], Takes::Nothing),
     spec("stop", &[], Takes::Nothing),
@@ -68,6 +71,8 @@ static SPECS: [Spec; 35] = [
     spec("skip-window", &["skip"], Takes::Nothing),
     spec("close-breaker", &["close"], Takes::Nothing),
     spec("ack", &["acknowledge"], Takes::Alert),
+    spec("silence", &[], Takes::Silence),
+    spec("unsilence", &[], Takes::Silence),
     spec("cancel", &[], Takes::Pid),
     spec("terminate", &["kill"], Takes::Pid),
     spec("retry-quarantine", &["retry"], Takes::Nothing),
@@ -129,6 +134,7 @@ pub(super) fn parse(text: &str, scene: &Scene<'_>) -> Result<Vec<Order>, String>
         Takes::Text if scene.ui.list().is_none() => return Err(no_list("filter")),
         Takes::Text => vec![Order::Filter(rest.to_owned())],
         Takes::Alert => vec![Order::Do(alert(rest, scene)?)],
+        Takes::Silence => vec![Order::Do(Action::Ask(silence(spec.name, rest, scene)?))],
         Takes::Pid => {
             let pid = session(spec.name, rest, scene)?;
             let command = if spec.name == "cancel" {
@@ -276,6 +282,37 @@ fn alert(key: &str, scene: &Scene<'_>) -> Result<Action, String> {
     } else {
         Err(unknown(&format!("there is no alert `{key}`"), key, keys, "Tab shows what there is; none takes all"))
     }
+}
+
+/// `silence KEY 1h`, an hour where no time is named; `unsilence KEY`. A key may hold blanks.
+fn silence(name: &str, rest: &str, scene: &Scene<'_>) -> Result<Command, String> {
+    const HOUR: Duration = Duration::from_hours(1);
+    if rest.is_empty() {
+        return Err(format!("`{name}` takes an alert's key: Tab shows what there is"));
+    }
+    let (key, time) = match rest.rsplit_once(' ') {
+        Some((key, time)) if name == "silence" => match humantime::parse_duration(time) {
+            Ok(time) => (key.trim(), time),
+            Err(_) => (rest, HOUR),
+        },
+        _ => (rest, HOUR),
+    };
+    let known = silenceable(scene);
+    if !known.contains(&key) {
+        let all = "Tab shows what there is; `silence KEY 1h`";
+        return Err(unknown(&format!("there is no alert `{key}`"), key, known, all));
+    }
+    let key = key.to_owned();
+    Ok(if name == "silence" { Command::Silence(key, time) } else { Command::Unsilence(key) })
+}
+
+/// Alerts that were raised, and rules that may raise others.
+fn silenceable<'a>(scene: &Scene<'a>) -> Vec<&'a str> {
+    let vitals = &scene.snapshot.vitals;
+    let mut keys: Vec<&str> = vitals.alerts.iter().map(|alert| alert.key.as_str()).collect();
+    let rules = vitals.rules.iter().map(|rule| rule.name.as_str());
+    keys.extend(rules.filter(|name| !vitals.alerts.iter().any(|alert| alert.key == *name)));
+    keys
 }
 
 fn session(name: &str, pid: &str, scene: &Scene<'_>) -> Result<i32, String> {

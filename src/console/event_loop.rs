@@ -113,6 +113,7 @@ async fn watch(link: Link, options: Options) -> Result<Leave, ConsoleError> {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Redraw(haste) => pace.want(haste),
+                Effect::Bell => tty.bell(),
                 Effect::AwaitKey => next_key = Some(Box::pin(sleep(NEXT_KEY))),
                 Effect::Repaint => {
                     if tty.repaint().is_err() {
@@ -167,6 +168,7 @@ fn begun(
             | Effect::Order(_)
             | Effect::Redraw(_)
             | Effect::AwaitKey
+            | Effect::Bell
             | Effect::Repaint
             | Effect::Suspend => {}
         }

@@ -67,6 +67,14 @@ impl Tty {
         self.terminal.backend_mut().flush()
     }
 
+    /// Rings the bell, which a terminal makes a sound or a sign of, as its user wants. A terminal that was given back is left
+    /// alone; that one takes nothing more is noticed with the next frame.
+    pub(crate) fn bell(&mut self) {
+        if OPEN.load(Ordering::SeqCst) {
+            let _ = self.terminal.backend_mut().file.write_all(b"\x07");
+        }
+    }
+
     /// Forgets what is on the screen, whose size may have changed. The next frame draws all of it.
     pub(crate) fn repaint(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;

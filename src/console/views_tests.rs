@@ -115,6 +115,20 @@ fn every_list_with_something_selected_filtered_and_sorted_is_as_it_was_reviewed(
 }
 
 #[test]
+fn a_silenced_alert_is_dimmed_and_says_by_whom_and_until_when() {
+    let snapshot = samples::silenced();
+    for (name, view) in [("silenced_events", View::Events), ("silenced_overview", View::Overview)] {
+        for (width, height) in SIZES {
+            let drawn = terminal(&snapshot, &samples::details(), &ui(view), &theme("C.UTF-8"), (width, height));
+            insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn.backend().to_string());
+        }
+    }
+    let selected = selecting(&snapshot, &samples::details(), ui(View::Events), 2);
+    let detail = Ui { overlay: Overlay::Detail { scroll: 0 }, ..selected };
+    insta::assert_snapshot!("silenced_detail_80x24", draw(&snapshot, &detail, (80, 24)));
+}
+
+#[test]
 fn every_detail_is_as_it_was_reviewed() {
     let (snapshot, details) = (samples::full(), samples::details());
     let quarantine = Ui { pane: SegmentsPane::Quarantine, ..ui(View::Segments) };

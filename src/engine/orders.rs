@@ -92,6 +92,8 @@ fn act(board: &Board, request: &Request, stop: &CancellationToken) -> Outcome {
         Command::SetTarget(target) => return board.set_target(*target),
         Command::SkipWindow => return board.skip_window(),
         Command::Acknowledge(key) => return board.acknowledge(key, request),
+        Command::Silence(key, time) => return board.silence(key, *time, request),
+        Command::Unsilence(key) => return board.unsilence(key),
         Command::CancelSession(..) | Command::TerminateSession(..) => return Err("not the engine's to do".to_owned()),
     };
     if matches!((&signal, board.state()), (Signal::AskStop { .. }, RunState::Stopping { .. })) {

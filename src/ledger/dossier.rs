@@ -7,7 +7,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::read::{self, RunRecord};
 use super::{open, quarantine, runs, wire};
 use crate::postgres::error;
-use crate::run::dossier::{Asked, AsideReason, AsideRow, COMMANDS, Dossier, EVENTS, LastDriver, REASONS, ROWS, StepTimes};
+use crate::run::dossier::{
+    AsideReason, AsideRow, Asked, COMMANDS, Dossier, EVENTS, LastDriver, REASONS, ROWS, StepTimes,
+};
 use crate::run::report::Report;
 use crate::run::sample::Sample;
 use crate::run::summary::{Summary, ThisDriver};
@@ -239,10 +241,7 @@ fn asked(row: &PgRow) -> Result<Asked, sqlx::Error> {
     })
 }
 
-async fn aside(
-    connection: &mut PgConnection,
-    run: RunId,
-) -> Result<(Vec<AsideReason>, Vec<AsideRow>), sqlx::Error> {
+async fn aside(connection: &mut PgConnection, run: RunId) -> Result<(Vec<AsideReason>, Vec<AsideRow>), sqlx::Error> {
     if !there(connection, "howdah.quarantine").await? {
         return Ok((Vec::new(), Vec::new()));
     }

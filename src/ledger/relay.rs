@@ -101,6 +101,7 @@ struct Urgent {
     state: RunState,
     answered: Option<Answered>,
     acknowledged: usize,
+    silenced: usize,
     step: Option<usize>,
 }
 
@@ -110,6 +111,7 @@ impl Urgent {
             state: snapshot.state.clone(),
             answered: snapshot.commands.back().cloned(),
             acknowledged: snapshot.acknowledged.len(),
+            silenced: snapshot.silenced.len(),
             step: snapshot.current_step().map(|(index, _)| index),
         }
     }

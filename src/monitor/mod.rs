@@ -10,18 +10,23 @@
 //! | `process` | resident memory and its peak |
 //! | `database` | counters of `pg_stat_user_tables`, made into rates by difference |
 //! | `series` | the last 100 values of something |
-//! | `alerts` | thresholds with hysteresis |
+//! | `acting` | what an alert does to the run |
+//! | `alerts` | rules with hysteresis |
 //! | `metrics` | the numbers of a run for Prometheus |
+//! | `notify` | who else hears of alerts, and of a run's end |
 
+pub mod acting;
 pub mod alerts;
 pub mod database;
 mod host;
 pub mod metrics;
+pub mod notify;
 mod process;
 mod sampler;
 pub mod series;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,13 +34,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use alerts::{AlertBook, AlertLimits, Inputs};
+pub use alerts::{AlertBook, AlertLimits, AlertRules};
 pub use database::{DatabaseSample, DatabaseSource, TableSample};
 pub use sampler::Pace;
 
-use crate::run::RunState;
 use crate::run::vitals::{HostVitals, ProcessVitals, Reading};
 use crate::run::{Snapshot, Vitals};
+use alerts::Moment;
 use database::Rates;
 use host::HostProbe;
 use process::ProcessProbe;
@@ -52,6 +57,18 @@ pub trait Now: Send + Sync {
 /// Where samples of the database come from; empty until there is a connection.
 pub type SourceSlot = watch::Receiver<Option<Arc<dyn DatabaseSource>>>;
 
+/// What alerts go by.
+#[derive(Debug, Clone)]
+pub struct Alarms {
+    /// The rules. `None` until the plan is known.
+    pub rules: watch::Receiver<Option<Arc<AlertRules>>>,
+    /// Troubles that are no numbers: the key of each, and what it is; without words it is over.
+    pub troubles: watch::Receiver<Troubles>,
+}
+
+/// Troubles that are no numbers, by the keys of their alerts.
+pub type Troubles = BTreeMap<String, Option<String>>;
+
 /// Starts the samplers on `tasks`, at the usual pace. They end on `stop`.
 ///
 /// `source` may be filled later; until then the database's reading is pending. `run` tells the time at work and
@@ -61,11 +78,11 @@ pub fn start(
     tasks: &mut JoinSet<()>,
     stop: CancellationToken,
     source: SourceSlot,
-    limits: watch::Receiver<Option<AlertLimits>>,
+    alarms: Alarms,
     now: Arc<dyn Now>,
     run: watch::Receiver<Arc<Snapshot>>,
 ) -> watch::Receiver<Arc<Vitals>> {
-    start_at(Pace::default(), tasks, stop, source, limits, now, run)
+    start_at(Pace::default(), tasks, stop, source, alarms, now, run)
 }
 
 /// [`start`] at another pace.
@@ -75,12 +92,12 @@ pub fn start_at(
     tasks: &mut JoinSet<()>,
     stop: CancellationToken,
     source: SourceSlot,
-    limits: watch::Receiver<Option<AlertLimits>>,
+    alarms: Alarms,
     now: Arc<dyn Now>,
     run: watch::Receiver<Arc<Snapshot>>,
 ) -> watch::Receiver<Arc<Vitals>> {
     let (vitals, readers) = watch::channel(Arc::new(Vitals::default()));
-    let board = Arc::new(Board { vitals, book: Mutex::default(), limits, now });
+    let board = Arc::new(Board { vitals, now });
     let sampler = Sampler { name: "run", pace, warm_up: None, stop, run };
     tasks.spawn(watch_host(
         Sampler { name: "host", warm_up: Some(host::WARM_UP.min(pace.every)), ..sampler.clone() },
@@ -88,25 +105,19 @@ pub fn start_at(
     ));
     tasks.spawn(watch_process(Sampler { name: "process", ..sampler.clone() }, Arc::clone(&board)));
     tasks.spawn(watch_database(Sampler { name: "database", ..sampler.clone() }, Arc::clone(&board), source));
-    tasks.spawn(watch_run(sampler, board));
+    tasks.spawn(watch_run(sampler, board, alarms));
     readers
 }
 
 async fn watch_host(sampler: Sampler, board: Arc<Board>) {
     let probe = Arc::new(Mutex::new(HostProbe::default()));
-    let publish = |reading: Reading<HostVitals>| {
-        let free_memory_percent = reading.value().and_then(free_percent);
-        board.publish(&Inputs { free_memory_percent, ..Inputs::default() }, |vitals| vitals.host = reading);
-    };
+    let publish = |reading: Reading<HostVitals>| board.publish(|vitals| vitals.host = reading);
     sampler.keep(|| blocking(Arc::clone(&probe), HostProbe::sample), publish).await;
 }
 
 async fn watch_process(sampler: Sampler, board: Arc<Board>) {
     let probe = Arc::new(Mutex::new(ProcessProbe::default()));
-    let publish = |reading: Reading<ProcessVitals>| {
-        let memory = reading.value().map(|process| process.rss);
-        board.publish(&Inputs { memory, ..Inputs::default() }, |vitals| vitals.process = reading);
-    };
+    let publish = |reading: Reading<ProcessVitals>| board.publish(|vitals| vitals.process = reading);
     sampler.keep(|| blocking(Arc::clone(&probe), ProcessProbe::sample), publish).await;
 }
 
@@ -127,7 +138,7 @@ async fn watch_database(sampler: Sampler, board: Arc<Board>, mut source: SourceS
             Reading::Unavailable(why) => Reading::Unavailable(why),
             Reading::Pending => Reading::Pending,
         };
-        board.publish(&Inputs::default(), |vitals| vitals.database = reading);
+        board.publish(|vitals| vitals.database = reading);
     };
     // Asked for anew at each sample: a source that was replaced after a lost connection is used at once.
     let probe = || {
@@ -142,36 +153,54 @@ async fn watch_database(sampler: Sampler, board: Arc<Board>, mut source: SourceS
     sampler.keep(probe, publish).await;
 }
 
-/// The thresholds that the run itself may cross: its time at work, and the batches that failed among all of them. Batches
-/// are not retried yet, so one at most has failed, the one that ended the run.
-async fn watch_run(sampler: Sampler, board: Arc<Board>) {
+/// Holds the newest numbers against the rules, and says now and then how the host and the process are.
+async fn watch_run(sampler: Sampler, board: Arc<Board>, alarms: Alarms) {
     let run = sampler.run.clone();
-    let publish = |reading: Reading<(Duration, f64)>| {
-        let (worked, error_rate_percent) = reading.value().copied().unzip();
-        board.publish(&Inputs { worked, error_rate_percent, ..Inputs::default() }, |_| {});
+    let mut book = AlertBook::default();
+    let mut told: Option<Duration> = None;
+    let publish = |reading: Reading<Snapshot>| {
+        let Reading::Value(snapshot) = reading else { return };
+        let now = Moment { utc: board.now.utc(), elapsed: board.now.elapsed() };
+        if let Some(rules) = alarms.rules.borrow().as_ref() {
+            book.follow(rules);
+            if told.is_none_or(|told| now.elapsed.saturating_sub(told) >= rules.every) {
+                told = Some(now.elapsed);
+                tell_resources(&snapshot);
+            }
+        }
+        book.check(&snapshot, now);
+        for (key, trouble) in alarms.troubles.borrow().iter() {
+            book.tell(key, trouble.as_deref(), now.utc);
+        }
+        board.publish(|vitals| {
+            vitals.alerts = book.alerts();
+            vitals.rules = book.rules();
+        });
     };
     let probe = || {
-        let snapshot = run.borrow();
-        std::future::ready(Ok((snapshot.spent.worked, failed_percent(&snapshot))))
+        // What the samplers have found is newer than what the engine has published of it.
+        let vitals = Arc::clone(&board.vitals.borrow());
+        std::future::ready(Ok(Snapshot { vitals, ..Snapshot::clone(&run.borrow()) }))
     };
     sampler.keep(probe, publish).await;
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a percentage")]
-fn failed_percent(snapshot: &Snapshot) -> f64 {
-    let committed: u64 = snapshot.steps.iter().map(|step| step.batches).sum();
-    match snapshot.state {
-        RunState::Failed { .. } if committed > 0 => 100.0 / (committed + 1) as f64,
-        RunState::Failed { .. }
-        | RunState::Starting
-        | RunState::Running
-        | RunState::Pausing { .. }
-        | RunState::Paused { .. }
-        | RunState::Resuming { .. }
-        | RunState::Stopping { .. }
-        | RunState::Stopped { .. }
-        | RunState::Done { .. } => 0.0,
-    }
+/// One line of the log.
+fn tell_resources(snapshot: &Snapshot) {
+    let vitals = &snapshot.vitals;
+    let host = vitals.host.value();
+    let cpu = host.and_then(|host| host.cpu_percent).map(|percent| format!("{percent:.0}%"));
+    let free = host.and_then(free_percent).map(|percent| format!("{percent:.1}%"));
+    let memory = vitals.process.value().map(|process| process.rss.to_string());
+    let database = vitals.database.value().map(|database| database.size.to_string());
+    let unknown = || "unknown".to_owned();
+    tracing::info!(
+        cpu = cpu.unwrap_or_else(unknown),
+        free_memory = free.unwrap_or_else(unknown),
+        own_memory = memory.unwrap_or_else(unknown),
+        database = database.unwrap_or_else(unknown),
+        "resources"
+    );
 }
 
 /// Free memory of the host, in percent of all.
@@ -185,25 +214,15 @@ pub fn free_percent(host: &HostVitals) -> Option<f64> {
 /// Where all samplers put what they found.
 struct Board {
     vitals: watch::Sender<Arc<Vitals>>,
-    book: Mutex<AlertBook>,
-    /// `None` until the plan is known.
-    limits: watch::Receiver<Option<AlertLimits>>,
     now: Arc<dyn Now>,
 }
 
 impl Board {
-    /// Changes the vitals, checks the thresholds that `inputs` has new readings for, and tells the readers, but only
-    /// where something is different now.
-    fn publish(&self, inputs: &Inputs, change: impl FnOnce(&mut Vitals)) {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(limits) = self.limits.borrow().as_ref() {
-            alerts::evaluate(&mut book, inputs, limits, self.now.utc());
-        }
-        let alerts = book.alerts();
+    /// Changes the vitals, and tells the readers, but only where something is different now.
+    fn publish(&self, change: impl FnOnce(&mut Vitals)) {
         self.vitals.send_if_modified(|shown| {
             let mut next = Vitals::clone(shown);
             change(&mut next);
-            next.alerts = alerts;
             let is_new = next != **shown;
             if is_new {
                 *shown = Arc::new(next);

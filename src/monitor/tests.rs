@@ -73,8 +73,9 @@ impl Bench {
         snapshot.state = RunState::Running;
         let (run, runs) = watch::channel(Arc::new(snapshot));
         let (source, sources) = watch::channel(None);
-        let limits = watch::channel(Some(LIMITS)).1;
-        let vitals = start_at(PACE, &mut tasks, stop.clone(), sources, limits, now, runs);
+        let rules = watch::channel(Some(Arc::new(AlertRules::new(&LIMITS, Vec::new(), alerts::EVERY)))).1;
+        let alarms = Alarms { rules, troubles: watch::channel(Troubles::new()).1 };
+        let vitals = start_at(PACE, &mut tasks, stop.clone(), sources, alarms, now, runs);
         Self { tasks, stop, source, deed: Arc::new(Mutex::new(Deed::Answer)), run, vitals }
     }
 

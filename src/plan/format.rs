@@ -1,4 +1,4 @@
-//! The format of a plan, as a table: which keys there are, of what type, in which kinds of step, and which come later.
+//! The format of a plan, as a table: which keys there are, of what type, and in which kinds of step.
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]
@@ -12,12 +12,16 @@ pub(super) enum Shape {
     /// A number, with or without a fraction.
     Number,
     Truth,
+    /// A number, or a text with its unit.
+    Amount,
     /// A whole number, a text or a boolean.
     Answer,
     /// Column names with an expression each.
     Columns,
     /// Names of one's own with a whole number, a text or a boolean each.
     Answers,
+    /// Names of one's own with a text each.
+    Pairs,
     Table(&'static Table),
     /// A text, or a table.
     TextOrTable(&'static Table),
@@ -29,11 +33,6 @@ pub(super) enum Shape {
     Steps(&'static Table),
     /// `[cache.NAME]`: tables under names of one's own.
     Named(&'static Table),
-    /// Part of the design, and not built yet.
-    Later {
-        with: &'static str,
-        instead: &'static str,
-    },
 }
 
 impl Shape {
@@ -45,6 +44,8 @@ impl Shape {
             Self::Whole => "a whole number",
             Self::Number => "a number",
             Self::Truth => "true or false",
+            Self::Amount => "a number or a string",
+            Self::Pairs => "a table of strings",
             Self::Answer => "a whole number, a string or a boolean",
             Self::Columns => "a table of columns",
             Self::Answers => "a table of values",
@@ -54,13 +55,12 @@ impl Shape {
             Self::Signal(_) => "a table of `slow` and `stop`, or a string",
             Self::Tables(_) | Self::Steps(_) => "a list of tables",
             Self::Named(_) => "a table of tables",
-            Self::Later { .. } => "left out",
         }
     }
 
     pub(super) fn takes_integers(self) -> bool {
         match self {
-            Self::Whole | Self::Number | Self::Answer => true,
+            Self::Whole | Self::Number | Self::Amount | Self::Answer => true,
             Self::Signal(limits) => limits.key("slow").is_some_and(|slow| slow.shape.takes_integers()),
             Self::Text
             | Self::TextOrOff
@@ -68,12 +68,12 @@ impl Shape {
             | Self::Truth
             | Self::Columns
             | Self::Answers
+            | Self::Pairs
             | Self::Table(_)
             | Self::TextOrTable(_)
             | Self::Tables(_)
             | Self::Steps(_)
-            | Self::Named(_)
-            | Self::Later { .. } => false,
+            | Self::Named(_) => false,
         }
     }
 }
@@ -190,16 +190,12 @@ impl Table {
         if let Some(name) = self.in_step() {
             return format!("{name} = {{ ... }}");
         }
-        let is_list = [STEP.path, PROBE.path].contains(&self.path);
+        let is_list = [STEP.path, PROBE.path, RULE.path, NOTIFY.path].contains(&self.path);
         if is_list { format!("[[{}]]", self.path) } else { format!("[{}]", self.path) }
     }
 }
 
 impl Key {
-    pub(super) fn is_built(&self) -> bool {
-        !matches!(self.shape, Shape::Later { .. })
-    }
-
     /// Whether "off" is one of its values.
     pub(super) fn can_be_off(&self) -> bool {
         matches!(self.shape, Shape::TextOrOff | Shape::Signal(_))
@@ -207,7 +203,7 @@ impl Key {
 }
 
 /// Every table of a plan.
-pub(super) static TABLES: [&Table; 25] = [
+pub(super) static TABLES: [&Table; 27] = [
     &TOP,
     &DATABASE,
     &POOL,
@@ -233,6 +229,8 @@ pub(super) static TABLES: [&Table; 25] = [
     &INDEX,
     &REINDEX,
     &CHECK,
+    &RULE,
+    &NOTIFY,
 ];
 
 /// The key of that full name, such as `limits.batch.min`, or `set` of a step.
@@ -256,7 +254,7 @@ pub(super) static TOP: Table = Table {
         key("idempotent", Shape::Truth, "idempotent = true"),
         key("cache", Shape::Named(&CACHE), "[cache.NAME]"),
         key("check", Shape::Table(&CHECK), "[check]"),
-        later("notify", "notifications", "remove it: alerts are shown and logged"),
+        key("notify", Shape::Tables(&NOTIFY), "[[notify]]"),
         key("allowed", Shape::Texts, ALLOWED),
     ],
 };
@@ -423,6 +421,40 @@ static ALERTS: Table = Table {
         key("memory", Shape::Text, "memory = \"1GiB\""),
         key("free_memory", Shape::Text, "free_memory = \"10%\""),
         key("error_rate", Shape::Text, "error_rate = \"10%\""),
+        key("every", Shape::Text, "every = \"30s\""),
+        key("rule", Shape::Tables(&RULE), "[[alerts.rule]]"),
+    ],
+};
+
+static RULE: Table = Table {
+    path: "alerts.rule",
+    keys: &[
+        key("name", Shape::Text, "name = \"slow batches\""),
+        key("metric", Shape::Text, "metric = \"batch_seconds\""),
+        key("label", Shape::Text, "label = \"users\""),
+        key("of", Shape::Text, "of = \"p95\""),
+        key("above", Shape::Amount, "above = \"2s\""),
+        key("below", Shape::Amount, "below = \"10%\""),
+        key("for", Shape::Text, "for = \"30s\""),
+        key("clear", Shape::Amount, "clear = \"1s\""),
+        key("level", Shape::Text, "level = \"critical\""),
+        key("do", Shape::Texts, "do = [\"bell\", \"notify\", \"pause\"]"),
+    ],
+};
+
+static NOTIFY: Table = Table {
+    path: "notify",
+    keys: &[
+        key("name", Shape::Text, "name = \"ops\""),
+        key("url", Shape::Text, "url = \"${HOOK}\""),
+        key("shape", Shape::Text, "shape = \"slack\""),
+        key("key", Shape::Text, "key = \"${PD_KEY}\""),
+        key("headers", Shape::Pairs, "headers = { Authorization = \"Bearer ${TOKEN}\" }"),
+        key("command", Shape::Texts, "command = [\"/usr/bin/logger\", \"-t\", \"howdah\"]"),
+        key("level", Shape::Text, "level = \"warning\""),
+        key("on", Shape::Texts, "on = [\"raised\", \"cleared\", \"finished\", \"failed\"]"),
+        key("timeout", Shape::Text, "timeout = \"10s\""),
+        key("attempts", Shape::Whole, "attempts = 5"),
     ],
 };
 
@@ -523,18 +555,14 @@ const fn of(kinds: &'static [Kind], key: Key) -> Key {
     Key { kinds, ..key }
 }
 
-const fn later(name: &'static str, with: &'static str, instead: &'static str) -> Key {
-    Key { name, shape: Shape::Later { with, instead }, example: "", kinds: &[] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_key_that_is_built_has_an_example_that_names_it() {
+    fn every_key_has_an_example_that_names_it() {
         for table in TABLES {
-            for key in table.keys.iter().filter(|key| key.is_built()) {
+            for key in table.keys {
                 let found = key_of(&table.full_name(key.name)).map(|key| key.name);
                 assert_eq!(found, Some(key.name), "[{}]", table.path);
                 let header = format!("[{}]", table.full_name(key.name));

@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
+use super::alarms::Alarms;
 use super::error::{PlanError, Problem};
 use super::mistake::Mistake;
 use super::model::{Plan, PlanSource};
 use super::raw::RawPlan;
-use super::values::Reader;
-use super::{lookups, options, shape, shared, steps};
+use super::values::{LONGEST, Reader};
+use super::{alarms, lookups, options, shape, shared, steps};
 
 /// The largest file that is taken for a plan, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -58,7 +60,12 @@ pub fn from_text(
     let limits = options::limits(&mut reader, raw.limits.unwrap_or_default(), raw.allowed, database.pool_max);
     let retry = options::retry(&mut reader, raw.retry.unwrap_or_default());
     let breaker = options::breaker(&mut reader, raw.breaker.unwrap_or_default());
-    let alerts = options::alerts(&mut reader, raw.alerts.unwrap_or_default());
+    let mut raw_alerts = raw.alerts.unwrap_or_default();
+    let rules = alarms::rules(&mut reader, raw_alerts.rule.take().unwrap_or_default());
+    let every = reader.duration("alerts.every", raw_alerts.every.take(), LONGEST);
+    let notify = alarms::notify(&mut reader, raw.notify.unwrap_or_default());
+    let alarms = Alarms { every: every.map_or(Duration::from_secs(30), |every| every.value), rules, notify };
+    let alerts = options::alerts(&mut reader, raw_alerts);
     let on_hangup = raw.on_hangup.map(|word| options::on_hangup(&mut reader, &word)).unwrap_or_default();
     let redis = shared::redis(&mut reader, raw.redis.unwrap_or_default());
     let caches = shared::caches(&mut reader, raw.cache.unwrap_or_default());
@@ -76,6 +83,7 @@ pub fn from_text(
             retry,
             breaker,
             alerts,
+            alarms,
             on_hangup,
             redis,
             store,

@@ -1,5 +1,6 @@
 //! What can be wrong in a plan, in words, each with what to do about it.
 
+use super::alarms::AlarmMistake;
 use super::format;
 use super::shared::RedisMistake;
 use super::window::BadWindow;
@@ -13,8 +14,6 @@ pub(super) enum Mistake {
     DuplicateKey(String),
     #[error("unknown key `{key}` {place}")]
     UnknownKey { key: String, place: String, advice: String },
-    #[error("`{key}` is not built yet: it comes with {with}")]
-    NotBuilt { key: String, with: &'static str, instead: &'static str },
     #[error("`{key}` must be {wanted}, not {found}")]
     WrongType { key: String, wanted: &'static str, found: &'static str, advice: String },
     #[error("a plan needs at least one step")]
@@ -65,6 +64,8 @@ pub(super) enum Mistake {
     NotPostgresUrl { key: &'static str },
     #[error(transparent)]
     Redis(RedisMistake),
+    #[error(transparent)]
+    Alarm(AlarmMistake),
     #[error("`${{` without its `}}`")]
     OpenReference,
     #[error("`{0}` does not name an environment variable")]
@@ -138,7 +139,7 @@ impl Mistake {
             Self::UnknownKey { advice, .. } | Self::WrongType { advice, .. } | Self::Empty { advice, .. } => {
                 advice.clone()
             }
-            Self::NotBuilt { instead, .. } | Self::Apart { instead, .. } => (*instead).to_owned(),
+            Self::Apart { instead, .. } => (*instead).to_owned(),
             Self::NoSteps => {
                 "add one: `[[step]]`, a `name`, and `statement`, `backfill`, `import`, `copy`, `transform` or `verify`"
                     .to_owned()
@@ -193,6 +194,7 @@ impl Mistake {
                 format!("write it like `{} = \"postgres://user@host:5432/database\"`", last_part(key))
             }
             Self::Redis(mistake) => mistake.hint(),
+            Self::Alarm(mistake) => mistake.hint(),
             Self::OpenReference => "write `${NAME}`, or `$${` for the two characters themselves".to_owned(),
             Self::BadReference(_) => {
                 "write `${NAME}` or `${NAME:-default}` with letters, digits and `_`, or `$${` for the characters \

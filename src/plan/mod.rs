@@ -8,6 +8,7 @@
 //! Only [`load::from_file`] reads a file. The environment comes in as a function; of the host nothing is asked but the
 //! number of its cores, for the default of `limits.workers`. No clock: [`window::place`] is told the time.
 
+pub mod alarms;
 pub mod error;
 mod fingerprint;
 mod format;
@@ -21,6 +22,7 @@ pub mod movers;
 mod moving;
 mod options;
 mod raw;
+mod raw_alarms;
 mod raw_value;
 pub mod schema;
 mod secrets;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::alarms::Alarms;
 use super::indexing::{Analyze, Index, Reindex};
 use super::movers::{Copy, FileTransform, Import, Transform};
 use super::window::Window;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub breaker: Breaker,
     /// `[alerts]`.
     pub alerts: AlertLimits,
+    /// `[[alerts.rule]]` and `[[notify]]`.
+    pub alarms: Alarms,
     /// What the loss of the terminal does. Default: the run goes on.
     pub on_hangup: OnHangup,
     /// `[redis]`.

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::raw_alarms::{RawNotify, RawRule};
 use super::raw_value::{RawReindex, RawSignal, RawTexts};
 
 /// A value and its place in the text, in bytes.
@@ -71,6 +72,8 @@ pub(super) struct RawPlan {
     pub(super) breaker: Option<RawBreaker>,
     /// Thresholds that raise an alert.
     pub(super) alerts: Option<RawAlerts>,
+    /// Who is told of alerts and of the run's end, off every batch's path.
+    pub(super) notify: Option<Vec<Located<RawNotify>>>,
     /// The Redis that keeps cached look-ups, and the ledger where that is wanted. Nothing else of a plan needs it.
     pub(super) redis: Option<RawRedis>,
     /// Where the run is written down.
@@ -302,6 +305,10 @@ pub(super) struct RawAlerts {
     pub(super) free_memory: Option<Text>,
     /// Rows set aside of the rows walked, once 1,000 are walked; past it the run stops. Default: "10%".
     pub(super) error_rate: Option<Text>,
+    /// How often what is measured of the host, the process and the database is looked at. Default: "30s".
+    pub(super) every: Option<Text>,
+    /// Rules of one's own over the run's numbers.
+    pub(super) rule: Option<Vec<Located<RawRule>>>,
 }
 
 /// One step. It has exactly one of `statement`, `backfill`, `import`, `copy`, `transform`, `files`, `index`,

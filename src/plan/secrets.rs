@@ -32,6 +32,9 @@ pub(super) fn ranges(text: &str) -> Vec<Range<usize>> {
             None => found.extend(in_conninfo(text, value)),
         }
     }
+    for section in notify_sections(text) {
+        found.extend(in_notify(text, section));
+    }
     found.retain(|range| !range.is_empty() && !is_reference(&text[range.clone()]));
     found.sort_by_key(|range| range.start);
     found.dedup_by(|next, kept| {
@@ -55,6 +58,76 @@ pub(super) fn masked(text: &str) -> String {
     }
     out.push_str(&text[from..]);
     out
+}
+
+/// Where `[[notify]]` is written, each up to the next header that is another's.
+///
+/// By lines, since a plan that is no TOML is shown as well. What is too much is masked rather than too little.
+fn notify_sections(text: &str) -> Vec<Range<usize>> {
+    let mut sections: Vec<Range<usize>> = Vec::new();
+    let mut open = false;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let start = line.trim_start();
+        let name = start.trim_start_matches('[').trim_start().trim_start_matches(['"', '\'']);
+        let is_ours = name
+            .strip_prefix("notify")
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+        let begins = is_ours && (start.starts_with('[') || name.contains('='));
+        if begins {
+            open = true;
+            sections.push(at..at);
+        } else if start.starts_with('[') {
+            open = false;
+        }
+        at += line.len();
+        if open && let Some(last) = sections.last_mut() {
+            last.end = at;
+        }
+    }
+    sections
+}
+
+/// What is secret of a recipient: all of an address behind its host, the key, what headers are given.
+fn in_notify(text: &str, section: Range<usize>) -> Vec<Range<usize>> {
+    let inside = &text[section.clone()];
+    let moved = |range: Range<usize>| section.start + range.start..section.start + range.end;
+    let mut found: Vec<Range<usize>> = values_of("key", inside).into_iter().map(moved).collect();
+    for value in values_of("url", inside) {
+        let authority = inside[value.clone()].find("://").map_or(value.start, |at| value.start + at + 3);
+        // Behind the host; an address that is none is a secret as a whole.
+        let path = inside[authority..value.end].find(['/', '?', '#']).map(|at| authority + at + 1);
+        let from = match path {
+            Some(path) => path,
+            None if authority == value.start => value.start,
+            None => value.end,
+        };
+        found.push(moved(from..value.end));
+    }
+    let headers = inside.match_indices("headers").map(|(at, word)| at + word.len());
+    for from in headers {
+        let to = inside[from..].find(['}', '[']).map_or(inside.len(), |at| from + at);
+        for (at, _) in inside[from..to].match_indices('=') {
+            let rest = &inside[from + at + 1..];
+            let body = rest.trim_start();
+            let start = from + at + 1 + (rest.len() - body.len());
+            let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote)) else {
+                continue;
+            };
+            let start = start + quote.len();
+            let value = start..start + closing(&inside[start..], quote);
+            if !is_scheme_and_reference(&inside[value.clone()]) {
+                found.push(moved(value));
+            }
+        }
+    }
+    found
+}
+
+/// `Bearer ${TOKEN}`: it says nothing.
+fn is_scheme_and_reference(value: &str) -> bool {
+    let words = ["Bearer", "Basic", "Token", "GenieKey"];
+    value.split_once(' ').is_some_and(|(word, rest)| words.contains(&word) && is_reference(rest.trim()))
 }
 
 fn ends_url(c: char) -> bool {
@@ -128,6 +201,25 @@ mod tests {
             ("url = \"postgres://u:${PW:-secret}@db\"", "url = \"postgres://u:***@db\""),
             ("url = \"${DATABASE_URL}\"", "url = \"${DATABASE_URL}\""),
             ("url = \"postgres://u@db:5432/x\"", "url = \"postgres://u@db:5432/x\""),
+            (
+                "[[notify]]\nurl = \"https://hooks.example.com/T0/B0/xyz\"",
+                "[[notify]]\nurl = \"https://hooks.example.com/***\"",
+            ),
+            ("[[notify]]\nurl = \"${HOOK}\"\nkey = \"${PD}\"", "[[notify]]\nurl = \"${HOOK}\"\nkey = \"${PD}\""),
+            ("notify = [{ key = 'abc', url = \"hooks\" }]", "notify = [{ key = '***', url = \"***\" }]"),
+            ("[[notify]]\nkey = \"abc\"\n[[step]]\nkey = \"id\"", "[[notify]]\nkey = \"***\"\n[[step]]\nkey = \"id\""),
+            (
+                "[[notify]]\nheaders = { Authorization = \"Bearer abc\", X = 'y' }",
+                "[[notify]]\nheaders = { Authorization = \"***\", X = '***' }",
+            ),
+            (
+                "[[notify]]\nheaders = { Authorization = \"Bearer ${TOKEN}\" }",
+                "[[notify]]\nheaders = { Authorization = \"Bearer ${TOKEN}\" }",
+            ),
+            (
+                "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"y\"",
+                "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"***\"",
+            ),
             ("where = \"a = 'x://y' AND b = ':@'\"", "where = \"a = 'x://y' AND b = ':@'\""),
         ];
         for (text, expected) in table {
@@ -137,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_sorted_disjoint_and_inside(text in "(url|control|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
+        fn ranges_are_sorted_disjoint_and_inside(text in "(url|control|key|headers|notify|\\[|\\{|\\}|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
             let mut end = 0;
             for range in ranges(&text) {
                 prop_assert!(range.start >= end && range.start < range.end);

@@ -23,23 +23,20 @@ fn table(format: &'static Table, entries: &DeTable<'_>, found: &mut Vec<Problem>
     for (name, value) in entries {
         let text: &str = name.get_ref();
         match format.key(text) {
-            Some(key) => typed(format, key, name.span(), value, found),
+            Some(key) => typed(format, key, value, found),
             None => found.push(Problem::new(name.span(), unknown(format, text))),
         }
     }
 }
 
-fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<'_>>, found: &mut Vec<Problem>) {
+fn typed(format: &Table, key: &Key, value: &Spanned<DeValue<'_>>, found: &mut Vec<Problem>) {
     match (key.shape, value.get_ref()) {
-        (Shape::Later { with, instead }, _) => {
-            let mistake = Mistake::NotBuilt { key: format.full_name(key.name), with, instead };
-            found.push(Problem::new(name, mistake));
-        }
         (
             Shape::Text | Shape::TextOrOff | Shape::Texts | Shape::TextOrTable(_) | Shape::Signal(_),
             DeValue::String(_),
         )
         | (Shape::Number, DeValue::Float(_))
+        | (Shape::Amount, DeValue::String(_) | DeValue::Float(_))
         | (Shape::Truth, DeValue::Boolean(_))
         | (Shape::Answer, DeValue::String(_) | DeValue::Boolean(_)) => {}
         (shape, DeValue::Integer(number)) if shape.takes_integers() => {
@@ -50,7 +47,8 @@ fn typed(format: &Table, key: &Key, name: Range<usize>, value: &Spanned<DeValue<
         (Shape::Answer, DeValue::Float(number)) => {
             found.push(Problem::new(value.span(), Mistake::InexactExpectation(number.to_string())));
         }
-        (Shape::Columns, DeValue::Table(entries)) => columns(key, entries, found),
+        (Shape::Columns, DeValue::Table(entries)) => columns(key, "an SQL expression in quotes", entries, found),
+        (Shape::Pairs, DeValue::Table(entries)) => columns(key, "a string", entries, found),
         (Shape::Answers, DeValue::Table(entries)) => answers(key, entries, found),
         (Shape::Table(inner) | Shape::TextOrTable(inner) | Shape::Signal(inner), DeValue::Table(entries)) => {
             table(inner, entries, found);
@@ -95,11 +93,11 @@ fn named(key: &Key, inner: &'static Table, entries: &DeTable<'_>, found: &mut Ve
     }
 }
 
-fn columns(key: &Key, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
+fn columns(key: &Key, wanted: &'static str, entries: &DeTable<'_>, found: &mut Vec<Problem>) {
     for (name, value) in entries {
         if !value.get_ref().is_str() {
             let column = format!("{}.{}", key.name, name.get_ref());
-            let mistake = wrong_type(column, "an SQL expression in quotes", value.get_ref(), key);
+            let mistake = wrong_type(column, wanted, value.get_ref(), key);
             found.push(Problem::new(value.span(), mistake));
         }
     }
@@ -181,14 +179,14 @@ fn unknown(format: &Table, name: &str) -> Mistake {
 
 /// The nearest key of the same table; else where the key does belong; else what there is.
 fn advice(format: &Table, name: &str) -> String {
-    let known = || format.keys.iter().filter(|key| key.is_built()).map(|key| key.name);
+    let known = || format.keys.iter().map(|key| key.name);
     let distance = |key: &str| strsim::damerau_levenshtein(key, &name.to_lowercase());
     if let Some(nearest) = known().min_by_key(|key| distance(key))
         && distance(nearest) <= 1 + name.chars().count() / 4
     {
         return format!("did you mean `{nearest}`?");
     }
-    if let Some(home) = TABLES.iter().find(|table| table.key(name).is_some_and(Key::is_built)) {
+    if let Some(home) = TABLES.iter().find(|table| table.key(name).is_some()) {
         return match home.path {
             "" => format!("`{name}` belongs at the top of the plan, before the first `[table]`"),
             path if path == STEP.path => format!("`{name}` belongs in a `[[step]]`"),

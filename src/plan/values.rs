@@ -177,13 +177,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     // `humantime` panics where a sum passes what a Duration can hold; nobody needs numbers that long.
     let is_sane = text.len() <= 64 && text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 9);
     if is_sane { humantime::parse_duration(text.trim()).ok() } else { None }
 }
 
-fn parse_percentage(text: &str) -> Option<f64> {
+pub(super) fn parse_percentage(text: &str) -> Option<f64> {
     let number = text.trim().strip_suffix('%')?.trim_end();
     let is_plain = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
     if !is_plain {

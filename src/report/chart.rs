@@ -247,13 +247,7 @@ fn place(frame: &Frame, across: &Range<i32>, at: i64) -> i32 {
 }
 
 /// The names of steps, left of the line at which each ended, as far as there is room.
-fn step_names(
-    area: &Area<'_>,
-    frame: &Frame,
-    marks: &Marks,
-    across: &Range<i32>,
-    top: i32,
-) -> Result<(), Undrawn> {
+fn step_names(area: &Area<'_>, frame: &Frame, marks: &Marks, across: &Range<i32>, top: i32) -> Result<(), Undrawn> {
     let mut free = across.start;
     for (at, name) in marks.steps.iter().filter(|(at, _)| (frame.from..=frame.to).contains(at)) {
         let right = place(frame, across, *at) - 3;
@@ -274,13 +268,7 @@ fn step_names(
 }
 
 /// What a band is, where it is wide enough.
-fn band_words(
-    area: &Area<'_>,
-    frame: &Frame,
-    marks: &Marks,
-    across: &Range<i32>,
-    top: i32,
-) -> Result<(), Undrawn> {
+fn band_words(area: &Area<'_>, frame: &Frame, marks: &Marks, across: &Range<i32>, top: i32) -> Result<(), Undrawn> {
     for band in &marks.bands {
         let (from, to) = (place(frame, across, band.from), place(frame, across, band.to));
         let word = band.why.word();

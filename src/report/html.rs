@@ -41,7 +41,11 @@ pub fn html(dossier: &Dossier) -> Result<String, Undrawn> {
     };
     let title = format!("{} · run {} · {}", report.plan, report.run, dossier.state);
     let read = dossier.read_at.format("%Y-%m-%d %H:%M:%S UTC");
-    Ok(page(&title, &body, &format!("howdah {} · read from the ledger {read} · all times are UTC", env!("CARGO_PKG_VERSION"))))
+    Ok(page(
+        &title,
+        &body,
+        &format!("howdah {} · read from the ledger {read} · all times are UTC", env!("CARGO_PKG_VERSION")),
+    ))
 }
 
 /// A state's glyph and tone.
@@ -168,7 +172,12 @@ fn figures(dossier: &Dossier) -> Markup {
             }
         }
     };
-    table(&format!("Each row spans {span}: means of rows, batches and CPU, the most of the rest."), &headings, &rows, None)
+    table(
+        &format!("Each row spans {span}: means of rows, batches and CPU, the most of the rest."),
+        &headings,
+        &rows,
+        None,
+    )
 }
 
 fn lost_table(dossier: &Dossier) -> Markup {

@@ -142,10 +142,7 @@ mod tests {
             })
             .collect();
         let band = |from, to, why| Band { from, to, why };
-        assert_eq!(
-            bands(&samples),
-            [band(3, 6, Why::Paused), band(10, 60, Why::Undriven), band(60, 62, Why::Waited)]
-        );
+        assert_eq!(bands(&samples), [band(3, 6, Why::Paused), band(10, 60, Why::Undriven), band(60, 62, Why::Waited)]);
     }
 
     proptest! {

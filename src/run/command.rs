@@ -35,6 +35,10 @@ pub enum Command {
     SkipWindow,
     /// Take note of an alert, by its key: it stays, and no longer calls.
     Acknowledge(String),
+    /// Keep an alert quiet for this time, by its key: it stays, and neither rings nor is told to anybody.
+    Silence(String, Duration),
+    /// End that time.
+    Unsilence(String),
     /// Cancel the statement of another session, by its process id and its start: a later session may get the same number.
     CancelSession(i32, Option<DateTime<Utc>>),
     /// End another session, by the same.
@@ -58,6 +62,8 @@ impl Command {
             Self::CloseBreaker => "close the breaker".to_owned(),
             Self::SkipWindow => "skip the window".to_owned(),
             Self::Acknowledge(key) => format!("acknowledge {key}"),
+            Self::Silence(key, time) => format!("silence {key} for {}", human::duration(*time)),
+            Self::Unsilence(key) => format!("unsilence {key}"),
             Self::CancelSession(pid, _) => format!("cancel session {pid}"),
             Self::TerminateSession(pid, _) => format!("terminate session {pid}"),
         }
@@ -133,6 +139,8 @@ pub enum Asker {
     HangUp,
     /// The process that drives the run, of one that has joined it.
     Driver,
+    /// An alert whose rule says `pause`; [`Request::who`] names it.
+    Alert,
 }
 
 impl Asker {
@@ -148,6 +156,7 @@ impl Asker {
             Self::Governor => "the governor",
             Self::HangUp => "the loss of the terminal",
             Self::Driver => "the driver",
+            Self::Alert => "an alert",
         }
     }
 
@@ -163,6 +172,7 @@ impl Asker {
             Self::Governor => "governor",
             Self::HangUp => "hang_up",
             Self::Driver => "driver",
+            Self::Alert => "alert",
         }
     }
 }

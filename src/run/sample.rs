@@ -235,7 +235,12 @@ mod tests {
     fn samples_are_gathered_by_means_and_by_what_was_most() {
         let mut course = Course::new(Vec::new(), 2);
         for (at, worst) in [(100, 1.0), (101, 9.0), (103, 2.0)] {
-            course.push(Sample { rate: worst, paused: at == 101, waits: (at == 101).then(|| "lag".into()), ..second(at, worst) });
+            course.push(Sample {
+                rate: worst,
+                paused: at == 101,
+                waits: (at == 101).then(|| "lag".into()),
+                ..second(at, worst)
+            });
         }
         assert_eq!(course.samples().len(), 2);
         let first = &course.samples()[0];

@@ -61,6 +61,9 @@ pub struct Snapshot {
     /// Alerts that somebody has taken note of.
     #[serde(default)]
     pub acknowledged: Vec<Acknowledged>,
+    /// Alerts that are kept quiet for a time.
+    #[serde(default)]
+    pub silenced: Vec<Silenced>,
     /// Processes that have joined the run, and walk segments of the running sweep.
     #[serde(default)]
     pub members: Vec<MemberView>,
@@ -91,6 +94,17 @@ pub struct Acknowledged {
     pub at: DateTime<Utc>,
 }
 
+/// An alert that is kept quiet for a time: it is shown and logged, and neither rings nor is told to anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silenced {
+    /// [`Alert::key`](super::vitals::Alert::key).
+    pub key: String,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// Who. Not cleaned.
+    pub who: String,
+}
+
 impl Snapshot {
     /// The snapshot of a run that has just been asked for.
     #[must_use]
@@ -114,6 +128,7 @@ impl Snapshot {
             presence: Presence::Here,
             commands: VecDeque::new(),
             acknowledged: Vec::new(),
+            silenced: Vec::new(),
             members: Vec::new(),
             work: Arc::default(),
             caches: Vec::new(),
@@ -147,6 +162,12 @@ impl Snapshot {
     #[must_use]
     pub fn is_acknowledged(&self, alert: &super::vitals::Alert) -> bool {
         self.acknowledged.iter().any(|noted| noted.key == alert.key && noted.count == alert.count)
+    }
+
+    /// Until when, and by whom, the alert of that key is kept quiet.
+    #[must_use]
+    pub fn silence(&self, key: &str) -> Option<&Silenced> {
+        self.silenced.iter().find(|silenced| silenced.key == key && silenced.until > self.now)
     }
 
     /// Rows changed, over all steps.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::rule::{Act, RuleView};
 use super::{ByteSize, Event, EventKind, Level};
 
 /// A reading, or why there is none.
@@ -43,6 +44,9 @@ pub struct Vitals {
     pub database: Reading<DatabaseVitals>,
     /// Raised alerts, newest first, then cleared ones.
     pub alerts: Vec<Alert>,
+    /// Every rule that may raise one, and how it stands.
+    #[serde(default)]
+    pub rules: Vec<RuleView>,
 }
 
 /// The machine that howdah runs on.
@@ -164,6 +168,25 @@ pub struct Alert {
     pub cleared_at: Option<DateTime<Utc>>,
     /// How often it has been raised in this run.
     pub count: u32,
+    /// What is done when it is raised, beside showing and logging it.
+    #[serde(default)]
+    pub acts: Vec<Act>,
+    /// What was measured.
+    #[serde(default)]
+    pub measured: Measured,
+}
+
+/// What an alert was raised for, for machines.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Measured {
+    /// The name of the number. Empty: it is no number.
+    pub metric: String,
+    /// Which one of several of a kind. Not cleaned.
+    pub label: Option<String>,
+    /// The newest value, in the unit that the name says.
+    pub value: Option<f64>,
+    /// The limit.
+    pub limit: Option<f64>,
 }
 
 impl Alert {

@@ -71,7 +71,8 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
                 | Asker::Signal
                 | Asker::Engine
                 | Asker::HangUp
-                | Asker::Driver,
+                | Asker::Driver
+                | Asker::Alert,
             ..
         } => "would wait".to_owned(),
         RunState::Stopped { .. } | RunState::Failed { .. } | RunState::Done { .. } => return None,

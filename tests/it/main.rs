@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are named as sentences")]
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
+mod alerts;
 mod architecture;
 mod attach;
 mod bouncer;

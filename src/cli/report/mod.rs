@@ -12,9 +12,9 @@ use crate::ledger::dossier;
 use crate::plan::model::Plan;
 use crate::postgres::dsn::Target;
 use crate::report::{self, Comparison, Undrawn};
+use crate::run::Cause;
 use crate::run::dossier::Dossier;
 use crate::run::id::RunRef;
-use crate::run::Cause;
 
 /// Tells what a run did.
 ///

@@ -35,6 +35,8 @@ use super::action::{Action, Effect, Haste};
 use super::canvas::Seen;
 use super::ui::{Mode, Overlay, Ui, View};
 use super::view::Scene;
+use crate::run::rule::Act;
+use crate::run::vitals::Alert;
 use crate::run::{self, BreakerView, Command, Details, Interest, Pace, Presence, RunState, Snapshot};
 
 /// How often a run that stands still is shown anew: it costs bytes on a slow line, and says little.
@@ -134,6 +136,7 @@ impl App {
             Action::CancelSession => self.ask_about_selected(Command::CancelSession),
             Action::TerminateSession => self.ask_about_selected(Command::TerminateSession),
             Action::Acknowledge => self.acknowledge(),
+            Action::Silence => self.silence(),
             Action::RetryQuarantine => self.ask_to_retry(),
             Action::Undo => self.ask_to_undo(),
             Action::RetryJob => self.retry_job(),
@@ -213,9 +216,10 @@ impl App {
     }
 
     fn observe(&mut self, snapshot: Arc<Snapshot>) -> Vec<Effect> {
+        let rings = rings(&self.newest, &snapshot);
         self.newest = snapshot;
         let state_changed = self.newest.state != self.shown.state;
-        let mut effects = Vec::new();
+        let mut effects = if rings { vec![Effect::Bell] } else { Vec::new() };
         let remark_changed = self.hear(state_changed);
         if self.is_over() {
             if let Some(leave) = self.leaving {
@@ -270,10 +274,18 @@ impl App {
             || newest.events.back() != shown.events.back()
             || newest.commands.back() != shown.commands.back()
             || newest.acknowledged != shown.acknowledged
+            || newest.silenced != shown.silenced
             || std::mem::discriminant(&newest.presence) != std::mem::discriminant(&shown.presence)
             || alerts(newest) != alerts(shown)
             || pace_news(&newest.pace) != pace_news(&shown.pace)
     }
+}
+
+/// Whether an alert that rings was raised meanwhile, and is not silenced.
+fn rings(before: &Snapshot, after: &Snapshot) -> bool {
+    let count = |key: &str| before.vitals.alerts.iter().find(|alert| alert.key == key).map_or(0, |alert| alert.count);
+    let rings = |alert: &Alert| alert.is_active() && alert.acts.contains(&Act::Bell) && alert.count > count(&alert.key);
+    after.vitals.alerts.iter().any(|alert| rings(alert) && after.silence(&alert.key).is_none())
 }
 
 /// What of the pace is news: what is waited for, what each signal does, the workers, the breaker. Values are not.

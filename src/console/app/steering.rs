@@ -1,5 +1,7 @@
 //! What is asked of the run, and what is asked once more before, because it cannot be taken back.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::leaving::Suspension;
@@ -9,6 +11,9 @@ use crate::console::action::{Effect, Haste};
 use crate::console::ui::{ListId, Overlay, Question};
 use crate::run::details::SessionView;
 use crate::run::{Command, RunState, human, why};
+
+/// For how long a key silences an alert.
+const SILENCE: Duration = Duration::from_hours(1);
 
 impl App {
     pub(super) fn toggle_pause(&mut self) -> Vec<Effect> {
@@ -52,7 +57,9 @@ impl App {
             | Command::SetWorkers(_)
             | Command::CloseBreaker
             | Command::SkipWindow
-            | Command::Acknowledge(_) => {
+            | Command::Acknowledge(_)
+            | Command::Silence(..)
+            | Command::Unsilence(_) => {
                 if matches!(command, Command::Pause | Command::Continue) {
                     self.suspension = Suspension::None;
                 }
@@ -98,6 +105,22 @@ impl App {
         }
         effects.extend(redraw());
         effects
+    }
+
+    /// The alert that is selected: quiet for an hour, or no more.
+    pub(super) fn silence(&mut self) -> Vec<Effect> {
+        let selected = match self.ui.list() {
+            Some(ListId::Events) => self.ui.lists.events.selected.as_deref(),
+            _ => None,
+        };
+        let Some(key) = selected.and_then(|key| key.strip_prefix("alert:")).map(str::to_owned) else {
+            return self.say("no alert is selected: `:silence KEY 1h` silences one by its key");
+        };
+        let command = match self.newest.silence(&key) {
+            Some(_) => Command::Unsilence(key),
+            None => Command::Silence(key, SILENCE),
+        };
+        if self.is_over() { self.say_over() } else { self.ask(command) }
     }
 
     pub(super) fn ask_to_stop(&mut self) -> Vec<Effect> {
@@ -239,6 +262,7 @@ impl App {
             Effect::Look(_)
             | Effect::Redraw(_)
             | Effect::AwaitKey
+            | Effect::Bell
             | Effect::Repaint
             | Effect::Suspend
             | Effect::Leave(_) => vec![then],

@@ -3,7 +3,7 @@
 use super::super::listing;
 use super::super::ui::View;
 use super::super::view::Scene;
-use super::{SETTINGS, SPECS, Takes, ZOOMS, find};
+use super::{SETTINGS, SPECS, Takes, ZOOMS, find, silenceable};
 use crate::run::text::clean;
 
 /// What could stand in the place of the word that is being typed.
@@ -40,6 +40,7 @@ pub(in super::super) fn complete(text: &str, scene: &Scene<'_>) -> Completion {
             let held = scene.snapshot.vitals.alerts.iter().filter(|alert| alert.is_active());
             fitting(text, word, held.map(|alert| alert.key.clone()))
         }
+        Takes::Silence if is_first => fitting(text, word, silenceable(scene).into_iter().map(str::to_owned)),
         Takes::Pid if is_first => {
             let sessions = scene.details.sessions.value().map_or(&[][..], |sessions| &sessions.sessions[..]);
             fitting(text, word, sessions.iter().map(|session| session.pid.to_string()))
@@ -60,6 +61,7 @@ pub(in super::super) fn complete(text: &str, scene: &Scene<'_>) -> Completion {
         | Takes::View
         | Takes::Zoom
         | Takes::Alert
+        | Takes::Silence
         | Takes::Pid
         | Takes::Path
         | Takes::Job

@@ -27,6 +27,7 @@ const SEARCHED: &[Context] = &[Global, InView, List, Tables, Sessions, Segments,
 const OF_SESSIONS: &[Context] = &[Global, InView, List, Sessions];
 const OF_PANES: &[Context] = &[Global, InView, List, Segments];
 const OF_LEVELS: &[Context] = &[Global, InView, List, Events, Log];
+const OF_ALERTS: &[Context] = &[Global, InView, List, Events];
 const OF_JOBS: &[Context] = &[Global, InView, List, Queue];
 const OF_BOXES: &[Context] = &[Dialogue];
 const OF_LINES: &[Context] = &[Prompt];
@@ -36,7 +37,7 @@ const fn at(name: &'static str, action: Action, contexts: &'static [Context], ab
 }
 
 /// Every action that keys can be bound to, in the order of the help.
-pub static BINDABLE: [Bindable; 54] = [
+pub static BINDABLE: [Bindable; 55] = [
     at("help", Action::Help, EVERYWHERE, "show or hide these keys"),
     at("interrupt", Action::Interrupt, EVERYWHERE, "ask how to leave; again: stop the run and quit"),
     at("suspend", Action::Suspend, EVERYWHERE, "pause, and back to the shell until fg"),
@@ -59,6 +60,7 @@ pub static BINDABLE: [Bindable; 54] = [
     at("close-breaker", Action::CloseBreaker, EVERYWHERE, "close the open circuit breaker: try again now"),
     at("skip-window", Action::SkipWindow, EVERYWHERE, "go on outside of the allowed hours"),
     at("acknowledge", Action::Acknowledge, EVERYWHERE, "take note of the selected alert, or of all"),
+    at("silence", Action::Silence, OF_ALERTS, "silence the selected alert, or no more"),
     at("stop", Action::Stop, EVERYWHERE, "stop the run, resumable"),
     at("resume", Action::Resume, EVERYWHERE, "go on with a run that nobody drives"),
     at("retry-quarantine", Action::RetryQuarantine, EVERYWHERE, "try the rows again that were set aside"),

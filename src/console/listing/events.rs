@@ -1,4 +1,4 @@
-//! The rows of alerts and events: alerts that hold, the gravest first; then commands and events, the newest first.
+//! The rows of alerts and events: alerts that hold, the gravest first and what is silenced last; then commands and events, the newest first.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ pub(crate) fn rows<'a>(scene: &Scene<'a>) -> Vec<Row<Happening<'a>>> {
     let snapshot = scene.snapshot;
     let list = &scene.ui.lists.events;
     let mut alerts: Vec<&Alert> = snapshot.vitals.alerts.iter().filter(|alert| alert.is_active()).collect();
-    alerts.sort_by_key(|alert| Reverse(alert.level));
+    alerts.sort_by_key(|alert| (snapshot.silence(&alert.key).is_some(), Reverse(alert.level)));
 
     // An alert that holds, and a command, are not told a second time as an event.
     let told = |event: &Event| match event.kind {

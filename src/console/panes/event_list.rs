@@ -9,6 +9,7 @@ use super::super::theme::Role;
 use super::super::view::Scene;
 use super::detail::Page;
 use super::{clock, finish, list_title};
+use crate::run::rule::Standing;
 use crate::run::text::clean;
 use crate::run::vitals::Alert;
 use crate::run::{Level, Snapshot};
@@ -25,11 +26,13 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, scene: &Scene<'_>) {
     let shown = grid.draw(canvas, inside, snapshot, &rows);
     let (holding, noted) =
         (held(snapshot).count(), held(snapshot).filter(|alert| snapshot.is_acknowledged(alert)).count());
-    let alerts = (holding > 0).then(|| match noted {
-        0 => format!("{holding} holding"),
-        noted => format!("{holding} holding, {noted} acknowledged"),
-    });
-    finish(canvas, area, shown, alerts.as_deref());
+    let silenced = held(snapshot).filter(|alert| snapshot.silence(&alert.key).is_some()).count();
+    let unmeasured = snapshot.vitals.rules.iter().filter(|rule| rule.standing == Standing::NoValue).count();
+    let counts =
+        [(holding, "holding"), (noted, "acknowledged"), (silenced, "silenced"), (unmeasured, "without a value")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    finish(canvas, area, shown, (!counts.is_empty()).then_some(counts.as_str()));
 }
 
 fn held(snapshot: &Snapshot) -> impl Iterator<Item = &Alert> {
@@ -37,14 +40,16 @@ fn held(snapshot: &Snapshot) -> impl Iterator<Item = &Alert> {
 }
 
 fn sign(happening: &Happening<'_>, ink: &Ink<'_>) -> (&'static str, Role) {
-    (ink.glyphs.level(happening.level()), Role::Text)
+    let role = if is_silenced(happening, ink.snapshot) { Role::Dim } else { Role::Text };
+    (ink.glyphs.level(happening.level()), role)
 }
 
 pub(crate) fn columns<'a>() -> [Column<Happening<'a>>; 4] {
     [
         Column::left("at", 0, 8, 20, |happening, _| Some((Some(Role::Dim), clock(happening.at())))),
-        Column::left("level", 1, 7, 19, |happening, _| match happening.level() {
+        Column::left("level", 1, 7, 19, |happening, ink| match happening.level() {
             Level::Info => plain(""),
+            level @ (Level::Warning | Level::Critical) if is_silenced(happening, ink.snapshot) => plain(level.word()),
             level @ (Level::Warning | Level::Critical) => Some((Some(Role::of_level(level)), level.word().to_owned())),
         }),
         Column::left("kind", 2, 10, 12, |happening, _| Some((Some(Role::Dim), happening.kind().to_owned()))),
@@ -58,7 +63,9 @@ fn what(happening: &Happening<'_>, snapshot: &Snapshot) -> String {
     match happening {
         Happening::Alert(alert) => {
             let often = if alert.count > 1 { format!(", {} times", alert.count) } else { String::new() };
-            format!("{text}{often}{}", acknowledged(alert, snapshot).map_or_else(String::new, |by| format!("; {by}")))
+            let quiet = [acknowledged(alert, snapshot), silenced(alert, snapshot)];
+            let parts = std::iter::once(format!("{text}{often}")).chain(quiet.into_iter().flatten());
+            parts.collect::<Vec<_>>().join("; ")
         }
         Happening::Command(_) | Happening::Event(..) => text,
     }
@@ -70,6 +77,19 @@ fn acknowledged(alert: &Alert, snapshot: &Snapshot) -> Option<String> {
     let noted = noted.find(|noted| noted.key == alert.key && noted.count == alert.count)?;
     let who = if noted.who.is_empty() { String::new() } else { format!(" by {}", clean(&noted.who)) };
     Some(format!("acknowledged{who} at {}", noted.at.format("%H:%M")))
+}
+
+fn is_silenced(happening: &Happening<'_>, snapshot: &Snapshot) -> bool {
+    matches!(happening, Happening::Alert(alert) if snapshot.silence(&alert.key).is_some())
+}
+
+/// `silenced by ann@ops2 until 15:02`
+fn silenced(alert: &Alert, snapshot: &Snapshot) -> Option<String> {
+    let silence = snapshot.silence(&alert.key)?;
+    let who = if silence.who.is_empty() { String::new() } else { format!(" by {}", clean(&silence.who)) };
+    let is_today = silence.until.date_naive() == snapshot.now.date_naive();
+    let until = silence.until.format(if is_today { "%H:%M" } else { "%b %-d %H:%M" });
+    Some(format!("silenced{who} until {until}"))
 }
 
 /// All of the selected alert, command or event.
@@ -86,6 +106,13 @@ pub(crate) fn detail(canvas: &Canvas<'_>, scene: &Scene<'_>, key: &str) -> Optio
             page.field("raised", &format!("{} times in this run", alert.count));
             let noted = acknowledged(alert, scene.snapshot);
             page.field("noted", noted.as_deref().unwrap_or("not acknowledged"));
+            if let Some(silenced) = silenced(alert, scene.snapshot) {
+                page.field("quiet", &silenced);
+            }
+            if let Some(rule) = scene.snapshot.vitals.rules.iter().find(|rule| rule.name == alert.key) {
+                page.field("rule", &clean(&rule.condition));
+                page.field("now", rule.value.as_deref().map(clean).as_deref().unwrap_or("no value"));
+            }
             page.block("what", &happening.text());
             page
         }

@@ -150,7 +150,9 @@ fn of_view(snapshot: &Snapshot, ui: &Ui) -> Vec<Offer> {
         }
         View::Tables | View::Sessions => vec![detail, sort, filter],
         View::Segments => vec![(vec![Action::PreviousPane, Action::NextPane], "pane"), detail, sort, filter],
-        View::Events if steers => vec![one(Action::Acknowledge, "acknowledge"), detail, level, filter],
+        View::Events if steers => {
+            vec![one(Action::Acknowledge, "acknowledge"), one(Action::Silence, "silence"), detail, level, filter]
+        }
         View::Events => vec![detail, level, filter],
         View::Queue if ui.mode != Mode::ReadOnly => vec![
             detail,

@@ -45,9 +45,11 @@ fn bar(canvas: &Canvas<'_>, ui: &Ui, named: bool) -> Line<'static> {
     line
 }
 
-/// `▲ 2 alerts`, or `▲ 2`: those that hold and that nobody has taken note of.
+/// `▲ 2 alerts`, or `▲ 2`: those that hold and that nobody has taken note of, nor silenced.
 fn alerts(canvas: &Canvas<'_>, snapshot: &Snapshot, in_words: bool) -> Line<'static> {
-    let calling = |alert: &&Alert| alert.is_active() && !snapshot.is_acknowledged(alert);
+    let calling = |alert: &&Alert| {
+        alert.is_active() && !snapshot.is_acknowledged(alert) && snapshot.silence(&alert.key).is_none()
+    };
     let levels: Vec<Level> = snapshot.vitals.alerts.iter().filter(calling).map(|alert| alert.level).collect();
     let Some(worst) = levels.iter().max() else { return Line::default() };
     let noun = match levels.len() {

@@ -24,7 +24,7 @@ pub(crate) use pace::{
     waiting,
 };
 
-pub(crate) use views::{attached, details, driver_gone, full, hostile_details, hostile_full, unreachable};
+pub(crate) use views::{attached, details, driver_gone, full, hostile_details, hostile_full, silenced, unreachable};
 
 /// 14:03:22 on a day in November.
 fn now() -> DateTime<Utc> {
@@ -240,6 +240,7 @@ pub(crate) fn unavailable() -> Snapshot {
         process: Reading::Pending,
         database: Reading::Unavailable(why()),
         alerts: Vec::new(),
+        rules: Vec::new(),
     });
     snapshot.rate_series.clear();
     snapshot.events.clear();
@@ -408,6 +409,7 @@ fn vitals() -> Vitals {
                 new,
             ],
         }),
+        rules: Vec::new(),
         alerts: vec![Alert {
             key: "free_memory".to_owned(),
             level: Level::Warning,
@@ -415,6 +417,8 @@ fn vitals() -> Vitals {
             raised_at: ago(71),
             cleared_at: None,
             count: 1,
+            acts: Vec::new(),
+            measured: crate::run::vitals::Measured::default(),
         }],
     }
 }

@@ -10,7 +10,8 @@ use super::{ago, event, ms, now, running};
 use crate::run::details::{LogLine, LogTail, Quarantine, QuarantinedRow, SessionView, Sessions};
 use crate::run::event::EventKind;
 use crate::run::history::{History, Point};
-use crate::run::snapshot::Acknowledged;
+use crate::run::rule::{RuleView, Standing};
+use crate::run::snapshot::{Acknowledged, Silenced};
 use crate::run::vitals::{Alert, Reading, TableVitals, VacuumView};
 use crate::run::work::{Cell, Latency, SegmentView, SlowBatch, Work};
 use crate::run::{Answered, Asker, ByteSize, Command, Details, Level, Presence, Snapshot};
@@ -67,6 +68,25 @@ pub(crate) fn full() -> Snapshot {
         vec![Acknowledged { key: "dead_rows".to_owned(), count: 4, who: "ann@ops2".to_owned(), at: ago(200) }];
     snapshot.work = Arc::new(work());
     snapshot.history = Arc::new(history());
+    snapshot
+}
+
+/// An alert is silenced, and the plan has a rule whose number nobody measures.
+pub(crate) fn silenced() -> Snapshot {
+    let mut snapshot = full();
+    let (key, who) = ("disk".to_owned(), "ann@ops2".to_owned());
+    snapshot.silenced = vec![Silenced { key, until: snapshot.now + chrono::TimeDelta::hours(1), who }];
+    let rule = |name: &str, condition: &str, value: Option<&str>, standing| RuleView {
+        name: name.to_owned(),
+        level: Level::Warning,
+        condition: condition.to_owned(),
+        value: value.map(str::to_owned),
+        standing,
+    };
+    Arc::make_mut(&mut snapshot.vitals).rules = vec![
+        rule("disk", "signal of free disk below 5368709120", Some("4402341478 (free disk)"), Standing::Raised),
+        rule("standby", "replay_lag_seconds above 30s for 10s", None, Standing::NoValue),
+    ];
     snapshot
 }
 
@@ -398,6 +418,7 @@ pub(crate) fn hostile_full() -> Snapshot {
     }
     snapshot.acknowledged =
         vec![Acknowledged { key: bad.clone(), count: u32::MAX, who: bad.clone(), at: DateTime::<Utc>::MAX_UTC }];
+    snapshot.silenced = vec![Silenced { key: bad.clone(), until: DateTime::<Utc>::MAX_UTC, who: bad.clone() }];
     if let Reading::Value(database) = &mut vitals.database {
         for table in &mut database.tables {
             table.name.clone_from(&bad);

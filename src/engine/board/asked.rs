@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Board, Page};
 use crate::engine::orders::Outcome;
-use crate::run::snapshot::{Acknowledged, COMMANDS};
+use crate::run::snapshot::{Acknowledged, COMMANDS, Silenced};
 use crate::run::text::clean;
 use crate::run::vitals::Alert;
 use crate::run::{Answered, EventKind, Level, Request, human};
@@ -133,7 +133,48 @@ impl Board {
         inner.snapshot.acknowledged.push(Acknowledged { key, count, who, at });
         Ok(text)
     }
+
+    /// Keeps an alert quiet for a time, from now: one that holds, or that may be raised.
+    ///
+    /// # Errors
+    /// There is no such alert and no such rule, or the time is none or too long.
+    pub fn silence(&self, key: &str, time: Duration, request: &Request) -> Outcome {
+        let now = self.clock.utc();
+        let mut inner = self.lock();
+        let vitals = &inner.snapshot.vitals;
+        let known =
+            vitals.alerts.iter().any(|alert| alert.key == key) || vitals.rules.iter().any(|rule| rule.name == key);
+        if !known {
+            return Err("there is no such alert, and no rule of that name".to_owned());
+        }
+        if time.is_zero() || time > LONGEST_SILENCE {
+            return Err(format!("an alert is silenced for {} at most", human::rough_duration(LONGEST_SILENCE)));
+        }
+        let until = now + time;
+        let who = if request.who.is_empty() { request.by.name().to_owned() } else { request.who.clone() };
+        // Of each key one at most, and of keys only those that are known: this stays short.
+        inner.snapshot.silenced.retain(|silenced| silenced.key != key && silenced.until > now);
+        inner.snapshot.silenced.push(Silenced { key: key.to_owned(), until, who });
+        Ok(format!("silent until {}", until.format("%Y-%m-%d %H:%M UTC")))
+    }
+
+    /// Ends the quiet of an alert.
+    ///
+    /// # Errors
+    /// It is not silenced.
+    pub fn unsilence(&self, key: &str) -> Outcome {
+        let now = self.clock.utc();
+        let mut inner = self.lock();
+        let silenced = &mut inner.snapshot.silenced;
+        silenced.retain(|silenced| silenced.until > now);
+        let before = silenced.len();
+        silenced.retain(|silenced| silenced.key != key);
+        if silenced.len() == before { Err("it is not silenced".to_owned()) } else { Ok("it calls again".to_owned()) }
+    }
 }
+
+/// An alert that nobody wants to hear of for longer has the wrong limit.
+const LONGEST_SILENCE: Duration = Duration::from_hours(24 * 30);
 
 /// The key of what the allowed hours hold back.
 pub const HOURS: &str = "hours";

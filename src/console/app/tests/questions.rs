@@ -109,6 +109,50 @@ fn each_way_on_is_offered_in_the_states_that_have_it() {
 }
 
 #[test]
+fn the_selected_alert_is_silenced_for_an_hour_and_by_the_same_key_no_more() {
+    let mut app = app(RunState::Running);
+    let (key, hour) = ("free_memory".to_owned(), std::time::Duration::from_hours(1));
+    assert_eq!(press_all(&mut app, "5 j m"), [Effect::Send(Command::Silence(key.clone(), hour)), QUICK]);
+    let mut snapshot = samples::running();
+    let until = snapshot.now + chrono::TimeDelta::minutes(5);
+    snapshot.silenced.push(crate::run::snapshot::Silenced { key: key.clone(), until, who: String::new() });
+    let mut silenced = watching(snapshot, Mode::Driver);
+    assert_eq!(press_all(&mut silenced, "5 j m"), [Effect::Send(Command::Unsilence(key)), QUICK]);
+    let mut nothing = watching(samples::running(), Mode::Driver);
+    assert_eq!(press_all(&mut nothing, "5 m"), [QUICK]);
+    assert!(nothing.ui.notice.is_some());
+}
+
+#[test]
+fn the_bell_rings_once_for_an_alert_that_rings_and_not_for_one_that_is_silenced() {
+    use crate::run::rule::Act;
+    use std::sync::Arc;
+
+    let raised = |count: u32, acts: &[Act], silent: bool| {
+        let mut snapshot = samples::running();
+        let alert = &mut Arc::make_mut(&mut snapshot.vitals).alerts[0];
+        (alert.count, alert.acts) = (count, acts.to_vec());
+        if silent {
+            let until = snapshot.now + chrono::TimeDelta::minutes(5);
+            let key = "free_memory".to_owned();
+            snapshot.silenced.push(crate::run::snapshot::Silenced { key, until, who: String::new() });
+        }
+        Action::Snapshot(Arc::new(snapshot))
+    };
+    let bell = [Act::Bell];
+    let mut app = watching(samples::running(), Mode::Driver);
+    for (action, rings) in [
+        (raised(1, &bell, false), false),
+        (raised(2, &bell, false), true),
+        (raised(2, &bell, false), false),
+        (raised(3, &bell, true), false),
+        (raised(4, &[Act::Notify], false), false),
+    ] {
+        assert_eq!(app.update(action).contains(&Effect::Bell), rings);
+    }
+}
+
+#[test]
 fn alerts_are_noted_one_by_one_where_they_are_selected_and_else_all_at_once() {
     let mut all = app(RunState::Running);
     let noted = Effect::Send(Command::Acknowledge("free_memory".to_owned()));
