@@ -100,7 +100,7 @@ fn a_rule_is_read_by_the_unit_of_its_metric() {
     let table = [
         ("metric = \"batch_seconds\"\nabove = \"2s\"", "batch_seconds above 2s", 1.8),
         ("metric = \"batch_seconds\"\nabove = 2.5\nclear = 1\nof = \"p95\"", "p95 of batch_seconds above 2.5s", 1.0),
-        ("metric = \"database_size_bytes\"\nabove = \"1KiB\"", "database_size_bytes above 1024 B", 921.6),
+        ("metric = \"database_size_bytes\"\nabove = \"1KiB\"", "database_size_bytes above 1 KiB", 921.6),
         ("metric = \"host_cpu_ratio\"\nabove = \"80%\"\nfor = \"30s\"", "host_cpu_ratio above 80% for 30s", 0.72),
         ("metric = \"howdah_rows_per_second\"\nbelow = 100", "rows_per_second below 100", 110.0),
         ("metric = \"signal\"\nlabel = \"replay lag\"\nabove = \"5s\"", "signal of replay lag above 5", 4.5),
