@@ -1,7 +1,7 @@
 //! `howdah check`: would this plan run here?
 
 use super::environment::{of_plan, variable};
-use super::{Exit, Global, PlanArgs, books, opening, say};
+use super::{CheckArgs, Exit, Global, books, opening, rehearse, say};
 use crate::plan::model::Plan;
 use crate::plan::{PlanError, load};
 use crate::postgres::dsn::Target;
@@ -11,15 +11,35 @@ use crate::run::Cause;
 ///
 /// # Errors
 /// Why it would not run.
-pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Cause> {
+pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Cause> {
     let plan = load::from_file(&args.plan, &of_plan(global.database.as_deref())).map_err(PlanError::into_cause)?;
     let target = Target::resolve(
         global.database.as_deref(),
         plan.database.control.as_ref().or(plan.database.url.as_ref()),
         &variable,
     )?;
-    tell(global, &target, &plan).await?;
-    Ok(Exit::Done)
+    if !args.json {
+        tell(global, &target, &plan).await?;
+    }
+    what_will_happen(&target, &plan, args).await
+}
+
+/// What the plan will do, and what it would cost, where a rehearsal was asked for.
+async fn what_will_happen(target: &Target, plan: &Plan, args: &CheckArgs) -> Result<Exit, Cause> {
+    let outlook = rehearse::outlook(target, plan).await?;
+    if !args.json {
+        say::out(&outlook.to_text());
+    }
+    let rehearsal = rehearse::rehearse(target, plan, &args.rehearse).await?;
+    if args.json {
+        say::out(&format!("{:#}", serde_json::json!({ "outlook": outlook, "rehearsal": rehearsal })));
+    } else if let Some(rehearsal) = &rehearsal {
+        say::out(&rehearsal.to_text());
+        for line in rehearse::findings(rehearsal) {
+            say::out(&line);
+        }
+    }
+    Ok(if rehearsal.as_ref().is_some_and(rehearse::stands_against) { Exit::Usage } else { Exit::Done })
 }
 
 /// Checks a plan against its database, and says what was found.

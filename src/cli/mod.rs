@@ -28,6 +28,7 @@ mod progress_line;
 pub mod quarantine;
 pub mod queue;
 mod queue_table;
+pub mod rehearse;
 pub mod report;
 pub mod resume;
 pub mod run;
@@ -84,7 +85,7 @@ pub enum Command {
     /// Show a real migration on a private, throwaway PostgreSQL
     Demo(DemoArgs),
     /// Check a plan against its database, and change nothing
-    Check(PlanArgs),
+    Check(CheckArgs),
     /// Run a plan
     Run(RunArgs),
     /// Go on with a run that was stopped, has failed, or was killed
@@ -180,11 +181,17 @@ pub struct DemoArgs {
     pub show: ShowArgs,
 }
 
-/// A plan on its own.
+/// `howdah check`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub struct CheckArgs {
     /// The plan file
     pub plan: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// A rehearsal.
+    #[command(flatten)]
+    pub rehearse: rehearse::RehearseArgs,
 }
 
 /// `howdah run`.
