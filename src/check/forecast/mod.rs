@@ -224,3 +224,6 @@ fn triggers(trials: &[Trial]) -> Vec<TriggerShare> {
     };
     shares.into_iter().map(finish).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,12 @@ use crate::steps::segments;
 const PLAYED: u64 = 2_000;
 /// Segments of a large table.
 const SEGMENTS: u32 = 64;
-/// What trials do not see: a machine that was a little busier, or a little less.
+/// What trials of a second do not see: caches and WAL buffers that are full, files that are written out, and the other
+/// sessions that are met in a run.
+const SUSTAINED: f64 = 1.15;
+/// A machine that is a little less busy than it was, or a little more.
 const QUICKER: f64 = 0.85;
-const SLOWER: f64 = 1.2;
+const SLOWER: f64 = 1.25;
 /// So much of a worker's gain is likely to be had of each further one: they share the disk, the WAL and the locks of
 /// the indexes. It was not measured here.
 const SCALING: f64 = 0.6;
@@ -45,29 +48,30 @@ impl Cost {
 /// Plays a run through. `None`: no row was tried.
 pub(super) fn course(given: &Given<'_>) -> Option<Course> {
     // The clock of howdah alone, as in a run; else the server's account, whose clocks cost some time of their own.
-    let timed = judged(given.trials, |trial| match trial.look {
-        Look::Plain => Some(2),
-        Look::Counted => Some(1),
-        Look::Close => Some(0),
-    });
-    let per_row = |trial: &Trial| share(trial.took.as_secs_f64(), real(trial.walked));
-    let walked: f64 = timed.iter().map(|trial| real(trial.walked)).sum();
-    if walked <= 0.0 {
+    let rank = |trial: &Trial| match trial.look {
+        Look::Plain => 2,
+        Look::Counted => 1,
+        Look::Close => 0,
+    };
+    let best = judged(given.trials, |trial| Some(rank(trial)));
+    let places = best.iter().map(|best| place(given.trials, best));
+    let rates: Vec<f64> = places.filter(|rate| *rate > 0.0).collect();
+    if rates.is_empty() {
         return None;
     }
-    // Each place stands for as many rows, however large its trial was.
-    let mean = timed.iter().map(|trial| per_row(trial)).sum::<f64>() / real(timed.len() as u64);
+    // Each place stands for as many rows, however large its trials were.
+    let mean = rates.iter().sum::<f64>() / real(rates.len() as u64);
     let rates = Foreseen {
-        least: timed.iter().map(|trial| per_row(trial)).fold(f64::MAX, f64::min),
-        likely: mean,
-        most: timed.iter().map(|trial| per_row(trial)).fold(0.0, f64::max),
+        least: rates.iter().copied().fold(f64::MAX, f64::min),
+        likely: mean * SUSTAINED,
+        most: rates.iter().copied().fold(0.0, f64::max) * SUSTAINED,
     };
     let fixed = fixed(given.trials, mean);
     let around = median(given.trials.iter().map(|trial| trial.around.as_secs_f64()).collect());
     let limits = given.limits;
     let many = segments::segments_for(Some(given.table.rows), limits.batch.start, SEGMENTS);
     let workers = limits.workers.clamp(1, many);
-    let largest = timed.iter().map(|trial| trial.walked).max().unwrap_or(1).max(1);
+    let largest = best.iter().map(|trial| trial.walked).max().unwrap_or(1).max(1);
     let play = |row: f64| {
         // A batch's own part is in what its rows took, where the trial was as large as a batch.
         let row = (row - fixed / real(largest)).max(row / 2.0);
@@ -88,6 +92,20 @@ pub(super) fn course(given: &Given<'_>) -> Option<Course> {
         batch_rows: likely.size,
         held: likely.held,
     })
+}
+
+/// Seconds for each row walked at one place, by all trials there that are like its best one.
+fn place(trials: &[Trial], best: &Trial) -> f64 {
+    let (mut seconds, mut rows) = (0.0, 0.0);
+    for trial in trials.iter().filter(|trial| !trial.is_repeated && trial.look == best.look) {
+        // One that was cut short by the end of the place tells more of beginning and ending than of rows.
+        if trial.at == best.at && trial.part == best.part && trial.walked * 2 > best.walked {
+            // The last key is looked for beside the batch before, which has so much less of the machine.
+            seconds += (trial.took + trial.bounding).as_secs_f64();
+            rows += real(trial.walked);
+        }
+    }
+    share(seconds, rows)
 }
 
 /// What a batch takes beside its rows, by the smallest trials: the quickest of them, since the first ones also warm up.

@@ -324,7 +324,7 @@ impl Tries<'_> {
         (Some(connection), None)
     }
 
-    /// At one place: a small batch, the plan's first one and that again, one as large as batches get, and one more that only
+    /// At one place: a small batch, the plan's first one and that again, one as large as batches get, and some more that only
     /// the clock looks at.
     async fn at(&mut self, connection: &mut PgConnection, place: &Place, pid: i32) -> Result<(), Failure> {
         let start = self.stage.limits().batch.start;
@@ -338,7 +338,7 @@ impl Tries<'_> {
         };
         self.one(connection, place, (from.as_ref(), start, Look::Close, true), pid).await?;
         from = Some(key);
-        for look in [Look::Counted, Look::Plain] {
+        for look in [Look::Counted, Look::Plain, Look::Plain, Look::Plain] {
             let rows = self.size();
             let Some(key) = self.one(connection, place, (from.as_ref(), rows, look, false), pid).await? else {
                 return Ok(());

@@ -87,6 +87,9 @@ pub struct Trial {
     /// Time that a batch spends beside its change, by what could be measured: begin, cursor, commit.
     #[serde(rename = "around_seconds", serialize_with = "seconds")]
     pub around: Duration,
+    /// Time that its last key was looked for.
+    #[serde(rename = "bounding_seconds", serialize_with = "seconds")]
+    pub bounding: Duration,
     /// From the change's beginning until everything was given back.
     #[serde(rename = "held_seconds", serialize_with = "seconds")]
     pub held: Duration,
@@ -191,8 +194,10 @@ async fn inside(
     if let Some(log) = range.undo_log {
         within(limit, sqlx::raw_sql(AssertSqlSafe(log)).execute(&mut *tx)).await?;
     }
+    let looking = Instant::now();
     let found = range.part.keys.boundary(&mut *tx, range.from, range.upper, range.rows);
     let Some(boundary) = within(limit, found).await? else { return Ok(None) };
+    let bounding = looking.elapsed();
     let before = within(limit, written(tx)).await?;
     let position: String = within(limit, sqlx::query_scalar(INSERT_POSITION).fetch_one(&mut *tx)).await?;
     let change = range.part.change(range.from, &boundary.key);
@@ -218,6 +223,7 @@ async fn inside(
         changed,
         took,
         around: Duration::ZERO,
+        bounding,
         held: took,
         explained,
         wal_passed: passed.max(0).cast_unsigned(),
