@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::finding::{Code, Finding, Severity};
+use super::outlook::Outlook;
+use super::rehearsal::Rehearsal;
 use crate::run::Cause;
 use crate::run::text::clean;
 
@@ -27,6 +29,10 @@ pub struct Checked {
     pub findings: Vec<Finding>,
     /// What was found and is accepted by `[check] allow`.
     pub allowed: Vec<Finding>,
+    /// What will happen, step by step. `None`: the plan cannot work.
+    pub outlook: Option<Outlook>,
+    /// What a rehearsal has measured, where there was one.
+    pub rehearsal: Option<Rehearsal>,
     /// Why the plan cannot work at all: its SQL, a table that is not there.
     pub failure: Option<Cause>,
 }
@@ -100,25 +106,27 @@ impl Checked {
             clean(&self.plan),
             clean(&self.server)
         );
-        for walk in &self.walks {
-            let _ = writeln!(text, "  walks {} by {}", clean(&walk.table), clean(&walk.by));
+        match &self.outlook {
+            Some(outlook) => {
+                let _ = writeln!(text, "\n{}", outlook.to_text().trim_end());
+            }
+            None => {
+                for walk in &self.walks {
+                    let _ = writeln!(text, "  walks {} by {}", clean(&walk.table), clean(&walk.by));
+                }
+            }
+        }
+        if self.outlook.is_some() && !self.notices.is_empty() {
+            text.push('\n');
         }
         for notice in &self.notices {
             let _ = writeln!(text, "  {}", clean(notice));
         }
-        for step in self.steps.iter().filter(|step| step.is_later) {
+        for step in self.steps.iter().filter(|step| step.is_later && self.outlook.is_none()) {
             let name = clean(&step.name);
             let _ = writeln!(text, "  step \"{name}\" can be checked only once an earlier statement has run");
         }
-        let mut last = None;
-        for finding in &self.findings {
-            // A group of each severity, with room between.
-            if last != Some(finding.severity) {
-                text.push('\n');
-                last = Some(finding.severity);
-            }
-            told(&mut text, finding);
-        }
+        grouped(&mut text, &self.findings);
         if !self.allowed.is_empty() {
             text.push('\n');
         }
@@ -127,6 +135,15 @@ impl Checked {
         }
         let _ = write!(text, "\n{}", self.summary());
         text
+    }
+
+    /// What the rehearsal has measured, and found beyond the first `before` findings. `None`: there was none.
+    #[must_use]
+    pub fn rehearsal_text(&self, before: usize) -> Option<String> {
+        let mut text = format!("\n{}\n", self.rehearsal.as_ref()?.to_text().trim_end());
+        grouped(&mut text, self.findings.get(before..).unwrap_or_default());
+        let _ = write!(text, "\n{}", self.summary());
+        Some(text)
     }
 
     /// `1 error, 2 warnings, 1 note; 1 allowed`.
@@ -155,6 +172,18 @@ impl Checked {
         json["counts"] = serde_json::to_value(self.counts()).unwrap_or_default();
         json["may_run"] = self.may_run().into();
         json
+    }
+}
+
+/// Findings in their order: a group of each severity, with room between.
+fn grouped(text: &mut String, findings: &[Finding]) {
+    let mut last = None;
+    for finding in findings {
+        if last != Some(finding.severity) {
+            text.push('\n');
+            last = Some(finding.severity);
+        }
+        told(text, finding);
     }
 }
 

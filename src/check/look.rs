@@ -7,8 +7,8 @@ use super::facts::{self, Facts, TableFacts};
 use super::finding::{Finding, Severity};
 use super::upkeep::Patience;
 use super::walking::{self, Ask};
-use super::work::{self, Work};
-use super::{database, locking, replication, rights, upkeep, writing};
+use super::work::{self, TableName, Work};
+use super::{database, locking, replication, rights, statements, upkeep, writing};
 use crate::plan::model::{Backfill, Plan, StepKind, Store};
 use crate::postgres::catalog;
 use crate::postgres::tokens::{self, Token};
@@ -125,11 +125,18 @@ fn judged(plan: &Plan, works: &[Work], facts: &Facts, patience: Patience) -> Vec
         found.extend(told.into_iter().map(|finding| softened(finding, plan, work)));
     }
     found.extend(locking::of_plan(plan));
+    found.extend(statements::look(plan, &|table| rows_of(facts, table)));
     found.extend(upkeep::of_database_wide(&facts.database, &facts.sessions, patience));
     let writes = works.iter().any(|work| work.does.writes());
     found.extend(replication::of_server(&facts.database, &facts.sessions, writes));
     found.extend(database::of_server(&facts.database, pace));
     found
+}
+
+/// About how many rows a table has, all its partitions together.
+fn rows_of(facts: &Facts, table: &str) -> Option<u64> {
+    let parts = facts.parts(&TableName::read(table)?);
+    parts.iter().map(|part| part.rows).sum()
 }
 
 /// The findings of a table's parts. What is found of several of them is told once, with all that mends it.

@@ -13,6 +13,9 @@
 //! | `allow` | findings that a plan accepts |
 //! | `checked` | all of it, told to people and machines; what refuses a run |
 //! | `statements` | statements that lock more, or longer, than their author may think |
+//! | `outlook` | what will happen: tables, keys, rows, segments, the SQL of a batch and the server's plan for it |
+//! | `rehearsal` | `--rehearse`: a few batches for real, rolled back |
+//! | `forecast` | what a run would cost by a rehearsal: time, WAL, growth, dead rows, locks. Pure |
 
 pub mod allow;
 pub mod case;
@@ -20,9 +23,13 @@ pub mod checked;
 pub mod database;
 pub mod facts;
 pub mod finding;
+pub mod forecast;
+mod json;
 pub mod locking;
 pub mod look;
+pub mod outlook;
 pub mod proposal;
+pub mod rehearsal;
 pub mod replication;
 pub mod rights;
 pub mod statements;
@@ -45,6 +52,7 @@ pub fn codes() -> Vec<Code> {
         locking::CODES.as_slice(),
         database::CODES.as_slice(),
         statements::CODES,
+        rehearsal::CODES.as_slice(),
     ]
     .concat()
 }

@@ -1,7 +1,7 @@
 //! `howdah check`: would this plan run here, and what stands against it?
 
 use super::environment::{of_plan, variable};
-use super::{CheckArgs, Exit, Global, beforehand, books, opening, say};
+use super::{CheckArgs, Exit, Global, beforehand, books, opening, rehearse, say};
 use crate::check::checked::{Checked, CheckedStep, Walks};
 use crate::check::upkeep::Patience;
 use crate::check::{Finding, Severity, allow, database, look};
@@ -23,8 +23,11 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Cause> {
         plan.database.control.as_ref().or(plan.database.url.as_ref()),
         &variable,
     )?;
-    let checked = examine(global, &target, &plan).await?;
+    let mut checked = examine(global, &target, &plan).await?;
     if args.json {
+        if checked.may_run() {
+            rehearse::into(&mut checked, &target, &plan, &args.rehearse).await?;
+        }
         let json = serde_json::to_string_pretty(&checked.to_json());
         say::out(&json.map_err(|e| Cause::bug(format!("a check that is not JSON: {e}")))?);
         return Ok(match &checked.failure {
@@ -32,7 +35,20 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Cause> {
             None => exit_of(&checked),
         });
     }
-    told(checked)
+    let before = checked.findings.len();
+    let exit = told(&checked)?;
+    if !args.rehearse.rehearse {
+        return Ok(exit);
+    }
+    if !checked.may_run() {
+        say::out("\nnot rehearsed: it would be refused as it is");
+        return Ok(exit);
+    }
+    rehearse::into(&mut checked, &target, &plan, &args.rehearse).await?;
+    if let Some(text) = checked.rehearsal_text(before) {
+        say::out(&text);
+    }
+    Ok(exit_of(&checked))
 }
 
 /// Checks a plan against its database, and says what was found.
@@ -40,20 +56,19 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Cause> {
 /// # Errors
 /// Why it would not run.
 pub(super) async fn tell(global: &Global, target: &Target, plan: &Plan) -> Result<Exit, Cause> {
-    told(examine(global, target, plan).await?)
+    told(&examine(global, target, plan).await?)
 }
 
-fn told(checked: Checked) -> Result<Exit, Cause> {
-    match checked.failure {
-        Some(cause) if checked.findings.is_empty() => Err(cause),
-        Some(ref cause) => {
-            let cause = cause.clone();
+fn told(checked: &Checked) -> Result<Exit, Cause> {
+    match &checked.failure {
+        Some(cause) if checked.findings.is_empty() => Err(cause.clone()),
+        Some(cause) => {
             say::out(&checked.to_text());
-            Err(cause)
+            Err(cause.clone())
         }
         None => {
             say::out(&checked.to_text());
-            Ok(exit_of(&checked))
+            Ok(exit_of(checked))
         }
     }
 }
@@ -99,6 +114,7 @@ async fn examine(global: &Global, target: &Target, plan: &Plan) -> Result<Checke
             let tables = found.tables.iter();
             checked.walks = tables.map(|table| Walks { table: table.label(), by: table.describe_walk() }).collect();
             checked.steps = steps(plan, &found.later);
+            checked.outlook = Some(rehearse::outlook(target, plan).await?);
             checked.notices = found.notices.into_iter().chain(found.advice).collect();
             checked.notices.extend(books::notices(global.redis.as_deref(), plan).await?);
         }

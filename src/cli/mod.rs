@@ -32,6 +32,7 @@ mod progress_line;
 pub mod quarantine;
 pub mod queue;
 mod queue_table;
+pub mod rehearse;
 pub mod report;
 pub mod resume;
 pub mod run;
@@ -199,6 +200,9 @@ pub struct CheckArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// A rehearsal.
+    #[command(flatten)]
+    pub rehearse: rehearse::RehearseArgs,
 }
 
 /// `howdah run`.

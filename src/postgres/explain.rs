@@ -22,7 +22,7 @@ pub async fn rows(connection: &mut PgConnection, oid: i64, table: &str) -> Resul
     .persistent(false)
     .fetch_optional(&mut *connection)
     .await?;
-    let planned = planned_rows(connection, table).await?;
+    let planned = planned(connection, table).await?;
     Ok(match (live.map(|live| live.max(0).cast_unsigned()), planned) {
         (Some(live), Some(planned)) if live > planned.saturating_add(planned / 2) => Some(planned),
         (Some(live), _) => Some(live),
@@ -30,9 +30,13 @@ pub async fn rows(connection: &mut PgConnection, oid: i64, table: &str) -> Resul
     })
 }
 
+/// How many rows the planner expects of `SELECT 1 FROM {from}`, where `from` may hold a `WHERE`. Costs no scan.
+///
+/// # Errors
+/// The driver's error.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, checked to be in range")]
-async fn planned_rows(connection: &mut PgConnection, table: &str) -> Result<Option<u64>, sqlx::Error> {
-    let sql = format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {table}");
+pub async fn planned(connection: &mut PgConnection, from: &str) -> Result<Option<u64>, sqlx::Error> {
+    let sql = format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {from}");
     let plan: Value = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?;
     let rows = plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64);
     Ok(rows.filter(|rows| (0.0..1e18).contains(rows)).map(|rows| rows as u64))

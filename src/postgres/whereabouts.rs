@@ -81,6 +81,17 @@ pub fn free_disk_percent(data: &Path) -> std::io::Result<f64> {
     Ok(free_percent(&data.join("pg_wal")).map_or(own, |wal| wal.min(own)))
 }
 
+/// Free space in bytes of the file system that holds `data`, and of the one that holds its `pg_wal`, which may be the
+/// same. Blocks, as long as the file systems do.
+///
+/// # Errors
+/// The system's.
+pub fn free_disk_bytes(data: &Path) -> std::io::Result<u64> {
+    let free = |path: &Path| statvfs(path).map(|found| found.blocks_available().saturating_mul(found.fragment_size()));
+    let own = free(data)?;
+    Ok(free(&data.join("pg_wal")).map_or(own, |wal| wal.min(own)))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a percentage")]
 fn free_percent(path: &Path) -> std::io::Result<f64> {
     let found = statvfs(path)?;
@@ -110,5 +121,6 @@ mod tests {
         let free = free_disk_percent(Path::new("/")).expect("a root directory");
         assert!((0.0..=100.0).contains(&free), "{free}");
         assert!(free_disk_percent(Path::new("/no/such/place")).is_err());
+        assert!(free_disk_bytes(Path::new("/")).is_ok() && free_disk_bytes(Path::new("/no/such/place")).is_err());
     }
 }

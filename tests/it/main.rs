@@ -40,6 +40,7 @@ mod queue_console;
 mod redis_ledger;
 mod redis_ledger_scripts;
 mod redis_link;
+mod rehearse;
 mod screen;
 mod signals;
 mod slow;

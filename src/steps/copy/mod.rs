@@ -10,6 +10,7 @@ mod batch;
 mod check;
 mod columns;
 mod compare;
+mod insertion;
 mod look;
 mod mend;
 mod order;
@@ -45,6 +46,7 @@ use crate::postgres::{error, session};
 use crate::run::{Cause, Segment, Tally, human};
 
 pub use check::check;
+pub use insertion::{Insertion, insertions};
 pub(in crate::steps) use mend::ByCopy;
 
 /// The most segments of a step that the ledger keeps, over all sweeps.

@@ -356,6 +356,15 @@ pub async fn check(
     Ok(())
 }
 
+/// How many files a step names, and their bytes. Reads directories, and blocks as long as they do.
+///
+/// # Errors
+/// As of the step itself: a path is not there, a pattern fits nothing.
+pub fn count(what: &str, files: &FileTransform, source: &PlanSource) -> Result<(usize, u64), Cause> {
+    let Files { list, .. } = list::find(what, files, source)?;
+    Ok((list.len(), list.bytes()))
+}
+
 /// Returns what the operator should know.
 fn look_at_all(what: &str, files: &FileTransform, source: &PlanSource) -> Result<Vec<String>, Cause> {
     let Files { list, skipped } = list::find(what, files, source)?;

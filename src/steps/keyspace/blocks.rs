@@ -110,10 +110,17 @@ impl ByBlock<'_> {
         }
     }
 
+    /// How many rows lie in blocks `$1` to `$2`.
+    pub(super) fn question(self) -> String {
+        format!("SELECT count(*) FROM {} AS {T} WHERE {}", self.part.quoted(), self.blocks.between(T, true))
+    }
+
     async fn count(self, connection: &mut PgConnection, first: u64, through: u64) -> Result<u64, sqlx::Error> {
-        let sql = format!("SELECT count(*) FROM {} AS {T} WHERE {}", self.part.quoted(), self.blocks.between(T, true));
-        let rows: i64 =
-            sqlx::query_scalar(AssertSqlSafe(sql)).bind(key(first)).bind(key(through)).fetch_one(connection).await?;
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(self.question()))
+            .bind(key(first))
+            .bind(key(through))
+            .fetch_one(connection)
+            .await?;
         Ok(count(rows))
     }
 }

@@ -64,6 +64,20 @@ impl ByKey<'_> {
         self.key.pieces(T, from.is_some(), upper_is, shared).into_iter().map(|piece| format!("{piece}{rest}")).collect()
     }
 
+    /// What [`ByKey::boundary`] asks at first, in the order in which it asks.
+    pub(super) fn questions(self, from: Option<&KeyText>, upper: Option<&KeyText>) -> Vec<String> {
+        self.pieces(from, upper, Relation::Through).iter().map(|piece| self.nth_sql(piece)).collect()
+    }
+
+    fn nth_sql(self, piece: &str) -> String {
+        format!(
+            "SELECT {} FROM {} AS {T} WHERE {piece} ORDER BY {} OFFSET $3 LIMIT 1",
+            self.key.as_text(T),
+            self.part.quoted(),
+            self.key.order(T)
+        )
+    }
+
     /// The key of the `n`th row, from 1.
     async fn nth(
         self,
@@ -73,13 +87,7 @@ impl ByKey<'_> {
         upper: Option<&KeyText>,
         n: u64,
     ) -> Result<Option<KeyText>, sqlx::Error> {
-        let sql = format!(
-            "SELECT {} FROM {} AS {T} WHERE {piece} ORDER BY {} OFFSET $3 LIMIT 1",
-            self.key.as_text(T),
-            self.part.quoted(),
-            self.key.order(T)
-        );
-        sqlx::query_scalar(AssertSqlSafe(sql))
+        sqlx::query_scalar(AssertSqlSafe(self.nth_sql(piece)))
             .bind(from)
             .bind(upper)
             .bind(parameter(n.saturating_sub(1)))

@@ -125,6 +125,16 @@ impl Keyspace {
         }
     }
 
+    /// What [`Keyspace::boundary`] asks of the server, as it is sent: `$1` and `$2` are the ends of the range, `$3` the rows
+    /// that are passed over. A later question is asked only where fewer rows were found by the earlier ones.
+    #[must_use]
+    pub fn questions(&self, from: Option<&KeyText>, upper: Option<&KeyText>) -> Vec<String> {
+        match &self.part.walk {
+            Walk::Key(key) => self.by_key(key).questions(from, upper),
+            Walk::Blocks(blocks) => vec![self.by_block(*blocks).question()],
+        }
+    }
+
     /// At most `segments - 1` keys, each behind the one before it, that cut `(lower, upper]` into parts of about as many
     /// rows each. Costs no scan: bounds from the statistics, else a sample of the table's blocks.
     ///
