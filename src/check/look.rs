@@ -45,7 +45,7 @@ pub async fn rest(connection: &mut PgConnection, plan: &Plan, looked: &Looked) -
         match walk(connection, plan, looked, work, backfill).await {
             Ok(told) => found.extend(told.into_iter().map(|finding| softened(finding, plan, work))),
             Err(cause) => {
-                let told = format!("step \"{}\" could not be planned: {}", work.step, cause.headline());
+                let told = format!("the planner was not asked: {}", cause.headline());
                 found.push(database::not_checked(Severity::Note, told));
             }
         }

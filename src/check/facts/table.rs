@@ -207,6 +207,9 @@ impl TableFacts {
 pub(super) type Read = (HashMap<i64, TableFacts>, HashMap<TableName, (i64, Vec<i64>)>);
 
 pub(super) async fn read(connection: &mut PgConnection, names: &[&TableName]) -> Result<Read, sqlx::Error> {
+    if names.is_empty() {
+        return Ok(Read::default());
+    }
     let named = within(ANSWER, resolve(connection, names)).await?;
     let mut oids: Vec<i64> = named.values().flat_map(|(oid, parts)| parts.iter().chain([oid])).copied().collect();
     oids.sort_unstable();
