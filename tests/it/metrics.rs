@@ -1,5 +1,6 @@
 //! The numbers of a run as Prometheus gets them: over HTTP, in a file, and looked at by promtool.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -187,7 +188,7 @@ fn the_reference_has_every_metric() {
             howdah::run::metric::Kind::Counter => "counter",
         };
         let label = metric.label().map(|label| format!("`{label}`")).unwrap_or_default();
-        table.push_str(&format!("| `howdah_{}` | {kind} | {label} | {} |\n", metric.name, metric.help));
+        writeln!(table, "| `howdah_{}` | {kind} | {label} | {} |", metric.name, metric.help).expect("a line");
     }
     let page = asset("reference/metrics.md");
     assert!(page.contains(&table), "assets/reference/metrics.md should have this table:\n{table}");

@@ -1,6 +1,8 @@
 //! What `check` says of statements, held against a server: which rewrite a table, which locks they take, whether what is
 //! proposed in their place works.
 
+use std::fmt::Write as _;
+
 use howdah::check::Finding;
 use howdah::check::statements::{Known, look_with};
 use howdah::plan::load;
@@ -26,7 +28,7 @@ fn said(statements: &[String], column: &str) -> Vec<Finding> {
     let mut text = "name = \"p\"\n".to_owned();
     for (at, sql) in statements.iter().enumerate() {
         let sql = toml::Value::String(sql.clone());
-        text.push_str(&format!("[[step]]\nname = \"s{at}\"\nstatement = {sql}\n"));
+        writeln!(text, "[[step]]\nname = \"s{at}\"\nstatement = {sql}").expect("a line");
     }
     let plan = load::from_text("p.toml", None, &text, &|_| None).expect("a plan");
     look_with(&plan, &Column(column))

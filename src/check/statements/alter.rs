@@ -37,6 +37,10 @@ const HARMLESS: [&[&str]; 23] = [
     &["split"],
 ];
 
+/// Actions that write the table anew, by their first words.
+const WRITTEN_ANEW: [&[&str]; 4] =
+    [&["set", "logged"], &["set", "unlogged"], &["set", "tablespace"], &["set", "access", "method"]];
+
 /// `ALTER [FOREIGN] TABLE`: `words` stand behind TABLE.
 pub(super) fn table(site: &mut Site<'_>, whole: Words<'_>, mut words: Words<'_>) {
     words.eat(&["if", "exists"]);
@@ -66,9 +70,7 @@ fn act(site: &mut Site<'_>, table: &Name, whole: Words<'_>, mut action: Words<'_
     } else if action.eat(&["rename"]) {
         action.eat(&["column"]);
         columns::renamed(site, table, action);
-    } else if action.eat(&["set", "logged"]) || action.eat(&["set", "unlogged"]) {
-        rewritten(site, Some(table), &alone.text(), at_its_birth(table, &alone.text()));
-    } else if action.eat(&["set", "tablespace"]) || action.eat(&["set", "access", "method"]) {
+    } else if WRITTEN_ANEW.iter().any(|words| action.eat(words)) {
         rewritten(site, Some(table), &alone.text(), at_its_birth(table, &alone.text()));
     } else if action.eat(&["attach", "partition"]) {
         constraints::attach(site, table, action);

@@ -32,7 +32,7 @@ pub(super) fn add(site: &mut Site<'_>, table: &Name, whole: Words<'_>, mut words
         }
     } else if words.eat(&["foreign", "key"]) {
         // A table that was made and not filled is read in no time; the lock on the other table is short then.
-        if is_valid && !(site.is_new(table) && !site.past.moved) {
+        if is_valid && (site.past.moved || !site.is_new(table)) {
             let what = "FOREIGN KEY without NOT VALID";
             let told = validated(codes::FOREIGN_KEY_VALIDATES, what, BOTH_WAIT, table, constraint.as_ref(), added);
             site.tell(Some(table), told);

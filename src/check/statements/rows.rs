@@ -19,7 +19,7 @@ pub(super) fn look(site: &mut Site<'_>, whole: Words<'_>) {
             Statement::Delete(delete) => of_delete(site, delete),
             Statement::Query(query) => of_query(site, query),
             Statement::Insert(insert) => {
-                site.past.moved = true;
+                site.past.moved |= !site.is_down;
                 if let Some(query) = &insert.source {
                     of_query(site, query);
                 }
@@ -37,7 +37,7 @@ fn of_query(site: &mut Site<'_>, query: &Query) {
     match query.body.as_ref() {
         SetExpr::Update(Statement::Update(update)) => of_update(site, update),
         SetExpr::Delete(Statement::Delete(delete)) => of_delete(site, delete),
-        SetExpr::Insert(Statement::Insert(_)) => site.past.moved = true,
+        SetExpr::Insert(Statement::Insert(_)) => site.past.moved |= !site.is_down,
         SetExpr::Select(select) => {
             let made = select.into.iter().flat_map(|into| &into.targets).filter_map(|name| named(&name.to_string()));
             if !site.is_down {

@@ -1,6 +1,7 @@
 //! Each code with statements that show it and statements that do not.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
@@ -14,8 +15,8 @@ fn plan(statements: &[&str]) -> Plan {
     let mut text = "name = \"p\"\n".to_owned();
     for (at, sql) in statements.iter().enumerate() {
         match sql.strip_prefix("DOWN ") {
-            Some(down) => text.push_str(&format!("down = {}\n", quoted(down))),
-            None => text.push_str(&format!("[[step]]\nname = \"s{at}\"\nstatement = {}\n", quoted(sql))),
+            Some(down) => writeln!(text, "down = {}", quoted(down)).unwrap(),
+            None => writeln!(text, "[[step]]\nname = \"s{at}\"\nstatement = {}", quoted(sql)).unwrap(),
         }
     }
     load::from_text("p.toml", None, &text, &|_| None).unwrap_or_else(|e| panic!("{statements:?}: {e:?}"))

@@ -92,8 +92,9 @@ pub(super) fn effect(from: &Type, to: &Type) -> Effect {
         ("timestamp", "timestamp") | ("timestamptz", "timestamptz") | ("time", "time") | ("timetz", "timetz") => {
             wider()
         }
-        ("varchar", "text") | ("text", "varchar") | ("cidr", "inet") | ("bit", "varbit") => unlimited(),
-        ("interval", "interval") => unlimited(),
+        ("varchar", "text") | ("text", "varchar") | ("cidr", "inet") | ("bit", "varbit") | ("interval", "interval") => {
+            unlimited()
+        }
         ("timestamp", "timestamptz") | ("timestamptz", "timestamp") if wider() => return Effect::UtcOnly,
         _ => false,
     };
