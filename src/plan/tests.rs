@@ -140,6 +140,11 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
         "raise `statement_timeout`, or remove it: the default is ten times the target",
     ),
     (
+        "[limits]\nlock_retry = { base = «\"1m\"», max = \"30s\" }",
+        "`limits.lock_retry.base` is larger than `limits.lock_retry.max`",
+        "lower `limits.lock_retry.base` or raise `limits.lock_retry.max`",
+    ),
+    (
         "[retry]\nbase = «\"1m\"»\nmax = \"30s\"",
         "`retry.base` is larger than `retry.max`",
         "lower `retry.base` or raise `retry.max`",
