@@ -208,7 +208,8 @@ const WRONG_STEPS: &[(&str, &str, &str)] = &[
     ),
     (
         "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\n«timeout» = '1s'",
-        "`timeout` belongs to a statement or a verify or a transform or a transform of files, this step is a backfill",
+        "`timeout` belongs to a statement or a verify or a transform or a transform of files or an index or a reindex or \
+         an analyze, this step is a backfill",
         "remove `timeout`, or move it to the step it is for",
     ),
     ("[[step]]\nname = 'x'\nimport = «'a.csv'»", "an import needs `into`", "add `into = \"users\"`"),
