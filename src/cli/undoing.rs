@@ -149,7 +149,7 @@ enum Way {
 /// `replaced`: files that the step has replaced, or may have.
 fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u64) -> Result<Way, Cause> {
     match &step.kind {
-        StepKind::Verify(_) => Ok(Way::Nothing),
+        StepKind::Verify(_) | StepKind::Analyze(_) => Ok(Way::Nothing),
         StepKind::Statement(statement) => Ok(match (&statement.down, record.view.state) {
             (_, StepState::Waiting) => Way::Nothing,
             // Its `down` has run as the run's clean-up.
@@ -166,12 +166,11 @@ fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u
         StepKind::Index(index) => {
             Ok(Way::Task(Task::DropIndex { index: index.clone(), owner: Owner { run, step: at } }))
         }
-        StepKind::Reindex(_) | StepKind::Analyze(_) if record.view.state == StepState::Waiting => Ok(Way::Nothing),
+        StepKind::Reindex(_) if record.view.state == StepState::Waiting => Ok(Way::Nothing),
         StepKind::Reindex(_) => Ok(Way::Told(format!(
             "step \"{}\" has nothing to take back: an index that was built anew is what it was",
             step.name
         ))),
-        StepKind::Analyze(_) => Ok(Way::Nothing),
         StepKind::Files(_) if replaced == 0 => Ok(Way::Nothing),
         StepKind::Files(files) if files.backup => Ok(Way::Task(Task::Restore { files: files.clone(), run, step: at })),
         StepKind::Files(_) => Err(Cause::usage(format!(

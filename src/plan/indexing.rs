@@ -106,6 +106,30 @@ impl TableAndList {
     }
 }
 
+/// What only these steps can have wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum IndexMistake {
+    #[error("`on` names a table and its columns in parentheses, as in SQL, and nothing else")]
+    On,
+    #[error("`{0}` is not a storage parameter")]
+    Parameter(String),
+    #[error("`analyze` names a table, with or without columns in parentheses, as in SQL")]
+    Analyzed,
+}
+
+impl IndexMistake {
+    /// What to write instead; names the key.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::On => {
+                "write it like `on = \"users (lower(email), id DESC)\"`; `where`, `include`, `with` and `method` are keys of their own"
+            }
+            Self::Parameter(_) => "write it like `with = { fillfactor = 90 }`",
+            Self::Analyzed => "write it like `analyze = [\"users\", \"orders (customer, placed_at)\"]`",
+        }
+    }
+}
+
 pub(super) fn index(reader: &mut Reader<'_>, raw: Located<RawIndex>, step: RawStep) -> Option<Index> {
     let Located { value: raw, span: place } = raw;
     let timeout = timeout(reader, step.timeout);
@@ -126,7 +150,7 @@ pub(super) fn index(reader: &mut Reader<'_>, raw: Located<RawIndex>, step: RawSt
     let on = reader.text("index.on", on)?;
     let place = on.span.clone();
     let Some(on) = table_and_list(on).filter(|on| on.list.is_some()) else {
-        reader.report(place, Mistake::BadIndexOn);
+        reader.report(place, Mistake::Index(IndexMistake::On));
         return None;
     };
     let is_set = |field: Option<Located<bool>>| field.is_some_and(|field| field.value);
@@ -173,7 +197,7 @@ pub(super) fn analyze(reader: &mut Reader<'_>, raw: Located<RawTexts>, step: Raw
         let place = written.span.clone();
         match table_and_list(written) {
             Some(table) => tables.push(table),
-            None => reader.report(place, Mistake::BadAnalyzed),
+            None => reader.report(place, Mistake::Index(IndexMistake::Analyzed)),
         }
     }
     (!tables.is_empty()).then_some(Analyze { tables, timeout })
@@ -199,7 +223,7 @@ fn parameters(reader: &mut Reader<'_>, raw: BTreeMap<String, Located<RawExpected
     let mut parameters = Vec::new();
     for (name, Located { value, span }) in raw {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')) {
-            reader.report(span, Mistake::BadParameter(name));
+            reader.report(span, Mistake::Index(IndexMistake::Parameter(name)));
             continue;
         }
         let value = match value {

@@ -2,6 +2,7 @@
 
 use super::alarms::AlarmMistake;
 use super::format;
+use super::indexing::IndexMistake;
 use super::shared::RedisMistake;
 use super::window::BadWindow;
 
@@ -98,12 +99,8 @@ pub(super) enum Mistake {
     Apart { key: &'static str, with: &'static str, instead: &'static str },
     #[error("`{key}` belongs to {with}, and this transform has none")]
     OnlyWith { key: &'static str, with: &'static str },
-    #[error("`on` names a table and its columns in parentheses, as in SQL, and nothing else")]
-    BadIndexOn,
-    #[error("`{0}` is not a storage parameter")]
-    BadParameter(String),
-    #[error("`analyze` names a table, with or without columns in parentheses, as in SQL")]
-    BadAnalyzed,
+    #[error(transparent)]
+    Index(IndexMistake),
     #[error("`{key}` must be one ASCII character, and no line break")]
     NotOneByte { key: &'static str },
     #[error("the standard input cannot stand among files")]
@@ -221,13 +218,7 @@ impl Mistake {
             Self::CleanupWithoutDown => "add `down = \"SQL\"`, or remove `cleanup`".to_owned(),
             Self::Lacks { example, .. } => format!("add `{example}`"),
             Self::OnlyWith { key, with } => format!("remove `{key}`, or add {with}"),
-            Self::BadIndexOn => {
-                "write it like `on = \"users (lower(email), id DESC)\"`; `where`, `include`, `with` and `method` are keys \
-                 of their own"
-                    .to_owned()
-            }
-            Self::BadParameter(_) => "write it like `with = { fillfactor = 90 }`".to_owned(),
-            Self::BadAnalyzed => "write it like `analyze = [\"users\", \"orders (customer, placed_at)\"]`".to_owned(),
+            Self::Index(mistake) => mistake.hint().to_owned(),
             Self::NotOneByte { key } => format!("write it like `{key} = \";\"`"),
             Self::StdinAmongFiles => "give \"-\" a step of its own".to_owned(),
             Self::NowhereToCopy => {

@@ -136,6 +136,11 @@ const WRONG_OPTIONS: &[(&str, &str, &str)] = &[
         "raise `statement_timeout`, or remove it: the default is ten times the target",
     ),
     (
+        "[limits]\nlock_retry = { base = «\"1m\"», max = \"30s\" }",
+        "`limits.lock_retry.base` is larger than `limits.lock_retry.max`",
+        "lower `limits.lock_retry.base` or raise `limits.lock_retry.max`",
+    ),
+    (
         "[retry]\nbase = «\"1m\"»\nmax = \"30s\"",
         "`retry.base` is larger than `retry.max`",
         "lower `retry.base` or raise `retry.max`",
@@ -199,7 +204,8 @@ const WRONG_STEPS: &[(&str, &str, &str)] = &[
     ),
     (
         "[[step]]\nname = 'x'\nbackfill = 't'\nset = { a = '1' }\n«timeout» = '1s'",
-        "`timeout` belongs to a statement or a verify or a transform or a transform of files, this step is a backfill",
+        "`timeout` belongs to a statement or a verify or a transform or a transform of files or an index or a reindex or \
+         an analyze, this step is a backfill",
         "remove `timeout`, or move it to the step it is for",
     ),
     ("[[step]]\nname = 'x'\nimport = «'a.csv'»", "an import needs `into`", "add `into = \"users\"`"),

@@ -54,13 +54,12 @@ fn read(row: &PgRow) -> Result<Holder, sqlx::Error> {
 #[must_use]
 pub fn words(holders: &[Holder]) -> Option<String> {
     let (first, others) = holders.split_first()?;
-    let mut text = one(first);
-    match others.len() {
-        0 => {}
-        1 => text.push_str(" and 1 other"),
-        n => text.push_str(&format!(" and {n} others")),
-    }
-    Some(text)
+    let first = one(first);
+    Some(match others.len() {
+        0 => first,
+        1 => format!("{first} and 1 other"),
+        n => format!("{first} and {n} others"),
+    })
 }
 
 fn one(holder: &Holder) -> String {
@@ -88,7 +87,7 @@ mod tests {
             pid: 4711,
             who: Some("ps\u{1b}ql".into()),
             state: Some("idle in transaction".into()),
-            since: Some(Duration::from_secs(720)),
+            since: Some(Duration::from_mins(12)),
         };
         let hidden = Holder { pid: 7, ..Holder::default() };
         assert_eq!(words(&[]), None);

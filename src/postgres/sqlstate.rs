@@ -66,6 +66,8 @@ pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
 pub const QUERY_CANCELED: &str = "57014";
 /// `lock_not_available`: our `lock_timeout`.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `duplicate_table`: a relation of that name is there, an index among them.
+pub const DUPLICATE_TABLE: &str = "42P07";
 /// `unique_violation`.
 pub const UNIQUE_VIOLATION: &str = "23505";
 /// `insufficient_privilege`.

@@ -107,7 +107,10 @@ async fn one(
         StepKind::Copy(copy) => super::copy::check(connection, &looking, copy, found).await,
         StepKind::Transform(transform) => super::transform::check(connection, &looking, transform, found).await,
         StepKind::Files(files) => super::files::check(connection, &looking, files, found).await,
-        StepKind::Index(index) => super::index::check_index(connection, &what, index, source).await,
+        StepKind::Index(index) => {
+            found.notices.extend(super::index::check_index(connection, &what, index, source).await?);
+            Ok(())
+        }
         StepKind::Reindex(reindex) => super::index::check_reindex(connection, &what, reindex, source).await,
         StepKind::Analyze(analyze) => super::index::check_analyze(connection, &what, analyze, source).await,
         StepKind::Backfill(backfill) => {

@@ -3,6 +3,7 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::index::BEING_BUILT;
 use crate::postgres::ident;
 
 /// A table, a partition or a materialised view: what an index may be on.
@@ -72,16 +73,25 @@ pub struct Existing {
     pub tablespace: Option<String>,
     /// Whether it can be used.
     pub is_valid: bool,
-    /// Whether a session builds it at this moment.
+    /// Whether a session builds it at this moment, or may do so.
     pub is_building: bool,
-    /// Whether it is that of a partitioned table, and has none of its own rows.
-    pub is_partitioned: bool,
-    /// Whether it is part of the index of a partitioned table, and goes with it.
-    pub is_part: bool,
+    /// What it is to the index of a partitioned table.
+    pub place: Place,
     /// Its comment.
     pub comment: Option<String>,
     /// Its size on disk, in bytes, with that of its parts.
     pub bytes: i64,
+}
+
+/// What an index is to that of a partitioned table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing: it stands alone.
+    Alone,
+    /// It is that of a partitioned table, and has no rows of its own.
+    Root,
+    /// It is part of one, and goes with it.
+    Part,
 }
 
 impl Existing {
@@ -107,8 +117,8 @@ pub async fn indexes(connection: &mut PgConnection, tables: &[i64]) -> Result<Ve
     let sql = format!(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_indexdef(i.indexrelid) AS definition, \
                 {SHAPE} AS shape, t.spcname::text AS tablespace, i.indisvalid AS is_valid, \
-                EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) AS is_building, \
-                c.relkind = 'I' AS is_partitioned, c.relispartition AS is_part, \
+                {BEING_BUILT} AS is_building, \
+                c.relkind = 'I' AS is_root, c.relispartition AS is_part, \
                 obj_description(c.oid, 'pg_class') AS comment, \
                 coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(c.oid) WHERE isleaf), \
                          pg_relation_size(c.oid), 0)::int8 AS bytes \
@@ -129,8 +139,11 @@ fn read_existing(row: &PgRow) -> Result<Existing, sqlx::Error> {
         tablespace: row.try_get("tablespace")?,
         is_valid: row.try_get("is_valid")?,
         is_building: row.try_get("is_building")?,
-        is_partitioned: row.try_get("is_partitioned")?,
-        is_part: row.try_get("is_part")?,
+        place: match (row.try_get("is_part")?, row.try_get("is_root")?) {
+            (true, _) => Place::Part,
+            (false, true) => Place::Root,
+            (false, false) => Place::Alone,
+        },
         comment: row.try_get("comment")?,
         bytes: row.try_get("bytes")?,
     })

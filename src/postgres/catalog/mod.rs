@@ -8,8 +8,8 @@ mod near;
 mod rights;
 mod table;
 
-pub use index::{IndexState, index_state};
-pub use indexed::{Existing, Indexed, Node, attached, indexes, relation, taken, tree};
+pub use index::{BEING_BUILT, IndexState, index_state};
+pub use indexed::{Existing, Indexed, Node, Place, attached, indexes, relation, taken, tree};
 pub use lookup::{columns, table};
 pub use near::near;
 pub use rights::{may_write_parts, row_security_notices};

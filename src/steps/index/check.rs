@@ -11,8 +11,10 @@ use crate::postgres::catalog::{self, Indexed};
 use crate::postgres::error;
 use crate::postgres::sql::SqlText;
 use crate::run::Cause;
+use crate::run::text::clean;
 
-/// Checks an `index` step. What it tries is rolled back.
+/// Checks an `index` step. What it tries is rolled back. Says what the operator should know: an index of that name that is another
+/// stands in the way, unless a step before it takes that away.
 ///
 /// # Errors
 /// What is wrong, with its place in the plan.
@@ -21,19 +23,24 @@ pub async fn check_index(
     what: &str,
     index: &Index,
     source: &PlanSource,
-) -> Result<(), Cause> {
+) -> Result<Option<String>, Cause> {
+    let failed = |e: sqlx::Error| error::cause(what, &e);
     let found = catalog::relation(connection, index.on.table()).await.map_err(|e| error::cause(what, &e))?;
     let Some(table) = found else { return Err(no_table(what, &index.on, source)) };
     if !matches!(table.kind.as_str(), "r" | "p" | "m") {
         return Err(refuse(what, &format!("`{}` cannot have an index", index.on.table()), &index.on.written, source)
             .hint("name a table or a materialised view"));
     }
-    definition::name(index, &table.name)?;
-    match definition::shape(connection, what, index, &table, source).await {
-        Ok(_) => Ok(()),
-        Err(Failure::Plan(cause)) => Err(cause),
-        Err(Failure::Sql(e)) => Err(error::cause(what, &e)),
-    }
+    let name = definition::name(index, &table.name)?;
+    let shape = definition::shape(connection, what, index, &table, source).await.map_err(|failure| match failure {
+        Failure::Plan(cause) => cause,
+        Failure::Sql(e) => failed(e),
+    })?;
+    let there = catalog::indexes(connection, &[table.oid]).await.map_err(failed)?;
+    let other = there.iter().find(|one| one.name == name && shape.as_ref().is_some_and(|shape| *shape != one.shape));
+    Ok(other.map(|other| {
+        format!("{what}: there is an index `{name}` already, and it is another: {}", clean(&other.definition))
+    }))
 }
 
 /// Checks a `reindex` step.

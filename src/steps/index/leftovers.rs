@@ -47,7 +47,7 @@ pub fn told_invalid(context: &StepContext, index: &str) {
 /// # Errors
 /// The run is to stop.
 pub async fn await_builder(context: &StepContext) -> Result<(), StepError> {
-    context.reporter.doing("waiting for another session that builds this index", None);
+    context.reporter.doing("waiting for another session that builds this index, or vacuums its table", None);
     tokio::select! {
         biased;
         () = context.stop.cancelled() => Err(StepError::Stopped),

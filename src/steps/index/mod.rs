@@ -14,7 +14,7 @@ use super::{Workbench, trouble};
 use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::indexing::Index;
-use crate::postgres::catalog::{self, Existing, Indexed};
+use crate::postgres::catalog::{self, Existing, Indexed, Place};
 use crate::postgres::deadline::{on_pool, within};
 use crate::postgres::record::RecordError;
 use crate::postgres::{error, ident, session, sqlstate};
@@ -211,13 +211,17 @@ impl IndexStep {
         let pid = own.pid;
         let work = sqlx::query(AssertSqlSafe(sql.as_str().to_owned())).persistent(false).execute(own.get());
         let built = interruptible::wait(&self.bench.pool, pid, context, what, Watch::Index, work).await;
-        let is_duplicate = matches!(&built, Err(interruptible::Interrupted::Failed(e))
-            if error::code(e) == Some(sqlstate::UNIQUE_VIOLATION));
+        let has_code =
+            |code: &str| matches!(&built, Err(interruptible::Interrupted::Failed(e)) if error::code(e) == Some(code));
+        let is_there = has_code(sqlstate::DUPLICATE_TABLE);
+        let is_duplicate = has_code(sqlstate::UNIQUE_VIOLATION);
         let built = built
             .map(drop)
             .map_err(|e| e.into_step_error(|e| error::cause_in_plan(&self.bench.what(), e, &sql, &self.bench.source)));
         own.close().await;
         match built {
+            // The name is ours alone: a backend that an earlier driver has left behind was waiting to begin. It is looked at again.
+            Err(StepError::Failed(_)) if is_there => Ok(()),
             Err(StepError::Failed(mut cause)) => {
                 if is_duplicate {
                     cause = cause.hint("mend the rows that are equal, then go on: howdah resume");
@@ -291,10 +295,11 @@ impl IndexStep {
     }
 
     async fn drop(&self, context: &StepContext, index: &Existing, what: &str) -> Result<(), StepError> {
-        if index.is_partitioned {
-            leftovers::drop_partitioned(&self.bench, context, &index.quoted(), what).await
-        } else {
-            leftovers::drop_concurrently(&self.bench, context, &index.quoted(), what).await
+        match index.place {
+            Place::Root => leftovers::drop_partitioned(&self.bench, context, &index.quoted(), what).await,
+            Place::Alone | Place::Part => {
+                leftovers::drop_concurrently(&self.bench, context, &index.quoted(), what).await
+            }
         }
     }
 
@@ -327,7 +332,7 @@ impl IndexStep {
             tables.extend(catalog::tree(connection, table.oid).await?.into_iter().map(|node| node.table.oid));
         }
         let mut found = catalog::indexes(connection, &tables).await?;
-        found.retain(|index| !index.is_part && self.owner.owns(&index.name, index.comment.as_deref()));
+        found.retain(|index| index.place != Place::Part && self.owner.owns(&index.name, index.comment.as_deref()));
         Ok(found)
     }
 

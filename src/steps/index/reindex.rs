@@ -11,9 +11,9 @@ use super::{check, leftovers};
 use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::indexing::{Rebuilt, Reindex};
-use crate::postgres::catalog::{self, Indexed};
+use crate::postgres::catalog::{self, BEING_BUILT, Indexed};
 use crate::postgres::deadline::on_pool;
-use crate::postgres::{error, ident};
+use crate::postgres::error;
 use crate::run::{ByteSize, Level};
 use crate::steps::interruptible::{self, OwnConnection, Watch};
 use crate::steps::{Workbench, trouble};
@@ -63,12 +63,13 @@ impl ReindexStep {
         }
     }
 
-    async fn size(&self, of: &Indexed) -> Result<u64, StepError> {
+    /// By its name: an index that was built anew is another relation.
+    async fn size(&self, quoted: &str) -> Result<u64, StepError> {
         let sql = match self.reindex.what {
-            Rebuilt::Table(_) => "SELECT pg_indexes_size($1::int8::oid::regclass)",
-            Rebuilt::Index(_) => "SELECT pg_relation_size($1::int8::oid::regclass)",
+            Rebuilt::Table(_) => "SELECT coalesce(pg_indexes_size(to_regclass($1)), 0)",
+            Rebuilt::Index(_) => "SELECT coalesce(pg_relation_size(to_regclass($1)), 0)",
         };
-        let size: i64 = self.ask(async |c| sqlx::query_scalar(sql).bind(of.oid).fetch_one(c).await).await?;
+        let size: i64 = self.ask(async |c| sqlx::query_scalar(sql).bind(quoted).fetch_one(c).await).await?;
         Ok(size.max(0).cast_unsigned())
     }
 }
@@ -80,24 +81,23 @@ async fn left_behind(
     of: &Indexed,
     is_table: bool,
 ) -> Result<Vec<Leftover>, sqlx::Error> {
-    let rows = sqlx::query(
+    let sql = format!(
         "WITH target AS (SELECT CASE WHEN $2 THEN $1::int8::oid \
                              ELSE (SELECT indrelid FROM pg_index WHERE indexrelid = $1::int8::oid) END AS oid) \
-         SELECT format('%I.%I', n.nspname, c.relname) AS name, \
-                EXISTS (SELECT FROM pg_stat_progress_create_index p \
-                        WHERE i.indexrelid IN (p.index_relid, p.relid) OR p.relid = i.indrelid) AS building \
+         SELECT format('%I.%I', n.nspname, c.relname) AS name, {BEING_BUILT} AS building \
          FROM target t JOIN pg_class r ON r.oid = t.oid \
          JOIN pg_index i ON i.indrelid = t.oid OR ($2 AND i.indrelid = nullif(r.reltoastrelid, 0)) \
          JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' \
-           AND ($2 OR starts_with($3, regexp_replace(c.relname, '_cc(new|old)[0-9]*$', ''))) ORDER BY c.oid",
-    )
-    .bind(of.oid)
-    .bind(is_table)
-    .bind(&of.name)
-    .persistent(false)
-    .fetch_all(connection)
-    .await?;
+           AND ($2 OR starts_with($3, regexp_replace(c.relname, '_cc(new|old)[0-9]*$', ''))) ORDER BY c.oid"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(of.oid)
+        .bind(is_table)
+        .bind(&of.name)
+        .persistent(false)
+        .fetch_all(connection)
+        .await?;
     rows.iter().map(|row| Ok(Leftover { name: row.try_get("name")?, is_building: row.try_get("building")? })).collect()
 }
 
@@ -114,8 +114,8 @@ impl Once for ReindexStep {
         let found = self.ask(async |connection| catalog::relation(connection, &named.text).await).await?;
         let of = check::rebuilt(&what, &self.reindex.what, found, &self.bench.source)?;
         self.clear(context, &of).await?;
-        let before = self.size(&of).await?;
-        let quoted = format!("{}.{}", ident::quote(&of.schema), ident::quote(&of.name));
+        let quoted = of.quoted();
+        let before = self.size(&quoted).await?;
         let (word, watch) = match self.reindex.what {
             Rebuilt::Index(_) => ("INDEX", Watch::Index),
             Rebuilt::Table(_) => ("TABLE", Watch::Indexes),
@@ -136,7 +136,7 @@ impl Once for ReindexStep {
         }
         done?;
         failpoint::hit("reindex.done");
-        let [before, after] = [before, self.size(&of).await?].map(ByteSize);
+        let [before, after] = [before, self.size(&quoted).await?].map(ByteSize);
         let outcome = format!("`{}` built anew, {before} before, {after} now", of.name);
         self.bench.step_done(Some(&outcome)).await?;
         Ok(Some(outcome))
