@@ -36,6 +36,7 @@ mod queue_console;
 mod redis_ledger;
 mod redis_ledger_scripts;
 mod redis_link;
+mod report;
 mod screen;
 mod signals;
 mod slow;
