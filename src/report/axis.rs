@@ -43,6 +43,8 @@ pub fn of_values(most: f64, unit: Unit, about: u32) -> Ticks {
     let most = match unit {
         Unit::Share => 1.0,
         Unit::Count => most.max(1.0),
+        // Nothing but zeros: an axis of a second, which is read at a glance.
+        Unit::Seconds if most <= 0.0 => 1.0,
         Unit::Seconds => most.max(0.001),
     };
     let step = round_step(most / f64::from(about.max(1)), unit);
@@ -86,8 +88,7 @@ fn told(value: f64, step: f64, unit: Unit) -> String {
         Unit::Share => format!("{:.0}%", value * 100.0),
         Unit::Count => short(value),
         Unit::Seconds if value <= 0.0 => "0".to_owned(),
-        Unit::Seconds if step < 0.001 => format!("{}µs", trimmed(value * 1e6, 0)),
-        Unit::Seconds if value < 1.0 || step < 0.1 => format!("{}ms", trimmed(value * 1e3, 1)),
+        Unit::Seconds if value < 1.0 || step < 0.1 => format!("{}ms", trimmed(value * 1e3, 2)),
         Unit::Seconds if value < 120.0 && step < 60.0 => format!("{}s", trimmed(value, 1)),
         Unit::Seconds if step < 3600.0 && value < 7200.0 => format!("{}min", trimmed(value / 60.0, 1)),
         Unit::Seconds if step < 86_400.0 => format!("{}h", trimmed(value / 3600.0, 1)),
@@ -162,7 +163,9 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_have_units() {
-        let table: [(f64, Unit, &[&str]); 8] = [
+        let table: [(f64, Unit, &[&str]); 10] = [
+            (0.0, Unit::Seconds, &["0", "500ms", "1s"]),
+            (0.0009, Unit::Seconds, &["0", "0.5ms", "1ms"]),
             (48_210.0, Unit::Count, &["0", "20k", "40k", "60k"]),
             (3.0, Unit::Count, &["0", "1", "2", "3"]),
             (0.4, Unit::Count, &["0", "1"]),

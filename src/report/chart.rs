@@ -236,7 +236,7 @@ fn styled(size: f64, colour: &RGBColor, across: HPos) -> TextStyle<'static> {
 
 /// About how wide a text of labels is, in pixels.
 fn wide(text: &str) -> i32 {
-    i32::try_from(unicode_width::UnicodeWidthStr::width(text)).unwrap_or(0) * 13 / 2
+    i32::try_from(unicode_width::UnicodeWidthStr::width(text)).unwrap_or(0) * 15 / 2
 }
 
 /// Where a moment lies across an area.
@@ -257,7 +257,7 @@ fn step_names(
     let mut free = across.start;
     for (at, name) in marks.steps.iter().filter(|(at, _)| (frame.from..=frame.to).contains(at)) {
         let right = place(frame, across, *at) - 3;
-        let room = usize::try_from((right - free) * 2 / 13).unwrap_or(0);
+        let room = usize::try_from((right - free) * 2 / 15).unwrap_or(0);
         free = right + 6;
         if room < 3 {
             continue;

@@ -103,7 +103,6 @@ async fn a_report_holds_what_a_run_went_through_as_one_page_that_needs_nothing_e
         assert_eq!(chart.attribute("role"), Some("img"));
         assert!(chart.children().any(|node| node.tag_name().name() == "title"), "each chart has a name");
     }
-    assert!(charts[2].descendants().any(|node| node.text() == Some("not measured: no standby was seen")));
     // Two drivers, of whom the second found what the first had left.
     let record: Value = serde_json::from_str(&lab.howdah(&["report", "--format", "json"]).run().stdout()).expect("JSON");
     assert_eq!(record["drivers"].as_array().map(Vec::len), Some(2), "{}", record["drivers"]);
