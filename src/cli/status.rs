@@ -67,11 +67,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Cause> {
 }
 
 /// The runs that are sought, of all ledgers, the newest first.
-async fn history(
-    connection: &mut PgConnection,
-    ledgers: Vec<Book>,
-    sought: &Sought,
-) -> Result<Vec<PastRun>, Cause> {
+async fn history(connection: &mut PgConnection, ledgers: Vec<Book>, sought: &Sought) -> Result<Vec<PastRun>, Cause> {
     let mut runs = Vec::new();
     for book in ledgers {
         match &book {

@@ -7,7 +7,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::read::{self, RunRecord};
 use super::{open, quarantine, runs, wire};
 use crate::postgres::error;
-use crate::run::dossier::{Asked, AsideReason, AsideRow, COMMANDS, Dossier, EVENTS, LastDriver, REASONS, ROWS, StepTimes};
+use crate::run::dossier::{
+    AsideReason, AsideRow, Asked, COMMANDS, Dossier, EVENTS, LastDriver, REASONS, ROWS, StepTimes,
+};
 use crate::run::report::Report;
 use crate::run::sample::Sample;
 use crate::run::summary::{Summary, ThisDriver};
@@ -184,9 +186,12 @@ async fn of_snapshot(connection: &mut PgConnection, run: RunId, driver: &LastDri
     Ok(summary)
 }
 
+/// When something happened, where it has.
+type Moment = Option<DateTime<Utc>>;
+
 /// When each step began and ended.
 async fn step_times(connection: &mut PgConnection, run: RunId) -> Result<Vec<StepTimes>, sqlx::Error> {
-    let times: Vec<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> =
+    let times: Vec<(Moment, Moment)> =
         sqlx::query_as("SELECT started_at, finished_at FROM howdah.step WHERE run = $1 ORDER BY step")
             .bind(run.0)
             .fetch_all(connection)
@@ -239,10 +244,7 @@ fn asked(row: &PgRow) -> Result<Asked, sqlx::Error> {
     })
 }
 
-async fn aside(
-    connection: &mut PgConnection,
-    run: RunId,
-) -> Result<(Vec<AsideReason>, Vec<AsideRow>), sqlx::Error> {
+async fn aside(connection: &mut PgConnection, run: RunId) -> Result<(Vec<AsideReason>, Vec<AsideRow>), sqlx::Error> {
     if !there(connection, "howdah.quarantine").await? {
         return Ok((Vec::new(), Vec::new()));
     }

@@ -205,7 +205,8 @@ mod tests {
         fn a_time_axis_has_few_ticks_inside_of_it(from in 0_i64..4_000_000_000, span in 1_i64..100_000_000) {
             let ticks = of_times(from, from + span, 8);
             prop_assert!(ticks.at.len() <= 10, "{:?}", ticks);
-            prop_assert!(ticks.at.iter().all(|(at, _)| *at >= from as f64 && *at <= (from + span) as f64));
+            let (first, last) = (f64::from(u32::try_from(from).unwrap()), f64::from(u32::try_from(from + span).unwrap()));
+            prop_assert!(ticks.at.iter().all(|(at, _)| (first..=last).contains(at)));
         }
     }
 }

@@ -68,8 +68,8 @@ impl Measure {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count that is compared")]
-fn count(n: u64) -> Option<f64> {
-    Some(n as f64)
+fn count(n: u64) -> f64 {
+    n as f64
 }
 
 impl Comparison {
@@ -150,11 +150,8 @@ impl Comparison {
     /// The drawing library refuses.
     pub fn svg(&self) -> Result<String, Undrawn> {
         let (chart, frame) = self.chart();
-        let title = format!(
-            "Throughput of run {} and run {}",
-            clean(&self.first.report.run),
-            clean(&self.second.report.run)
-        );
+        let title =
+            format!("Throughput of run {} and run {}", clean(&self.first.report.run), clean(&self.second.report.run));
         chart::svg((chart::WIDTH, 260), &title, "Rows a second since each began", |area| {
             chart.draw(area, &frame, &Marks::default(), false)
         })
@@ -163,15 +160,19 @@ impl Comparison {
     fn chart(&self) -> (Chart, Frame) {
         let of = |dossier: &Dossier| {
             let columns = marks::columns(&dossier.samples, chart::COLUMNS);
-            let began = dossier.report.started_at.map_or_else(
-                || columns.first().map_or(0, |sample| sample.at),
-                |at| at.timestamp(),
-            );
+            let began = dossier
+                .report
+                .started_at
+                .map_or_else(|| columns.first().map_or(0, |sample| sample.at), |at| at.timestamp());
             let last = columns.last().map_or(0, |sample| sample.at + sample.step - began);
             (stretches(&columns, |sample: &Sample| Some(f64::from(sample.rate)), began), last)
         };
         let ((first, first_last), (second, second_last)) = (of(&self.first), of(&self.second));
-        let curve = |dossier: &Dossier, stretches, look| Curve { name: format!("run {}", clean(&dossier.report.run)), stretches, look };
+        let curve = |dossier: &Dossier, stretches, look| Curve {
+            name: format!("run {}", clean(&dossier.report.run)),
+            stretches,
+            look,
+        };
         let chart = Chart {
             title: "Rows a second, since each began".to_owned(),
             unit: Unit::Count,
@@ -184,7 +185,8 @@ impl Comparison {
 
 fn whole(first: &Dossier, second: &Dossier) -> Group {
     let (a, b) = (&first.report, &second.report);
-    let seconds = |what, key, of: fn(&Dossier) -> Option<f64>| Measure::new(what, key, Unit::Seconds, of(first), of(second));
+    let seconds =
+        |what, key, of: fn(&Dossier) -> Option<f64>| Measure::new(what, key, Unit::Seconds, of(first), of(second));
     let mut measures = vec![
         seconds("from start to end", "took_seconds", |of| of.took().map(|took| took.as_secs_f64())),
         seconds("at work", "worked_seconds", |of| Some(of.report.spent.worked.as_secs_f64())),
@@ -206,11 +208,17 @@ fn whole(first: &Dossier, second: &Dossier) -> Group {
         measures.push(Measure::new(&format!("waited: {reason}"), &key, Unit::Seconds, of(first), of(second)));
     }
     let counts = [
-        Measure::new("rows changed", "rows_changed", Unit::Count, count(a.rows_changed), count(b.rows_changed)),
+        Measure::new(
+            "rows changed",
+            "rows_changed",
+            Unit::Count,
+            Some(count(a.rows_changed)),
+            Some(count(b.rows_changed)),
+        ),
         Measure::new("rows/s of work", "rows_per_second", Unit::Count, a.rows_per_second, b.rows_per_second),
-        Measure::new("batches", "batches", Unit::Count, count(a.batches), count(b.batches)),
-        Measure::new("retries", "retries", Unit::Count, count(a.retries), count(b.retries)),
-        Measure::new("quarantined", "quarantined", Unit::Count, count(a.quarantined), count(b.quarantined)),
+        Measure::new("batches", "batches", Unit::Count, Some(count(a.batches)), Some(count(b.batches))),
+        Measure::new("retries", "retries", Unit::Count, Some(count(a.retries)), Some(count(b.retries))),
+        Measure::new("quarantined", "quarantined", Unit::Count, Some(count(a.quarantined)), Some(count(b.quarantined))),
     ];
     measures.extend(counts);
     let most = |what: &str, key: &str, unit, of: fn(&Sample) -> Option<f32>| {
@@ -224,9 +232,8 @@ fn whole(first: &Dossier, second: &Dossier) -> Group {
 
 fn of_step(first: &Dossier, second: &Dossier, name: String) -> Group {
     let step = |dossier: &Dossier| dossier.report.steps.iter().find(|step| step.name == name).cloned();
-    let latency = |dossier: &Dossier| {
-        dossier.summary.latency.iter().find(|of| of.step == name).map(|of| of.latency.clone())
-    };
+    let latency =
+        |dossier: &Dossier| dossier.summary.latency.iter().find(|of| of.step == name).map(|of| of.latency.clone());
     let ((a, b), (fast, slow)) = ((step(first), step(second)), (latency(first), latency(second)));
     let (a, b, fast, slow) = (a.as_ref(), b.as_ref(), fast.as_ref(), slow.as_ref());
     let mut measures = vec![
@@ -241,8 +248,8 @@ fn of_step(first: &Dossier, second: &Dossier, name: String) -> Group {
             "rows changed",
             "rows_changed",
             Unit::Count,
-            a.and_then(|step| count(step.rows_changed)),
-            b.and_then(|step| count(step.rows_changed)),
+            a.map(|step| count(step.rows_changed)),
+            b.map(|step| count(step.rows_changed)),
         ),
         Measure::new(
             "rows/s",
@@ -251,15 +258,33 @@ fn of_step(first: &Dossier, second: &Dossier, name: String) -> Group {
             a.and_then(|step| step.rows_per_second),
             b.and_then(|step| step.rows_per_second),
         ),
-        Measure::new("batch, half within", "batch_p50_seconds", Unit::Seconds, fast.map(|of| of.p50.as_secs_f64()), slow.map(|of| of.p50.as_secs_f64())),
-        Measure::new("batch, 9 of 10 within", "batch_p90_seconds", Unit::Seconds, fast.map(|of| of.p90.as_secs_f64()), slow.map(|of| of.p90.as_secs_f64())),
-        Measure::new("batch, 99 of 100 within", "batch_p99_seconds", Unit::Seconds, fast.map(|of| of.p99.as_secs_f64()), slow.map(|of| of.p99.as_secs_f64())),
+        Measure::new(
+            "batch, half within",
+            "batch_p50_seconds",
+            Unit::Seconds,
+            fast.map(|of| of.p50.as_secs_f64()),
+            slow.map(|of| of.p50.as_secs_f64()),
+        ),
+        Measure::new(
+            "batch, 9 of 10 within",
+            "batch_p90_seconds",
+            Unit::Seconds,
+            fast.map(|of| of.p90.as_secs_f64()),
+            slow.map(|of| of.p90.as_secs_f64()),
+        ),
+        Measure::new(
+            "batch, 99 of 100 within",
+            "batch_p99_seconds",
+            Unit::Seconds,
+            fast.map(|of| of.p99.as_secs_f64()),
+            slow.map(|of| of.p99.as_secs_f64()),
+        ),
         Measure::new(
             "retries",
             "retries",
             Unit::Count,
-            a.and_then(|step| count(step.retries)),
-            b.and_then(|step| count(step.retries)),
+            a.map(|step| count(step.retries)),
+            b.map(|step| count(step.retries)),
         ),
     ];
     // What neither has is no news of a step: a statement walks nothing.

@@ -20,6 +20,7 @@ pub struct Course {
 
 type Value = fn(&Sample) -> Option<f64>;
 
+#[expect(clippy::unnecessary_wraps, reason = "one value of several, the others of which may be missing")]
 fn rate(sample: &Sample) -> Option<f64> {
     Some(f64::from(sample.rate))
 }
@@ -81,8 +82,11 @@ impl Course {
         let (first, last) = (columns.first()?, columns.last()?);
         let frame = Frame::of_day(first.at, last.at + last.step);
         let marks = Marks::of(dossier, &columns);
-        let curve =
-            |name: &str, look, value: Value| Curve { name: name.to_owned(), stretches: stretches(&columns, value, 0), look };
+        let curve = |name: &str, look, value: Value| Curve {
+            name: name.to_owned(),
+            stretches: stretches(&columns, value, 0),
+            look,
+        };
         let chart = |title: &str, unit, empty: &str, curves| Chart {
             title: title.to_owned(),
             unit,
@@ -133,7 +137,11 @@ impl Course {
             let values = || curve.stretches.iter().flatten().map(|(_, value)| *value);
             let most = values().fold(0.0, f64::max);
             let n = values().count();
-            if n == 0 { format!("{}: not measured", curve.name) } else { format!("{}: at most {}", curve.name, figure(most, chart.unit)) }
+            if n == 0 {
+                format!("{}: not measured", curve.name)
+            } else {
+                format!("{}: at most {}", curve.name, figure(most, chart.unit))
+            }
         };
         let curves: Vec<String> = chart.curves.iter().map(told).collect();
         format!("{}. The figures are in the table below the charts.", curves.join("; "))
@@ -146,9 +154,7 @@ pub fn figure(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Count => crate::run::human::rate(value),
         Unit::Seconds if value <= 0.0 => "0s".to_owned(),
-        Unit::Seconds => {
-            crate::run::human::duration(std::time::Duration::try_from_secs_f64(value).unwrap_or_default())
-        }
+        Unit::Seconds => crate::run::human::duration(std::time::Duration::try_from_secs_f64(value).unwrap_or_default()),
         Unit::Share => format!("{:.0}%", value * 100.0),
     }
 }

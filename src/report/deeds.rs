@@ -129,8 +129,10 @@ pub fn batches(dossier: &Dossier) -> Markup {
             }
         }
     };
-    let times = [("step", false), ("half", true), ("9 of 10", true), ("99 of 100", true), ("longest", true), ("counted", true)];
-    let slowest = [("ended", false), ("step", false), ("took", true), ("rows", true), ("segment", true), ("keys", false)];
+    let times =
+        [("step", false), ("half", true), ("9 of 10", true), ("99 of 100", true), ("longest", true), ("counted", true)];
+    let slowest =
+        [("ended", false), ("step", false), ("took", true), ("rows", true), ("segment", true), ("keys", false)];
     let plans: Vec<_> =
         summary.slowest.iter().filter_map(|slow| Some((slow, slow.batch.plan.as_ref()?))).take(5).collect();
     html! {

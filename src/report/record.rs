@@ -113,7 +113,15 @@ pub fn audit(dossier: &Dossier) -> Markup {
             }
         }
     };
-    let who = [("epoch", true), ("host", false), ("process", true), ("howdah", false), ("from", false), ("to", false), ("left it", false)];
+    let who = [
+        ("epoch", true),
+        ("host", false),
+        ("process", true),
+        ("howdah", false),
+        ("from", false),
+        ("to", false),
+        ("left it", false),
+    ];
     let what = [
         ("when", false),
         ("asked for", false),

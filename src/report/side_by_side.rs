@@ -20,7 +20,7 @@ impl Comparison {
         let body = html! {
             header {
                 h1 { (clean(&second.report.plan)) " against " (clean(&first.report.plan)) }
-                p { (run(first)) " is what " (run(second)) " is held against." }
+                p { (run(second)) " held against " (run(first)) }
             }
             section aria-labelledby="course" {
                 h2 id="course" { "Throughput" }
@@ -48,7 +48,8 @@ impl Comparison {
         };
         let names = [&self.first, &self.second].map(|dossier| clean(&dossier.report.run).into_owned());
         let headings = [("", false), (names[0].as_str(), true), (names[1].as_str(), true), ("ratio", true)];
-        let title = group.step.as_deref().map_or_else(|| "The whole run".to_owned(), |step| format!("Step {}", clean(step)));
+        let title =
+            group.step.as_deref().map_or_else(|| "The whole run".to_owned(), |step| format!("Step {}", clean(step)));
         html! {
             section {
                 h2 { (title) }

@@ -13,7 +13,9 @@ pub fn text(dossier: &Dossier) -> String {
         let [p50, p90, p99, most] =
             [of.latency.p50, of.latency.p90, of.latency.p99, of.latency.most].map(human::duration);
         let step = clean(&of.step);
-        lines.push(format!("batches of {step}: half within {p50}, 9 of 10 within {p90}, 99 of 100 within {p99}, longest {most}"));
+        lines.push(format!(
+            "batches of {step}: half within {p50}, 9 of 10 within {p90}, 99 of 100 within {p99}, longest {most}"
+        ));
     }
     if let Some(slow) = summary.slowest.first() {
         lines.push(format!(
