@@ -14,8 +14,8 @@ use crate::run::{RunId, Snapshot};
 
 /// Between two writes of samples.
 const EVERY: Duration = Duration::from_secs(5);
-/// Between two writes of the summary.
-const SUMMARY: Duration = Duration::from_secs(30);
+/// Between two writes of the summary; it is also written when the run's state has changed, or it has begun to wait.
+const SUMMARY: Duration = Duration::from_secs(10);
 /// After a write that failed.
 const AGAIN: Duration = Duration::from_secs(20);
 
@@ -32,6 +32,8 @@ pub struct Diary {
     last: i64,
     due: Instant,
     summary_due: Instant,
+    /// The word of the state that the summary was last brought up to date under, and whether batches waited.
+    state: (&'static str, bool),
     told: bool,
 }
 
@@ -57,6 +59,7 @@ impl Diary {
             last: i64::MIN,
             due: now,
             summary_due: now,
+            state: ("", false),
             told: false,
         }
     }
@@ -74,6 +77,11 @@ impl Diary {
             self.course.push(Sample::of(point, known));
         }
         self.last = newest.map_or(self.last, |newest| newest.max(self.last));
+        let state = (snapshot.state.word(), snapshot.pace.hold.is_some());
+        if std::mem::replace(&mut self.state, state) != state {
+            self.summary_due = Instant::now();
+            self.due = self.due.min(self.summary_due);
+        }
         self.summary.take(snapshot, &self.driver);
     }
 

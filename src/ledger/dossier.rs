@@ -186,9 +186,12 @@ async fn of_snapshot(connection: &mut PgConnection, run: RunId, driver: &LastDri
     Ok(summary)
 }
 
+/// When something happened, where it has.
+type Moment = Option<DateTime<Utc>>;
+
 /// When each step began and ended.
 async fn step_times(connection: &mut PgConnection, run: RunId) -> Result<Vec<StepTimes>, sqlx::Error> {
-    let times: Vec<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> =
+    let times: Vec<(Moment, Moment)> =
         sqlx::query_as("SELECT started_at, finished_at FROM howdah.step WHERE run = $1 ORDER BY step")
             .bind(run.0)
             .fetch_all(connection)

@@ -154,8 +154,10 @@ impl Chart {
             let (low, high) = ((from, 0.0), (to, values.end));
             chart.draw_series([Rectangle::new([low, high], colour.mix(strength).filled())])?;
             // On the axis itself as well: a short one is not lost among the curves.
-            let strip = (to, values.end * 0.035);
-            chart.draw_series([Rectangle::new([low, strip], colour.filled())])?;
+            if band.why != Why::Undriven {
+                let strip = (to, values.end * 0.035);
+                chart.draw_series([Rectangle::new([low, strip], colour.filled())])?;
+            }
         }
         for (at, _) in marks.steps.iter().filter(|(at, _)| inside(*at)) {
             let line = [(*at as f64, 0.0), (*at as f64, values.end)];
@@ -194,7 +196,7 @@ impl Chart {
         }
         band_words(area, frame, marks, &across, down.start)?;
         if self.is_empty() {
-            let style = styled(LABEL, &DIM, HPos::Center);
+            let style = styled(LABEL, DIM, HPos::Center);
             let middle = (i32::midpoint(across.start, across.end), i32::midpoint(down.start, down.end));
             area.draw(&Text::new(self.empty.clone(), middle, style))?;
         }
@@ -211,9 +213,9 @@ impl Chart {
         let (width, _) = area.dim_in_pixel();
         let mut right = i32::try_from(width).unwrap_or(0) - i32::try_from(RIGHT).unwrap_or(0);
         for curve in self.curves.iter().rev() {
-            let style = styled(LABEL, &DIM, HPos::Right);
+            let style = styled(LABEL, DIM, HPos::Right);
             area.draw(&Text::new(curve.name.clone(), (right, 12), style))?;
-            right -= wide(&curve.name) + 8;
+            right -= wide(&curve.name) + 14;
             let line = vec![(right - 24, 12), (right, 12)];
             match curve.look {
                 Look::Filled | Look::Solid => area.draw(&PathElement::new(line, FIRST.stroke_width(2)))?,
@@ -230,8 +232,8 @@ impl Chart {
     }
 }
 
-fn styled(size: f64, colour: &RGBColor, across: HPos) -> TextStyle<'static> {
-    (FONT, size).into_font().color(colour).pos(Pos::new(across, VPos::Center))
+fn styled(size: f64, colour: RGBColor, across: HPos) -> TextStyle<'static> {
+    (FONT, size).into_font().color(&colour).pos(Pos::new(across, VPos::Center))
 }
 
 /// About how wide a text of labels is, in pixels.
@@ -251,7 +253,7 @@ fn step_names(area: &Area<'_>, frame: &Frame, marks: &Marks, across: &Range<i32>
     let mut free = across.start;
     for (at, name) in marks.steps.iter().filter(|(at, _)| (frame.from..=frame.to).contains(at)) {
         let right = place(frame, across, *at) - 3;
-        let room = usize::try_from((right - free) * 2 / 13).unwrap_or(0);
+        let room = usize::try_from((right - free) * 2 / 15).unwrap_or(0);
         free = right + 6;
         if room < 3 {
             continue;
@@ -262,7 +264,7 @@ fn step_names(area: &Area<'_>, frame: &Frame, marks: &Marks, across: &Range<i32>
         } else {
             name.into_owned()
         };
-        area.draw(&Text::new(shown, (right, top + 8), styled(LABEL, &STEP, HPos::Right)))?;
+        area.draw(&Text::new(shown, (right, top + 8), styled(LABEL, STEP, HPos::Right)))?;
     }
     Ok(())
 }
@@ -272,9 +274,9 @@ fn band_words(area: &Area<'_>, frame: &Frame, marks: &Marks, across: &Range<i32>
     for band in &marks.bands {
         let (from, to) = (place(frame, across, band.from), place(frame, across, band.to));
         let word = band.why.word();
-        if to - from > wide(word) + 8 {
+        if to - from > wide(word) + 4 {
             let middle = (i32::midpoint(from, to), top + 24);
-            area.draw(&Text::new(word, middle, styled(LABEL, &INK, HPos::Center)))?;
+            area.draw(&Text::new(word, middle, styled(LABEL, INK, HPos::Center)))?;
         }
     }
     Ok(())

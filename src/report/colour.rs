@@ -41,7 +41,7 @@ pub fn sheet() -> String {
     for (RGBColor(r, g, b), dark) in ON_DARK {
         let light = format!("#{r:02X}{g:02X}{b:02X}");
         for paint in ["fill", "stroke"] {
-            rules.push_str(&format!("svg [{paint}=\"{light}\"]{{{paint}:{dark}}}"));
+            rules.extend([format!("svg [{paint}=\"{light}\"]{{{paint}:{dark}}}")]);
         }
     }
     format!("@media screen and (prefers-color-scheme:dark){{{rules}}}")

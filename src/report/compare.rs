@@ -68,8 +68,8 @@ impl Measure {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count that is compared")]
-fn count(n: u64) -> Option<f64> {
-    Some(n as f64)
+fn count(n: u64) -> f64 {
+    n as f64
 }
 
 impl Comparison {
@@ -208,11 +208,17 @@ fn whole(first: &Dossier, second: &Dossier) -> Group {
         measures.push(Measure::new(&format!("waited: {reason}"), &key, Unit::Seconds, of(first), of(second)));
     }
     let counts = [
-        Measure::new("rows changed", "rows_changed", Unit::Count, count(a.rows_changed), count(b.rows_changed)),
+        Measure::new(
+            "rows changed",
+            "rows_changed",
+            Unit::Count,
+            Some(count(a.rows_changed)),
+            Some(count(b.rows_changed)),
+        ),
         Measure::new("rows/s of work", "rows_per_second", Unit::Count, a.rows_per_second, b.rows_per_second),
-        Measure::new("batches", "batches", Unit::Count, count(a.batches), count(b.batches)),
-        Measure::new("retries", "retries", Unit::Count, count(a.retries), count(b.retries)),
-        Measure::new("quarantined", "quarantined", Unit::Count, count(a.quarantined), count(b.quarantined)),
+        Measure::new("batches", "batches", Unit::Count, Some(count(a.batches)), Some(count(b.batches))),
+        Measure::new("retries", "retries", Unit::Count, Some(count(a.retries)), Some(count(b.retries))),
+        Measure::new("quarantined", "quarantined", Unit::Count, Some(count(a.quarantined)), Some(count(b.quarantined))),
     ];
     measures.extend(counts);
     let most = |what: &str, key: &str, unit, of: fn(&Sample) -> Option<f32>| {
@@ -242,8 +248,8 @@ fn of_step(first: &Dossier, second: &Dossier, name: String) -> Group {
             "rows changed",
             "rows_changed",
             Unit::Count,
-            a.and_then(|step| count(step.rows_changed)),
-            b.and_then(|step| count(step.rows_changed)),
+            a.map(|step| count(step.rows_changed)),
+            b.map(|step| count(step.rows_changed)),
         ),
         Measure::new(
             "rows/s",
@@ -277,8 +283,8 @@ fn of_step(first: &Dossier, second: &Dossier, name: String) -> Group {
             "retries",
             "retries",
             Unit::Count,
-            a.and_then(|step| count(step.retries)),
-            b.and_then(|step| count(step.retries)),
+            a.map(|step| count(step.retries)),
+            b.map(|step| count(step.retries)),
         ),
     ];
     // What neither has is no news of a step: a statement walks nothing.

@@ -20,6 +20,7 @@ pub struct Course {
 
 type Value = fn(&Sample) -> Option<f64>;
 
+#[expect(clippy::unnecessary_wraps, reason = "one value of several, the others of which may be missing")]
 fn rate(sample: &Sample) -> Option<f64> {
     Some(f64::from(sample.rate))
 }
@@ -55,7 +56,13 @@ pub fn stretches(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>, shi
     let mut all: Vec<Vec<(f64, f64)>> = Vec::new();
     let mut before: Option<&Sample> = None;
     for sample in samples {
-        let Some(value) = value(sample).filter(|value| value.is_finite()) else { continue };
+        let Some(value) = value(sample).filter(|value| value.is_finite()) else {
+            // Between two batches there may be a second without one; across a pause there is no line.
+            if sample.paused {
+                before = None;
+            }
+            continue;
+        };
         let at = ((sample.at - shift) as f64, value);
         let follows = before.is_some_and(|before| sample.at - (before.at + before.step) <= marks::gap(before));
         match all.last_mut() {
@@ -97,7 +104,7 @@ impl Course {
                 ": no batch committed",
                 vec![curve("longest", Look::Dashed, worst), curve("mean", Look::Solid, batch)],
             ),
-            chart("Replay lag", Unit::Seconds, ": no standby was seen", vec![curve("most", Look::Filled, lag)]),
+            chart("Replay lag", Unit::Seconds, "", vec![curve("most", Look::Filled, lag)]),
             chart("Dead rows of the plan's tables", Unit::Count, "", vec![curve("most", Look::Filled, dead)]),
             chart(
                 "CPU and memory of the driver's host",

@@ -23,7 +23,6 @@ pub fn steps(dossier: &Dossier) -> Markup {
     let report = &dossier.report;
     let headings = [
         ("step", false),
-        ("kind", false),
         ("state", false),
         ("own time", true),
         ("at", true),
@@ -31,20 +30,24 @@ pub fn steps(dossier: &Dossier) -> Markup {
         ("rows/s", true),
         ("batches", true),
         ("retries", true),
-        ("quarantined", true),
+        ("aside", true),
         ("waited", true),
         ("HOT", true),
         ("dead rows", true),
-        ("outcome", false),
     ];
     let rows = html! {
         @for step in &report.steps {
             @let began = step.state != StepState::Waiting;
             @let told = |n: u64| if began { human::count(n) } else { "—".to_owned() };
             tr {
-                th scope="row" { (clean(&step.name)) }
-                td { (step.kind) }
-                td { (mark(step.state)) " " (step.state.word()) }
+                th scope="row" {
+                    (clean(&step.name))
+                    span class="under" {
+                        (step.kind)
+                        @if let Some(outcome) = &step.outcome { ": " (clean(outcome)) }
+                    }
+                }
+                td class="t" { (mark(step.state)) " " (step.state.word()) }
                 (number(&if began { time(step.spent.worked) } else { "—".to_owned() }))
                 (number(&or_dash(step.ended_after.map(time))))
                 (number(&told(step.rows_changed)))
@@ -55,14 +58,13 @@ pub fn steps(dossier: &Dossier) -> Markup {
                 (number(&if began { time(step.waited) } else { "—".to_owned() }))
                 (number(&or_dash(step.churn.and_then(|churn| churn.hot_percent()).map(|hot| format!("{:.0}%", hot.floor())))))
                 (number(&or_dash(dead(step))))
-                (words(step.outcome.as_deref().unwrap_or_default()))
             }
         }
     };
     let foot = html! {
         tr {
             th scope="row" { "total" }
-            td {} td {}
+            td {}
             (number(&time(report.spent.worked)))
             (number(&time(report.spent.total())))
             (number(&human::count(report.rows_changed)))
@@ -71,12 +73,16 @@ pub fn steps(dossier: &Dossier) -> Markup {
             (number(&human::count(report.retries)))
             (number(&human::count(report.quarantined)))
             (number(&time(report.waited)))
-            td {} td {} td {}
+            td {} td {}
         }
     };
-    let caption = "own time: at work; at: from the run's start to the step's end, work and pause; HOT: updates that touched no \
-        index; dead rows: made, by the server's statistics";
-    table(caption, &headings, &rows, Some(&foot))
+    html! {
+        (table("Checkpoints", &headings, &rows, Some(&foot)))
+        p class="dim small" {
+            "own time: at work; at: from the run's start to the step's end, work and pause; aside: rows quarantined; HOT: updates \
+             that touched no index; dead rows: made, by the server's statistics"
+        }
+    }
 }
 
 fn mark(state: StepState) -> &'static str {

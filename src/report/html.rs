@@ -199,3 +199,33 @@ fn lost_table(dossier: &Dossier) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::long;
+
+    #[test]
+    fn the_longest_course_makes_a_page_of_less_than_a_megabyte_and_says_what_was_not_measured() {
+        let dossier = long();
+        assert_eq!(dossier.samples.len(), crate::run::sample::SAMPLES);
+        let page = html(&dossier).unwrap();
+        assert!(page.len() < 1 << 20, "{} bytes", page.len());
+        // The lag alone: nobody read it.
+        assert_eq!(page.matches("\nnot measured\n").count(), 1);
+        let sheet = crate::report::svg(&dossier).unwrap();
+        assert!(sheet.len() < 1 << 19, "{} bytes", sheet.len());
+        assert!(page.contains("not driven") && sheet.contains("not driven"));
+    }
+
+    #[test]
+    fn names_from_outside_are_escaped_and_cleaned_everywhere() {
+        let dossier = long();
+        let both = super::super::Comparison::of(dossier.clone(), dossier.clone());
+        for made in [html(&dossier), crate::report::svg(&dossier), both.html(), both.svg()] {
+            let made = made.unwrap();
+            assert!(!made.contains("<script") && !made.contains('\u{1b}') && !made.contains("<b>x"), "{made}");
+        }
+        assert!(both.text().contains("×1.00") && !both.text().contains('\u{1b}'));
+    }
+}

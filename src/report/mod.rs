@@ -15,6 +15,8 @@ pub mod lost;
 pub mod marks;
 mod page;
 mod record;
+#[cfg(test)]
+mod samples;
 mod scale;
 mod sheet;
 mod side_by_side;

@@ -20,7 +20,7 @@ impl Comparison {
         let body = html! {
             header {
                 h1 { (clean(&second.report.plan)) " against " (clean(&first.report.plan)) }
-                p { (run(first)) " is what " (run(second)) " is held against." }
+                p { (run(second)) " held against " (run(first)) }
             }
             section aria-labelledby="course" {
                 h2 id="course" { "Throughput" }

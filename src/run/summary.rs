@@ -182,9 +182,8 @@ impl Summary {
         let has_room = self.signals.len() < SIGNALS;
         match self.signals.iter_mut().find(|known| known.signal == worst.signal) {
             Some(known) if worst.is_worse_than(known) => *known = worst,
-            Some(_) => {}
             None if has_room => self.signals.push(worst),
-            None => {}
+            Some(_) | None => {}
         }
     }
 

@@ -41,6 +41,7 @@ mod redis_ledger;
 mod redis_ledger_scripts;
 mod redis_link;
 mod rehearse;
+mod report;
 mod screen;
 mod signals;
 mod slow;

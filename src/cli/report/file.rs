@@ -32,11 +32,9 @@ pub(super) fn expect_free(path: &Path, force: bool) -> Result<(), Cause> {
 pub(super) fn write(path: &Path, text: &str, force: bool) -> Result<(), Cause> {
     let failed = |e: &std::io::Error| Cause::new(format!("{} cannot be written: {e}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".howdah-report-")
-        .permissions(Permissions::from_mode(MODE))
-        .tempfile_in(folder)
-        .map_err(|e| failed(&e))?;
+    let mut file = tempfile::Builder::new().prefix(".howdah-report-").tempfile_in(folder).map_err(|e| failed(&e))?;
+    // Set and not asked for: a umask of the caller's would take from it.
+    file.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(|e| failed(&e))?;
     file.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
     file.as_file().sync_all().map_err(|e| failed(&e))?;
     let kept = if force { file.persist(path) } else { file.persist_noclobber(path) };

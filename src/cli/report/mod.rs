@@ -71,6 +71,7 @@ fn json(value: &serde_json::Value) -> Result<String, Cause> {
     serde_json::to_string_pretty(value).map_err(|e| Cause::bug(format!("a report that is not JSON: {e}")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands behind `map_err`")]
 fn undrawn(e: Undrawn) -> Cause {
     Cause::bug(e.to_string())
 }
