@@ -1,6 +1,7 @@
 //! What the rules need to know, read from the catalog in few questions, as plain values. Nothing here judges.
 
 mod database;
+mod reading;
 mod sessions;
 mod table;
 
@@ -60,6 +61,6 @@ pub async fn read(connection: &mut PgConnection, works: &[Work]) -> Result<Facts
             names.push(&work.table);
         }
     }
-    let (tables, named) = table::read(connection, &names).await?;
+    let (tables, named) = reading::read(connection, &names).await?;
     Ok(Facts { database, sessions, tables, named })
 }

@@ -1,5 +1,14 @@
 //! The format of a plan, as a table: which keys there are, of what type, and in which kinds of step.
 
+mod signals;
+mod steps;
+
+use signals::{ARCHIVE, FREE_DISK, FREE_MEMORY, HOST_CPU, REPLAY_LAG, SESSIONS, SNAPSHOT_AGE, WAL};
+use steps::{INDEX, REINDEX};
+
+pub(super) use signals::PROBE;
+pub(super) use steps::STEP;
+
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
@@ -341,56 +350,6 @@ static CACHE: Table = Table {
     ],
 };
 
-static REPLAY_LAG: Table = Table {
-    path: "limits.replay_lag",
-    keys: &[key("slow", Shape::Text, "slow = \"5s\""), key("stop", Shape::Text, "stop = \"60s\"")],
-};
-
-static WAL: Table = Table {
-    path: "limits.wal",
-    keys: &[key("slow", Shape::Text, "slow = \"16GiB\""), key("stop", Shape::Text, "stop = \"64GiB\"")],
-};
-
-static ARCHIVE: Table = Table {
-    path: "limits.archive",
-    keys: &[key("slow", Shape::Whole, "slow = 256"), key("stop", Shape::Whole, "stop = 2048")],
-};
-
-static SESSIONS: Table = Table {
-    path: "limits.sessions",
-    keys: &[key("slow", Shape::Whole, "slow = 50"), key("stop", Shape::Whole, "stop = 200")],
-};
-
-static SNAPSHOT_AGE: Table = Table {
-    path: "limits.snapshot_age",
-    keys: &[key("slow", Shape::Text, "slow = \"10m\""), key("stop", Shape::Text, "stop = \"1h\"")],
-};
-
-static FREE_DISK: Table = Table {
-    path: "limits.free_disk",
-    keys: &[key("slow", Shape::Text, "slow = \"10%\""), key("stop", Shape::Text, "stop = \"5%\"")],
-};
-
-static HOST_CPU: Table = Table {
-    path: "limits.host_cpu",
-    keys: &[key("slow", Shape::Text, "slow = \"80%\""), key("stop", Shape::Text, "stop = \"95%\"")],
-};
-
-static FREE_MEMORY: Table = Table {
-    path: "limits.free_memory",
-    keys: &[key("slow", Shape::Text, "slow = \"10%\""), key("stop", Shape::Text, "stop = \"5%\"")],
-};
-
-static PROBE: Table = Table {
-    path: "limits.probe",
-    keys: &[
-        key("name", Shape::Text, "name = \"queue\""),
-        key("sql", Shape::Text, "sql = \"SELECT count(*) FROM queue\""),
-        key("slow", Shape::Number, "slow = 1000"),
-        key("stop", Shape::Number, "stop = 10000"),
-    ],
-};
-
 static RETRY: Table = Table {
     path: "retry",
     keys: &[
@@ -455,95 +414,6 @@ static NOTIFY: Table = Table {
         key("on", Shape::Texts, "on = [\"raised\", \"cleared\", \"finished\", \"failed\"]"),
         key("timeout", Shape::Text, "timeout = \"10s\""),
         key("attempts", Shape::Whole, "attempts = 5"),
-    ],
-};
-
-static INDEX: Table = Table {
-    path: "step.index",
-    keys: &[
-        key("on", Shape::Text, "on = \"users (email)\""),
-        key("name", Shape::Text, "name = \"users_email\""),
-        key("unique", Shape::Truth, "unique = true"),
-        key("method", Shape::Text, "method = \"gin\""),
-        key("include", Shape::Texts, "include = [\"name\"]"),
-        key("where", Shape::Text, "where = \"migrated_at IS NULL\""),
-        key("with", Shape::Answers, "with = { fillfactor = 90 }"),
-        key("tablespace", Shape::Text, "tablespace = \"fast\""),
-        key("during", Shape::Truth, "during = true"),
-    ],
-};
-
-static REINDEX: Table = Table {
-    path: "step.reindex",
-    keys: &[key("index", Shape::Text, "index = \"users_email\""), key("table", Shape::Text, "table = \"users\"")],
-};
-
-pub(super) static STEP: Table = Table {
-    path: "step",
-    keys: &[
-        key("name", Shape::Text, "name = \"emails\""),
-        key("statement", Shape::Text, "statement = \"CREATE INDEX CONCURRENTLY ...\""),
-        of(&[Kind::Statement], key("down", Shape::Text, "down = \"DROP INDEX CONCURRENTLY IF EXISTS ...\"")),
-        of(&[Kind::Statement], key("cleanup", Shape::Truth, "cleanup = true")),
-        of(
-            &[Kind::Statement, Kind::Verify, Kind::Transform, Kind::Files, Kind::Index, Kind::Reindex, Kind::Analyze],
-            key("timeout", Shape::Text, "timeout = \"10m\""),
-        ),
-        key("backfill", Shape::Text, "backfill = \"users\""),
-        of(&[Kind::Backfill, Kind::Transform], key("set", Shape::Columns, "set = { email = \"lower(email)\" }")),
-        of(
-            &[Kind::Backfill, Kind::Copy, Kind::Transform],
-            key("where", Shape::Text, "where = \"migrated_at IS NULL\""),
-        ),
-        of(&[Kind::Backfill], key("sql", Shape::Text, "sql = \"UPDATE users u SET ... WHERE {batch}\"")),
-        of(&[Kind::Backfill], key("alias", Shape::Text, "alias = \"u\"")),
-        // Of a copy it says how the two tables are compared.
-        key("verify", Shape::Text, "verify = \"SELECT count(*) FROM users WHERE migrated_at IS NULL\""),
-        of(&[Kind::Verify], key("expect", Shape::Answer, "expect = 0")),
-        of(&[Kind::Backfill], key("undo", Shape::Text, "undo = \"auto\"")),
-        of(&[Kind::Backfill], key("undo_sql", Shape::Text, "undo_sql = \"UPDATE users u SET ... WHERE {batch}\"")),
-        key("import", Shape::Texts, "import = \"data/*.csv.gz\""),
-        of(&[Kind::Import, Kind::Transform], key("into", Shape::Text, "into = \"users\"")),
-        of(&[Kind::Import, Kind::Transform], key("format", Shape::Text, "format = \"csv\"")),
-        of(&[Kind::Import, Kind::Transform], key("compression", Shape::Text, "compression = \"gzip\"")),
-        of(&[Kind::Import], key("delimiter", Shape::Text, "delimiter = \";\"")),
-        of(&[Kind::Import], key("quote", Shape::Text, "quote = \"'\"")),
-        of(&[Kind::Import], key("escape", Shape::Text, "escape = '\\'")),
-        of(&[Kind::Import], key("null", Shape::Text, "null = \"NULL\"")),
-        of(&[Kind::Import], key("header", Shape::Truth, "header = true")),
-        of(&[Kind::Import], key("fields", Shape::Texts, "fields = [\"id\", \"email\"]")),
-        of(&[Kind::Import], key("skip", Shape::Texts, "skip = [\"comment\"]")),
-        of(&[Kind::Import, Kind::Copy], key("columns", Shape::Columns, "columns = { email = \"lower(email)\" }")),
-        of(&[Kind::Import], key("encoding", Shape::Text, "encoding = \"latin1\"")),
-        of(&[Kind::Import, Kind::Transform], key("on_conflict", Shape::Text, "on_conflict = \"skip\"")),
-        of(&[Kind::Import, Kind::Transform], key("key", Shape::Texts, "key = [\"id\"]")),
-        of(&[Kind::Import], key("rejects", Shape::Truth, "rejects = true")),
-        of(&[Kind::Import], key("part", Shape::Text, "part = \"16MiB\"")),
-        key("copy", Shape::Texts, "copy = \"users\""),
-        of(&[Kind::Copy], key("from", Shape::Text, "from = \"postgres://user@host:5432/database\"")),
-        of(&[Kind::Copy], key("to", Shape::Text, "to = \"users_new\"")),
-        of(&[Kind::Copy], key("database", Shape::Text, "database = \"postgres://user@host:5432/database\"")),
-        of(&[Kind::Copy], key("repair", Shape::Truth, "repair = true")),
-        of(&[Kind::Copy], key("consistent", Shape::Truth, "consistent = true")),
-        key("transform", Shape::Text, "transform = \"users\""),
-        of(&[Kind::Transform], key("read", Shape::Texts, "read = [\"id\", \"name\"]")),
-        of(&[Kind::Transform, Kind::Files], key("rhai", Shape::Text, "rhai = \"row.name = row.name.to_upper(); row\"")),
-        of(&[Kind::Transform, Kind::Files], key("command", Shape::Texts, "command = [\"node\", \"x.mjs\"]")),
-        of(&[Kind::Transform], key("update", Shape::Texts, "update = [\"name\"]")),
-        of(&[Kind::Transform], key("file", Shape::Text, "file = \"out/people-{n}.csv.gz\"")),
-        of(&[Kind::Transform], key("rotate", Shape::Text, "rotate = \"1GiB\"")),
-        of(&[Kind::Transform], key("batch", Shape::Whole, "batch = 1000")),
-        of(&[Kind::Transform], key("linger", Shape::Text, "linger = \"1s\"")),
-        of(&[Kind::Transform], key("conflict_key", Shape::Texts, "conflict_key = [\"email\"]")),
-        of(&[Kind::Transform, Kind::Files], key("operations", Shape::Whole, "operations = 1000000")),
-        of(&[Kind::Transform, Kind::Files], key("memory", Shape::Text, "memory = \"16MiB\"")),
-        key("files", Shape::Texts, "files = \"src/**/*.json\""),
-        of(&[Kind::Files], key("by", Shape::Text, "by = \"line\"")),
-        of(&[Kind::Files], key("concurrency", Shape::Whole, "concurrency = 4")),
-        of(&[Kind::Files], key("backup", Shape::Truth, "backup = true")),
-        key("index", Shape::Table(&INDEX), "index = { on = \"users (email)\" }"),
-        key("reindex", Shape::TextOrTable(&REINDEX), "reindex = \"users_email\""),
-        key("analyze", Shape::Texts, "analyze = \"users\""),
     ],
 };
 
