@@ -194,15 +194,22 @@ fn told(text: &mut String, finding: &Finding) {
     for (at, line) in finding.mend.iter().enumerate() {
         let label = if at == 0 { "mend:" } else { "     " };
         // Statements can be pasted as they stand; lines for the plan and remarks are no statements.
-        let is_sql = finding.mend.first().is_none_or(|first| !first.starts_with('#')) && !line.starts_with("--");
-        let end = if is_sql { ";" } else { "" };
+        let is_plan = finding.mend.first().is_some_and(|first| first.starts_with('#')) || line.contains("  # ");
+        let line = if is_plan || line.starts_with("--") { line.clone() } else { ended(line) };
         for (at, line) in line.lines().enumerate() {
             let label = if at == 0 { label } else { "     " };
-            let _ = write!(text, "    {label} {}", clean(line));
+            let _ = writeln!(text, "    {label} {}", clean(line));
         }
-        let _ = writeln!(text, "{end}");
     }
     let _ = writeln!(text, "    see:  {}", finding.code.page());
+}
+
+/// A statement with its semicolon, before what is said of it.
+fn ended(line: &str) -> String {
+    match line.split_once("  -- ") {
+        Some((sql, remark)) => format!("{sql};  -- {remark}"),
+        None => format!("{line};"),
+    }
 }
 
 /// Errors that keep a run from beginning.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serializer;
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 pub(super) fn seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(duration.as_secs_f64())
 }

@@ -90,7 +90,8 @@ fn unindexed(case: &Case<'_>, matching: &Matching) -> Option<Finding> {
     let is_sparse = matching.rows.saturating_mul(10) < of;
     // Where most rows match, all of them are read anyway.
     let severity = if is_sparse { case.by_size() } else { Severity::Note };
-    let guess = format!("about {} of {}", human::count(matching.rows), human::rows(of));
+    // The two guesses are of different origin: a share is never more than the whole.
+    let guess = format!("about {} of {}", human::count(matching.rows.min(of)), human::rows(of));
     let what = match matching.proposal.as_ref().map(|proposal| &proposal.proof) {
         Some(Proof::Proved { before, after }) => format!(
             "no index finds the rows of `where` ({guess}); hypopg proves that this one does: cost {} instead of {}",

@@ -145,12 +145,7 @@ impl Mistake {
             Self::DuplicateStep(name) | Self::DuplicateProbe(name) => {
                 format!("give one of them another `name` than `{name}`")
             }
-            Self::NoKind => {
-                "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, \
-                 `transform = \"table\"`, `files = \"glob\"`, `index = { on = \"table (column)\" }`, `reindex = \"index\"`, \
-                 `analyze = \"table\"` or `verify = \"SELECT ...\"`"
-                    .to_owned()
-            }
+            Self::NoKind => A_KIND.to_owned(),
             Self::TwoKinds { .. } => "split it: one `[[step]]`, with a `name` of its own, for each".to_owned(),
             Self::Misplaced { key, .. } => format!("remove `{key}`, or move it to the step it is for"),
             Self::NoProbeSql => {
@@ -233,6 +228,11 @@ impl Mistake {
         }
     }
 }
+
+/// What makes a step one of a kind.
+const A_KIND: &str = "add `statement = \"SQL\"`, `backfill = \"table\"`, `import = \"file\"`, `copy = \"table\"`, \
+    `transform = \"table\"`, `files = \"glob\"`, `index = { on = \"table (column)\" }`, `reindex = \"index\"`, \
+    `analyze = \"table\"` or `verify = \"SELECT ...\"`";
 
 /// `"off", "wait" or "run"`.
 fn listed(words: &[&str]) -> String {

@@ -322,10 +322,14 @@ fn size(bytes: f64) -> String {
     if bytes < 0.0 { format!("-{}", ByteSize(-bytes as u64)) } else { ByteSize(bytes as u64).to_string() }
 }
 
-/// With two digits behind the point at most, and none that say nothing.
+/// With two digits behind the point at most, and none that say nothing; the thousands apart.
 fn number(value: f64) -> String {
     let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, part) = digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), human::count);
+    part.map_or_else(|| format!("{sign}{whole}"), |part| format!("{sign}{whole}.{part}"))
 }
 
 impl Rule {

@@ -133,7 +133,7 @@ fn share(part: f64, of: f64) -> f64 {
 }
 
 /// The trials that each place is judged by: the largest that was not tried before on the same rows. `prefer` ranks them.
-fn judged<'a, K: Ord>(trials: &'a [Trial], prefer: impl Fn(&Trial) -> Option<K>) -> Vec<&'a Trial> {
+fn judged<K: Ord>(trials: &[Trial], prefer: impl Fn(&Trial) -> Option<K>) -> Vec<&Trial> {
     let mut best: Vec<&Trial> = Vec::new();
     for trial in trials.iter().filter(|trial| !trial.is_repeated && prefer(trial).is_some()) {
         match best.iter_mut().find(|other| other.at == trial.at && other.part == trial.part) {
@@ -205,15 +205,13 @@ fn triggers(trials: &[Trial]) -> Vec<TriggerShare> {
         time += explained.execution.as_secs_f64();
         for trigger in &explained.triggers {
             let (calls, took) = (real(trigger.calls), trigger.took.unwrap_or_default().as_secs_f64());
-            match shares.iter_mut().find(|(one, _)| one.name == trigger.name && one.relation == trigger.relation) {
-                Some((one, total)) => {
-                    one.calls_per_row += calls;
-                    *total += took;
-                }
-                None => {
-                    let (name, relation) = (trigger.name.clone(), trigger.relation.clone());
-                    shares.push((TriggerShare { name, relation, calls_per_row: calls, share: 0.0 }, took));
-                }
+            let same = |one: &TriggerShare| one.name == trigger.name && one.relation == trigger.relation;
+            if let Some((one, total)) = shares.iter_mut().find(|(one, _)| same(one)) {
+                one.calls_per_row += calls;
+                *total += took;
+            } else {
+                let (name, relation) = (trigger.name.clone(), trigger.relation.clone());
+                shares.push((TriggerShare { name, relation, calls_per_row: calls, share: 0.0 }, took));
             }
         }
     }

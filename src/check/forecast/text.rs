@@ -47,12 +47,12 @@ impl Forecast {
         lines.extend(self.index_growth.iter().take(TOLD).map(|(name, growth)| {
             format!("index         {} grows by {}, likely {}", clean(name), sizes(*growth), ByteSize(growth.likely))
         }));
-        lines.extend(
-            self.other_rows
-                .iter()
-                .take(TOLD)
-                .map(|(name, rows)| format!("also written  {} into {}", human::rows(*rows), clean(name))),
-        );
+        lines.extend(self.other_rows.iter().take(TOLD).map(|(name, rows)| {
+            // The trial's own log goes with it; the run's has another name.
+            let is_log = name.starts_with("howdah.undo_");
+            let name = if is_log { "the undo log".into() } else { clean(name) };
+            format!("also written  {} into {name}", human::rows(*rows))
+        }));
         lines.push(format!(
             "dead rows     {} in all, at most {} at once as autovacuum is set now",
             human::count(self.dead),

@@ -107,7 +107,7 @@ fn trigger(told: &Value) -> Option<Trigger> {
         name: word("Constraint Name").or_else(|| word("Trigger Name"))?,
         relation: word("Relation").unwrap_or_default(),
         // A float from PostgreSQL 18 on.
-        calls: told.get("Calls").and_then(Value::as_f64).map(whole).unwrap_or(0),
+        calls: told.get("Calls").and_then(Value::as_f64).map_or(0, whole),
         took: milliseconds(told.get("Time")),
     })
 }

@@ -151,7 +151,7 @@ const WRITTEN: &str = "SELECT relid::int8 AS oid, quote_ident(schemaname) || '.'
 const LOCKS: &str = "SELECT DISTINCT l.relation::regclass::text AS relation, l.mode FROM pg_locks l \
     JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted \
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1, 2";
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'howdah') ORDER BY 1, 2";
 
 /// Tries a batch. `None`: there is no row. After an error nobody knows whether the transaction is over: the connection is
 /// to be dropped. No round trip takes longer than `limit`.
