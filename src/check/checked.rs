@@ -193,9 +193,9 @@ fn told(text: &mut String, finding: &Finding) {
     let _ = writeln!(text, "    why:  {}", clean(&finding.why));
     for (at, line) in finding.mend.iter().enumerate() {
         let label = if at == 0 { "mend:" } else { "     " };
-        // Statements can be pasted as they stand; lines for the plan and remarks are no statements.
-        let is_plan = finding.mend.first().is_some_and(|first| first.starts_with('#')) || line.contains("  # ");
-        let line = if is_plan || line.starts_with("--") { line.clone() } else { ended(line) };
+        // Statements can be pasted as they stand. Lines for the plan, remarks and advice are none: ours begin with a keyword.
+        let is_sql = line.starts_with(|c: char| c.is_ascii_uppercase());
+        let line = if is_sql { ended(line) } else { line.clone() };
         for (at, line) in line.lines().enumerate() {
             let label = if at == 0 { label } else { "     " };
             let _ = writeln!(text, "    {label} {}", clean(line));

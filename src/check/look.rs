@@ -1,16 +1,19 @@
 //! Looks at the database, and judges: the cheap part by the catalog alone, the rest by what the planner says.
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::time::timeout;
 
 use super::case::{Case, Pace};
-use super::facts::{self, Facts, TableFacts};
+use super::facts::{self, ANSWER, Facts, TableFacts};
 use super::finding::{Finding, Severity};
 use super::upkeep::Patience;
 use super::walking::{self, Ask};
-use super::work::{self, TableName, Work};
+use super::work::{self, Does, TableName, Work};
 use super::{database, locking, replication, rights, statements, upkeep, writing};
 use crate::plan::model::{Backfill, Plan, StepKind, Store};
 use crate::postgres::catalog;
+use crate::postgres::deadline::within;
 use crate::postgres::tokens::{self, Token};
 use crate::postgres::whereabouts::{Whereabouts, free_disk_percent};
 use crate::run::Cause;
@@ -47,6 +50,10 @@ pub async fn rest(connection: &mut PgConnection, plan: &Plan, looked: &Looked) -
             Err(cause) => {
                 let told = format!("the planner was not asked: {}", cause.headline());
                 found.push(database::not_checked(Severity::Note, told));
+                // An answer that never came would be waited for by every question after it.
+                if within(ANSWER, connection.ping()).await.is_err() {
+                    return found;
+                }
             }
         }
     }
@@ -62,7 +69,10 @@ async fn walk(
     backfill: &Backfill,
 ) -> Result<Vec<Finding>, Cause> {
     // What is wrong with it the step's own check tells, or forgives.
-    let looked_up = catalog::table(connection, &work.step, &backfill.table, &plan.source).await;
+    let looking = catalog::table(connection, &work.step, &backfill.table, &plan.source);
+    let Ok(looked_up) = timeout(ANSWER, looking).await else {
+        return Err(Cause::new(format!("step \"{}\": the server does not answer", work.step)));
+    };
     let Ok(table) = looked_up else { return Ok(Vec::new()) };
     // Its largest partition stands for all of them.
     let rows = |oid: i64| looked.facts.tables.get(&oid).and_then(|facts| facts.rows).unwrap_or(0);
@@ -87,7 +97,7 @@ async fn walk(
 /// Only of a server on this host, and where the plan has a limit.
 async fn disk(connection: &mut PgConnection, plan: &Plan) -> Option<Finding> {
     let limit = plan.limits.signals.free_disk?.slow;
-    let whereabouts = Whereabouts::ask(connection).await.ok()?;
+    let whereabouts = timeout(ANSWER, Whereabouts::ask(connection)).await.ok()?.ok()?;
     let free = tokio::task::spawn_blocking(move || {
         let data = whereabouts.data_directory.clone().filter(|_| whereabouts.is_here())?;
         free_disk_percent(&data).ok()
@@ -174,9 +184,22 @@ fn softened(finding: Finding, plan: &Plan, work: &Work) -> Finding {
             Token::Symbol(_) | Token::Text => false,
         })
     };
-    let mends = |kind: &StepKind| matches!(kind, StepKind::Statement(statement) if names_it(&statement.sql.text));
+    // What its words do not tell may be about any table.
+    let may_be_any = |sql: &str| {
+        let tokens = tokens::tokens(sql);
+        let word = |at: usize, words: &[&str]| matches!(tokens.get(at), Some(Token::Word(word)) if words.contains(&word.as_str()));
+        word(0, &["grant", "do", "call"]) || word(0, &["alter", "drop"]) && word(1, &["publication"])
+    };
+    let mends = |kind: &StepKind| matches!(kind, StepKind::Statement(statement) if names_it(&statement.sql.text) || may_be_any(&statement.sql.text));
     let statement = earlier.rfind(|step| mends(&step.kind));
+    // A statement of the plan's own that is not understood may do something else than is taken for granted here.
+    let is_guess = matches!(work.does, Does::Update { columns: None });
     match statement {
+        None if finding.severity == Severity::Error && is_guess => Finding {
+            severity: Severity::Warning,
+            why: format!("{}, if the step's statement updates this table", finding.why),
+            ..finding
+        },
         Some(step) if finding.severity == Severity::Error => Finding {
             severity: Severity::Warning,
             why: format!("{}, unless step \"{}\" mends it", finding.why, step.name),
@@ -247,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_statement_of_the_plans_own_does_not_tell_refuses_no_run() {
+        let facts = facts(vec![published(1)], false);
+        let severity = |sql: &str| {
+            let plan = plan(&format!("[[step]]\nname = 's'\nbackfill = 'users'\nsql = '{sql}'\n"));
+            let found = judged(&plan, &work::of_plan(&plan), &facts, Patience::default());
+            found.iter().find(|found| found.code.0 == "no-replica-identity").map(|found| found.severity)
+        };
+        assert_eq!(severity("UPDATE users SET n = 1 WHERE {batch}"), Some(Severity::Error));
+        let moves = "WITH m AS (SELECT * FROM users WHERE {batch}) INSERT INTO archive SELECT * FROM m";
+        assert_ne!(severity(moves), Some(Severity::Error));
+        assert_ne!(severity("SELECT fix(id) FROM users WHERE {batch}"), Some(Severity::Error));
+    }
+
+    #[test]
     fn an_error_that_an_earlier_statement_may_mend_is_a_warning() {
         let mends = "[[step]]\nname = 'first'\nstatement = 'ALTER TABLE users REPLICA IDENTITY FULL'\n";
         let facts = facts(vec![published(1)], false);
@@ -258,6 +295,8 @@ mod tests {
         assert_eq!(severity(BACKFILL), Some(Severity::Error));
         assert_eq!(severity(&format!("{mends}{BACKFILL}")), Some(Severity::Warning));
         assert_eq!(severity(&format!("{BACKFILL}{mends}")), Some(Severity::Error), "it comes too late");
+        let drops = "[[step]]\nname = 'first'\nstatement = 'DROP PUBLICATION p'\n";
+        assert_eq!(severity(&format!("{drops}{BACKFILL}")), Some(Severity::Warning));
     }
 
     #[test]

@@ -101,7 +101,9 @@ pub(super) async fn prove(
         Ok(name) => name,
         Err(e) => {
             let Some(words) = error::database(&e).map(|db| db.message().to_owned()) else { return Err(e) };
-            return Ok(Proof::Refused(words));
+            // The extension lies where the search path does not lead, or is not for this role.
+            let is_away = matches!(error::code(&e), Some("42883" | "42501" | "3F000"));
+            return Ok(if is_away { Proof::Untried } else { Proof::Refused(words) });
         }
     };
     let after = within(ANSWER, explain(connection, count, &[])).await;

@@ -134,6 +134,14 @@ pub fn of_role(database: &Database, keeps_ledger: bool) -> Vec<Finding> {
             ],
         ));
     }
+    if keeps_ledger && database.has_ledger && database.may_keep_ledger && !database.may_extend_ledger {
+        let what = "it may not make tables in schema `howdah`".to_owned();
+        let why = "an undo log is one, and so is what a newer howdah keeps of a run";
+        found.push(mended(
+            about(LEDGER_RIGHT, Severity::Warning, what, why),
+            vec![format!("GRANT CREATE ON SCHEMA howdah TO {role}")],
+        ));
+    }
     if !database.sees_all_stats {
         let what = "it does not see what the sessions of other roles do".to_owned();
         let why = "their long transactions, and who waits for what, are not shown";
@@ -218,6 +226,8 @@ mod tests {
         assert_eq!(codes(&of_role(&closed, false)), ["statistics-hidden"], "its ledger lies elsewhere");
         let there = Database { has_ledger: true, may_create: false, sees_all_stats: true, ..closed };
         assert_eq!(codes(&of_role(&there, true)), ["ledger-right"]);
-        assert_eq!(of_role(&Database { may_keep_ledger: true, ..there }, true), []);
+        let kept = Database { may_keep_ledger: true, ..there };
+        assert_eq!(of_role(&kept, true).iter().map(|found| found.severity).collect::<Vec<_>>(), [Severity::Warning]);
+        assert_eq!(of_role(&Database { may_extend_ledger: true, ..kept }, true), []);
     }
 }

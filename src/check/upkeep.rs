@@ -145,7 +145,9 @@ fn open(sessions: &Sessions, patience: Patience) -> Option<Finding> {
     let why = "no dead row that is younger than the oldest of them can be cleared, CREATE INDEX CONCURRENTLY waits for them, \
                and their locks hold statements up";
     let subject = format!("pid {}", oldest.pid);
-    let mend = long.iter().map(|open| format!("SELECT pg_terminate_backend({})", open.pid)).collect();
+    let remark = "-- ask its owner first; a backup or another run may be worth waiting for".to_owned();
+    let ends = long.iter().map(|open| format!("SELECT pg_terminate_backend({})", open.pid));
+    let mend = std::iter::once(remark).chain(ends).collect();
     Some(mended(of_database(LONG_TRANSACTION, Severity::Warning, &subject, what, why), mend))
 }
 
@@ -262,7 +264,7 @@ mod tests {
         };
         let told = of_database_wide(&database(), &sessions, Patience::default());
         assert_eq!(codes(&told), ["long-transaction", "prepared-transaction"]);
-        assert_eq!(told[0].mend, ["SELECT pg_terminate_backend(7)", "SELECT pg_terminate_backend(8)"]);
+        assert_eq!(told[0].mend[1..], ["SELECT pg_terminate_backend(7)", "SELECT pg_terminate_backend(8)"]);
         assert!(told[0].what.starts_with("2 transactions are open: `pid 7 (no name, role ann, idle in transaction,"));
         assert_eq!(
             told[1].mend,

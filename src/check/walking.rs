@@ -106,7 +106,7 @@ fn unindexed(case: &Case<'_>, matching: &Matching) -> Option<Finding> {
         }
         Some(Proof::Untried) | None => {
             format!(
-                "no index finds the rows of `where` ({guess}); that this one would is not proved: hypopg is not installed"
+                "no index finds the rows of `where` ({guess}); that this one would is not proved, for want of hypopg"
             )
         }
     };

@@ -194,7 +194,9 @@ fn invalid(case: &Case<'_>) -> Option<Finding> {
         if left.len() == 1 { "was" } else { "were" }
     );
     let why = "no query uses it, and every change of a row still keeps it up";
-    let mend = left.iter().map(|index| format!("DROP INDEX CONCURRENTLY {}", case.table.beside(&index.name))).collect();
+    let remark = "-- once it is sure that nobody builds it, nor attaches its parts".to_owned();
+    let drops = left.iter().map(|index| format!("DROP INDEX CONCURRENTLY {}", case.table.beside(&index.name)));
+    let mend = std::iter::once(remark).chain(drops).collect();
     Some(mended(case.finds(INVALID_INDEX, Severity::Warning, what, why), mend))
 }
 

@@ -17,6 +17,8 @@ use crate::postgres::session::{Session, application_name};
 use crate::run::text::clean;
 use crate::run::{Cause, human};
 
+/// How long the look at all steps may take.
+const OUTLOOK: Duration = Duration::from_mins(2);
 /// The least time that a rehearsal is given.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,10 @@ fn limit(text: &str) -> Result<Duration, String> {
 pub(super) async fn outlook(target: &Target, plan: &Plan) -> Result<Outlook, Cause> {
     let settings = opening::session("check", "cli", Some(&plan.limits));
     let mut connection = connect::one(target, plan.database.pool_connect, &settings).await?;
-    Ok(outlook::outlook(&mut connection, plan).await)
+    tokio::time::timeout(OUTLOOK, outlook::outlook(&mut connection, plan)).await.map_err(|_| {
+        Cause::new(format!("the server did not say within {} what the plan will do", human::rough_duration(OUTLOOK)))
+            .hint("look at what it is busy with; `howdah run` makes only the cheap part of the check")
+    })
 }
 
 /// Rehearses the plan, where that was asked for, and a person agrees.

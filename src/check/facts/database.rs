@@ -51,8 +51,10 @@ pub struct Database {
     pub may_create: bool,
     /// Schema `howdah` is there.
     pub has_ledger: bool,
-    /// The role may use schema `howdah`, make tables in it, and write those that are there.
+    /// The role may use schema `howdah`, and write the tables that are there.
     pub may_keep_ledger: bool,
+    /// The role may make tables in schema `howdah`.
+    pub may_extend_ledger: bool,
 }
 
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Database, sqlx::Error> {
@@ -85,7 +87,8 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Database, sqlx
                 pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all_stats, \
                 has_database_privilege(d.oid, 'CREATE') AS may_create, \
                 h.oid IS NOT NULL AS has_ledger, \
-                coalesce(has_schema_privilege(h.oid, 'USAGE') AND has_schema_privilege(h.oid, 'CREATE') \
+                coalesce(has_schema_privilege(h.oid, 'CREATE'), false) AS may_extend_ledger, \
+                coalesce(has_schema_privilege(h.oid, 'USAGE') \
                     AND NOT EXISTS (SELECT FROM pg_class t WHERE t.relnamespace = h.oid AND t.relkind = 'r' \
                         AND t.relname IN ('run', 'step', 'segment') \
                         AND NOT (has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT') \
@@ -94,7 +97,7 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Database, sqlx
          LEFT JOIN pg_namespace h ON h.nspname = 'howdah' \
          CROSS JOIN LATERAL (SELECT count(*) AS clients, count(*) FILTER (WHERE datid = d.oid) AS of_database, \
                 count(*) FILTER (WHERE usesysid = r.oid) AS of_role \
-              FROM pg_stat_activity WHERE backend_type = 'client backend') a \
+              FROM pg_stat_activity WHERE datid IS NOT NULL) a \
          WHERE d.datname = current_database()",
     )
     .persistent(false)
@@ -124,5 +127,6 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Database, sqlx
         may_create: row.try_get("may_create")?,
         has_ledger: row.try_get("has_ledger")?,
         may_keep_ledger: row.try_get("may_keep_ledger")?,
+        may_extend_ledger: row.try_get("may_extend_ledger")?,
     })
 }

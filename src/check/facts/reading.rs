@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::ANSWER;
 use super::table::{ForeignKey, Identity, Index, Rights, TableFacts, Trigger, Unvalidated};
 use crate::check::work::TableName;
+use crate::postgres::catalog::BEING_BUILT;
 use crate::postgres::deadline::within;
 
 pub(super) type Read = (HashMap<i64, TableFacts>, HashMap<TableName, (i64, Vec<i64>)>);
@@ -67,7 +68,8 @@ async fn tables(connection: &mut PgConnection, oids: &[i64]) -> Result<HashMap<i
                      THEN greatest(c.reltuples::int8, s.n_live_tup, 0) END AS rows, \
                 coalesce(s.n_dead_tup, 0) AS dead, coalesce(o.fillfactor, 100)::int4 AS fillfactor, \
                 coalesce(o.enabled, true) AS autovacuum, \
-                least(coalesce(o.most, current_setting('autovacuum_vacuum_max_threshold', true)::float8, 'Infinity'), \
+                least(coalesce(nullif(coalesce(o.most, \
+                        current_setting('autovacuum_vacuum_max_threshold', true)::float8), -1), 'Infinity'), \
                       coalesce(o.threshold, current_setting('autovacuum_vacuum_threshold')::float8) \
                       + coalesce(o.scale, current_setting('autovacuum_vacuum_scale_factor')::float8) \
                         * greatest(c.reltuples, 0))::float8 AS autovacuum_at, \
@@ -162,10 +164,10 @@ async fn indexes(
     oids: &[i64],
     tables: &mut HashMap<i64, TableFacts>,
 ) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query(
+    let sql = format!(
         "SELECT i.indrelid::int8 AS oid, c.relname::text AS name, i.indisvalid AS valid, \
-                EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) AS being_built, \
-                i.indisunique OR i.indisreplident OR i.indisclustered OR EXISTS (SELECT FROM pg_constraint k \
+                {BEING_BUILT} AS being_built, \
+                c.relispartition OR i.indisunique OR i.indisreplident OR i.indisclustered OR EXISTS (SELECT FROM pg_constraint k \
                     WHERE k.conindid = i.indexrelid) AS needed, \
                 NOT (am.amname = 'brin' AND current_setting('server_version_num')::int4 >= 160000) AS stops_hot, \
                 coalesce(pg_get_indexdef(i.indexrelid), '') AS definition, \
@@ -176,12 +178,9 @@ async fn indexes(
                               AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum)) AND a.attnum > 0 ORDER BY 1) \
                     AS columns \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam \
-         WHERE i.indrelid = ANY ($1::int8[]::oid[]) AND i.indislive ORDER BY c.relname",
-    )
-    .bind(oids)
-    .persistent(false)
-    .fetch_all(connection)
-    .await?;
+         WHERE i.indrelid = ANY ($1::int8[]::oid[]) AND i.indislive ORDER BY c.relname"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(oids).persistent(false).fetch_all(connection).await?;
     for row in &rows {
         let index = Index {
             name: row.try_get("name")?,

@@ -108,7 +108,14 @@ async fn of_backfill(
             change: Change::Backfill(Box::new(sql)),
         });
     }
-    let undo_log = log.map(|log| format!("CREATE SCHEMA IF NOT EXISTS howdah; {}", log.create()));
+    // `IF NOT EXISTS` asks for the right to make it even where it is there.
+    let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace('howdah') IS NOT NULL")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|e| crate::postgres::error::cause(&format!("step \"{name}\""), &e))?;
+    let schema = if is_there { "" } else { "CREATE SCHEMA howdah; " };
+    let undo_log = log.map(|log| format!("{schema}{}", log.create()));
     Ok(Subject { parts, undo_log })
 }
 

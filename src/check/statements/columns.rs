@@ -49,7 +49,7 @@ pub(super) fn add(site: &mut Site<'_>, table: &Name, whole: Words<'_>, mut words
         };
         site.tell(Some(table), told);
         site.rewrites(table);
-    } else if words.has(&["not", "null"]) && default.is_none() {
+    } else if words.has(&["not", "null"]) && default.is_none() && !words.has(&["generated"]) {
         without_default(site, table, &column, &kind_text, &subject);
     }
     constraints::of_column(site, table, &column, words, default.is_some());
@@ -104,11 +104,11 @@ fn backfill(table: &str, column: &str, value: &str, filter: &str) -> Vec<String>
 }
 
 fn without_default(site: &mut Site<'_>, table: &Name, column: &Name, kind: &str, subject: &str) {
-    let fails = site.known.rows(&table.written).is_some_and(|rows| rows > 0);
     let (table_name, column_name) = (&table.written, &column.written);
     let told = Told {
         code: codes::NOT_NULL_NO_DEFAULT,
-        weight: Weight::Always(if fails { Severity::Error } else { Severity::Warning }),
+        // Words do not tell whether the column is there already, or its type has a default of its own.
+        weight: Weight::Always(Severity::Warning),
         subject: subject.to_owned(),
         what: "a new column that is NOT NULL and has no default".to_owned(),
         why: "the rows that are there have no value for it: the statement fails, unless the table is empty",
