@@ -408,7 +408,7 @@ async fn a_check_tells_people_and_machines_and_keeps_a_run_from_harm() {
     let both = plan("[]");
     let checked = lab.howdah(&["check", &both]).run().expect_code(2).expect_words(&[
         "old: 1 step, checked against",
-        "walks events by id",
+        "changes rows of \"public\".\"events\", walked by id",
         "error[no-replica-identity] step \"s\": events: it is published by `sends`, and has no replica identity",
         "mend: ALTER TABLE \"public\".\"events\" REPLICA IDENTITY FULL;",
         "see:  assets/reference/checks/no-replica-identity.md",
