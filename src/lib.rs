@@ -10,15 +10,15 @@
 //! | [`run`] | what a run *is*: ids, states, commands, events, snapshots, progress, timers, the report. Pure |
 //! | [`plan`] | the plan file: read, checked, with the place of every mistake |
 //! | [`engine`] | runs a plan: steps in order, workers over segments, states, governor, breaker, retries. Knows no database; defines the traits ([`engine::ports`]) |
-//! | [`steps`] | what each kind of step does: `statement`, `backfill`, `import`, `copy`, `transform`, `files`, `verify`; keyspace, undo, quarantine, the governor's gauges |
+//! | [`steps`] | what each kind of step does: `statement`, `index`, `reindex`, `analyze`, `backfill`, `import`, `copy`, `transform`, `files`, `verify`; keyspace, undo, quarantine, the governor's gauges |
 //! | [`postgres`] | connecting, quoting, keys and walks, error classes, catalog, statistics, signals |
 //! | [`check`] | what would happen, what stands against it, what it would cost: before a run |
 //! | [`ledger`] | schema `howdah` of the target database: what is done, by whom, how far |
-//! | [`monitor`] | samples the host, the process and the database; alerts |
+//! | [`monitor`] | samples the host, the process and the database; alerts, and who is told of them; metrics for Prometheus |
 //! | [`redis`] | where Redis is, and how it is reached |
 //! | [`queue`] | plans waiting on Redis for worker hosts |
 //! | [`cache`] | cached look-ups of scripts: in process, and on Redis |
-//! | [`report`] | what a run did, to be looked at: charts, one HTML file |
+//! | [`report`] | what a run did, to be looked at: charts, one HTML file, two runs side by side |
 //! | [`console`] | the terminal UI: draws snapshots, turns keys into commands |
 //! | [`sandbox`] | a private throwaway PostgreSQL for the demo and the tests |
 //! | [`cli`] | the command line; wires everything |
@@ -53,6 +53,11 @@
 //!
 //! A job of the [`queue`] is a run whose id follows from the job, so that whoever takes the job again resumes the run.
 //!
+//! Before it begins, the cheap part of the [`check`] looks at rights and tables beside the step's own preflight. While it goes on, the
+//! relay also keeps the run's diary ([`ledger::diary`]): at most 2,000 samples ([`run::sample`]) and what outlives a driver
+//! ([`run::summary`]); reports read it ([`run::dossier`]). Every number that a snapshot holds has one name ([`run::metric`]), by which
+//! alert rules and Prometheus know it.
+//!
 //! A run that takes another back ([`cli::undoing`]) is a run like any other: its steps walk undo logs, newest first.
 //!
 //! # Invariants, as absences
@@ -67,6 +72,12 @@
 //!   that is on it.
 //! - No command of another process is carried out twice, by a driver that was replaced, or half a minute after it was asked for.
 //! - No two runs that are driven change one table, and none is begun to find out: `ledger::runs::in_the_way`.
+//! - The check changes nothing; what it asks before a run is asked beside it, has a deadline, and is left out when that passes. A
+//!   rehearsal commits nothing; WAL, dead rows, sequences and effects outside the transaction are not taken back, and it says so first.
+//! - No index is dropped as the run's own that does not carry its mark or its working name.
+//! - Nobody who is told of an alert, no scrape and no sample is on the way of a batch; no error, log line or ledger row holds a
+//!   recipient's address, key or headers.
+//! - No report asks anything of a network.
 //! - Nothing but the queue needs Redis; what Redis says protects no row.
 //! - Nothing that consoles elsewhere need is on the way of a batch: the relay has connections of its own, and what fails there is
 //!   tried again.
@@ -84,7 +95,7 @@
 //! - A batch's boundary is looked for while the batch before it is being changed, on a second connection. It is still an
 //!   ordered, explicit key, and the change is still by range in one transaction with its cursor.
 //! - A lock that another session holds (55P03), a lack of resources (53xxx) and a lost connection do not use up a batch's
-//!   attempts: they are waited out. A trigger's own refusal (P0001) counts as wrong data.
+//!   attempts: they are waited out. A step that is one thing asks for its locks as often as `limits.lock_retry` says. A trigger's own refusal (P0001) counts as wrong data.
 //! - The breaker is a pure state machine of our own, so that it can be tested by values and closed by hand.
 //! - What is not a batch (a statement, the plan of a sweep, the count at the end) is waited out without the breaker: it is
 //!   one thing, tried again with its own delays.
@@ -99,6 +110,8 @@
 //! - The retries of a job are delayed by us, with a cap and full jitter, and stored as BullMQ's own `exponential`.
 //! - `howdah run` refuses a plan whose table another run changes; in the queue a job waits in line for it.
 //! - With a ledger on Redis a batch's commit waits for the disk: its cursor lies elsewhere, and must never be ahead of its rows.
+//! - Redirects of webhooks are not followed. A pause by an alert is an ordinary request, and does not end by itself.
+//! - Metrics are told in Prometheus's text format, which the node exporter's textfile collector reads; OpenMetrics to who asks for it.
 //! - `{batch}` of a raw statement also carries the step's `where`, so that a second sweep changes no row twice.
 
 pub mod cache;
