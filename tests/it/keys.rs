@@ -224,7 +224,10 @@ where = "n = 0"
         ),
     );
     let plan = plan.to_str().expect("a path");
-    lab.howdah(&["check", plan]).run().expect_code(0).expect_words(&["\"public\".\"by_range\", walked by (at, id), in 5 partitions"]);
+    lab.howdah(&["check", plan])
+        .run()
+        .expect_code(0)
+        .expect_words(&["\"public\".\"by_range\", walked by (at, id), in 5 partitions"]);
     lab.howdah(&["run", plan, "--headless"]).env("HOWDAH_FAILPOINTS", "batch.committed=kill@30").run();
     lab.howdah(&["resume", "--headless"]).env("HOWDAH_FAILPOINTS", "batch.changed=kill@30").run();
     lab.howdah(&["resume", "--headless"]).run().expect_code(0);
