@@ -94,7 +94,7 @@ async fn a_rehearsal_changes_nothing_and_its_forecast_holds_the_wal_of_the_run()
     assert!(locks.contains(&"RowExclusiveLock"), "{locks:?}");
     assert_eq!(forecast["triggers"][0]["name"], "heard", "{forecast:#}");
     let codes: Vec<&str> =
-        told["rehearsal"]["findings"].as_array().expect("findings").iter().filter_map(|f| f["code"].as_str()).collect();
+        told["findings"].as_array().expect("findings").iter().filter_map(|f| f["code"].as_str()).collect();
     assert!(codes.contains(&"outside-effects"), "a trigger that takes a sequence's number is told: {codes:?}");
     assert!(number(step, "/dead_left") > 0);
 

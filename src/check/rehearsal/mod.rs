@@ -60,6 +60,7 @@ pub struct Rehearsal {
     /// The server.
     pub around: Surroundings,
     /// What stands against the plan by it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// How long it took.
     #[serde(rename = "took_seconds", serialize_with = "seconds")]
