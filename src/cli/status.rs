@@ -72,10 +72,8 @@ async fn history(connection: &mut PgConnection, ledgers: Vec<Book>, sought: &Sou
     for book in ledgers {
         match &book {
             Book::Postgres => runs.extend(past::runs(connection, sought).await?),
-            Book::Redis(_) => {
-                let records = book.newest(connection, sought.most).await?;
-                let now = records.iter().map(|record| record.snapshot.now).max().unwrap_or_default();
-                runs.extend(records.iter().map(PastRun::of).filter(|run| run.fits(sought, now)));
+            Book::Redis(book) => {
+                runs.extend(book.sought(connection, sought).await?.iter().map(PastRun::of));
             }
         }
     }

@@ -130,7 +130,7 @@ impl Book {
     pub async fn newest(&self, connection: &mut PgConnection, most: u16) -> Result<Vec<RunRecord>, Cause> {
         match self {
             Self::Postgres => read::newest(connection, most.into()).await,
-            Self::Redis(book) => book.newest(connection, most.into()).await,
+            Self::Redis(book) => book.newest(connection, most).await,
         }
     }
 }

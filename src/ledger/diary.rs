@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::dossier;
 use crate::run::sample::{Change, Course, SAMPLES, Sample};
 use crate::run::summary::{Summary, ThisDriver};
-use crate::run::{RunId, Snapshot};
+use crate::run::{RunId, Snapshot, human};
 
 /// Between two writes of samples.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,6 +18,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const SUMMARY: Duration = Duration::from_secs(10);
 /// After a write that failed.
 const AGAIN: Duration = Duration::from_secs(20);
+/// Seconds by which a clock may be behind without a word: hosts never quite agree.
+const BEHIND: i64 = 3;
 
 /// The diary of a run.
 pub struct Diary {
@@ -34,7 +36,10 @@ pub struct Diary {
     summary_due: Instant,
     /// The word of the state that the summary was last brought up to date under, and whether batches waited.
     state: (&'static str, bool),
+    /// Whether it was told that nothing can be written.
     told: bool,
+    /// Whether it was told that this host's clock is behind.
+    told_behind: bool,
 }
 
 impl Diary {
@@ -61,6 +66,7 @@ impl Diary {
             summary_due: now,
             state: ("", false),
             told: false,
+            told_behind: false,
         }
     }
 
@@ -106,6 +112,7 @@ impl Diary {
             write_samples(connection, self.run, self.driver.epoch, &change).await?;
             self.course.written();
         }
+        self.tell_behind();
         let now = Instant::now();
         if is_over || now >= self.summary_due {
             write_summary(connection, self.run, self.driver.epoch, &self.summary).await?;
@@ -122,6 +129,17 @@ impl Diary {
             tracing::warn!("the course of this run is not kept for its report: {e}");
         }
         self.due = Instant::now() + AGAIN;
+    }
+
+    /// A driver elsewhere may have been ahead, or this clock was put back.
+    fn tell_behind(&mut self) {
+        let behind = self.course.shift();
+        if behind >= BEHIND && !std::mem::replace(&mut self.told_behind, true) {
+            let behind = human::rough_duration(Duration::from_secs(behind.cast_unsigned()));
+            tracing::warn!(
+                "the clock of this host is {behind} behind what is kept of this run: its course goes on after that, at later times"
+            );
+        }
     }
 
     /// Goes on where earlier drivers have left off.
@@ -150,20 +168,21 @@ async fn write_samples(
     sqlx::query(
         "WITH new AS MATERIALIZED ( \
              SELECT to_timestamp(n.at) AS at, n.step, n.seen, n.rate, n.batch_ms, n.worst_ms, n.lag, n.dead, n.cpu, n.memory, \
-                    n.rss, n.workers, n.paused, n.waits, n.alert \
+                    n.rss, n.workers, n.paused_s, n.waits_s, n.waits, n.alert \
              FROM json_to_recordset($3::json) AS n (at int8, step int4, seen int4, rate float4, batch_ms float4, \
                     worst_ms float4, lag float4, dead float4, cpu float4, memory float4, rss float4, workers int2, \
-                    paused bool, waits text, alert text) \
+                    paused_s int4, waits_s int4, waits text, alert text) \
              WHERE EXISTS (SELECT FROM howdah.run WHERE id = $1 AND epoch = $2)), \
          gone AS (DELETE FROM howdah.sample s WHERE s.run = $1 AND s.step < $4 AND EXISTS (SELECT FROM new) \
                   AND s.at NOT IN (SELECT at FROM new)) \
          INSERT INTO howdah.sample AS s (run, at, step, seen, rate, batch_ms, worst_ms, lag, dead, cpu, memory, rss, workers, \
-                paused, waits, alert) \
+                paused_s, waits_s, waits, alert) \
          SELECT $1, new.* FROM new \
          ON CONFLICT (run, at) DO UPDATE SET step = excluded.step, seen = excluded.seen, rate = excluded.rate, \
                 batch_ms = excluded.batch_ms, worst_ms = excluded.worst_ms, lag = excluded.lag, dead = excluded.dead, \
                 cpu = excluded.cpu, memory = excluded.memory, rss = excluded.rss, workers = excluded.workers, \
-                paused = excluded.paused, waits = excluded.waits, alert = excluded.alert",
+                paused_s = excluded.paused_s, waits_s = excluded.waits_s, \
+                waits = excluded.waits, alert = excluded.alert",
     )
     .bind(run.0)
     .bind(epoch)

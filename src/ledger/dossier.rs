@@ -1,6 +1,6 @@
 //! Reading all that is known of a run. Nothing is written; what an older ledger does not hold is empty.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
@@ -36,6 +36,7 @@ pub fn of_record(record: &RunRecord, state: String, plan: open::StoredPlan) -> D
         state,
         id: record.run.to_string(),
         read_at: snapshot.now,
+        seen_at: seen_at(record),
         samples: Vec::new(),
         no_samples: Some("its ledger lies on Redis, where no course is kept"),
         summary: Summary::default(),
@@ -53,6 +54,12 @@ pub fn of_record(record: &RunRecord, state: String, plan: open::StoredPlan) -> D
         undoes: None,
         undone_by: Vec::new(),
     }
+}
+
+/// When its driver was heard of last.
+fn seen_at(record: &RunRecord) -> DateTime<Utc> {
+    let age = TimeDelta::from_std(record.heartbeat_age).unwrap_or_default();
+    record.snapshot.now.checked_sub_signed(age).unwrap_or(record.snapshot.now)
 }
 
 async fn gather(
@@ -86,6 +93,7 @@ async fn gather(
         state,
         id: run.to_string(),
         read_at: record.snapshot.now,
+        seen_at: seen_at(&record),
         no_samples: (samples.is_empty() && !keeps).then_some("an older howdah made this ledger, and kept no course"),
         samples,
         summary,
@@ -120,7 +128,7 @@ async fn undoes_are_known(connection: &mut PgConnection) -> Result<bool, sqlx::E
 pub async fn samples(connection: &mut PgConnection, run: RunId) -> Result<Vec<Sample>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT extract(epoch FROM at)::int8 AS at, step::int8, seen::int8, rate, batch_ms, worst_ms, lag, dead, cpu, memory, \
-                rss, workers, paused, waits, alert FROM howdah.sample WHERE run = $1 ORDER BY at",
+                rss, workers, paused_s::int8, waits_s::int8, waits, alert FROM howdah.sample WHERE run = $1 ORDER BY at",
     )
     .bind(run.0)
     .fetch_all(connection)
@@ -143,7 +151,8 @@ fn sample(row: &PgRow) -> Result<Sample, sqlx::Error> {
         memory: row.try_get("memory")?,
         rss: row.try_get("rss")?,
         workers: row.try_get("workers")?,
-        paused: row.try_get("paused")?,
+        paused_s: row.try_get("paused_s")?,
+        waits_s: row.try_get("waits_s")?,
         waits: row.try_get("waits")?,
         alert: alert.map(|word| match word.as_str() {
             "critical" => Level::Critical,

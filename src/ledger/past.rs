@@ -132,6 +132,16 @@ fn per_second(rows: u64, time: Duration) -> Option<f64> {
     (rows > 0 && !time.is_zero()).then(|| rows as f64 / time.as_secs_f64())
 }
 
+impl Sought {
+    /// Whether a run of that name that began then is one of them.
+    #[must_use]
+    pub fn takes(&self, name: &str, began: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        // A run from a host whose clock is ahead began no time ago.
+        let young = |since: Duration| (now - began).to_std().unwrap_or_default() <= since;
+        self.name.as_ref().is_none_or(|sought| sought == name) && self.since.is_none_or(young)
+    }
+}
+
 impl PastRun {
     /// Of a run that was read in full: one whose ledger lies on Redis.
     #[must_use]
@@ -156,11 +166,31 @@ impl PastRun {
             guarantee: snapshot.guarantee,
         }
     }
+}
 
-    /// Whether it is one of those that are sought.
-    #[must_use]
-    pub fn fits(&self, sought: &Sought, now: DateTime<Utc>) -> bool {
-        let young = |since: Duration| (now - self.began).to_std().is_ok_and(|age| age <= since);
-        sought.name.as_ref().is_none_or(|name| *name == self.name) && sought.since.is_none_or(young)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_sought_by_their_name_and_by_when_they_began() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+        let sought = |name: Option<&str>, since: Option<u64>| Sought {
+            name: name.map(str::to_owned),
+            since: since.map(Duration::from_secs),
+            most: 1,
+        };
+        let table = [
+            (sought(None, None), true),
+            (sought(Some("users"), None), true),
+            (sought(Some("user"), None), false),
+            (sought(None, Some(100)), true),
+            (sought(None, Some(99)), false),
+            (sought(Some("tags"), Some(1000)), false),
+        ];
+        for (sought, expected) in table {
+            assert_eq!(sought.takes("users", at(900), at(1000)), expected, "{sought:?}");
+        }
+        assert!(sought(None, Some(5)).takes("users", at(1001), at(1000)));
     }
 }

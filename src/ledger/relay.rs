@@ -33,6 +33,12 @@ const LEAST: Duration = Duration::from_millis(50);
 const COURSE: Duration = Duration::from_secs(10);
 /// How long a round trip may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long all that is written at a run's end may take: shorter than the run waits for whoever writes.
+const ENDS: Duration = Duration::from_millis(2800);
+/// How long a round trip may take then: so that there is a second one.
+const LIMIT_AT_END: Duration = Duration::from_millis(1400);
+/// From one attempt to the next then.
+const AGAIN_AT_END: Duration = Duration::from_millis(200);
 /// From one attempt to the next; it doubles up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -74,6 +80,7 @@ impl Relay {
             failed: 0,
             heard: None,
             diary: Diary::new(self.run, self.epoch),
+            ending: false,
         };
         tokio::select! {
             () = line.publish(snapshots) => {}
@@ -131,28 +138,29 @@ struct Line<'a> {
     heard: Option<Instant>,
     /// What outlives the run's driver.
     diary: Diary,
+    /// Whether the run is over: there is little time left.
+    ending: bool,
 }
 
 impl Line<'_> {
     async fn publish(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let (mut urgent, mut last) = (None, false);
+        let mut urgent = None;
         let mut written = Instant::now();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             self.diary.take(&snapshot);
+            if snapshot.state.is_over() {
+                self.finish(&snapshot).await;
+                break;
+            }
             let now = Urgent::of(&snapshot);
             let still = matches!(snapshot.state, RunState::Paused { .. }) || !self.is_watched();
             let due = written + if still { STILL } else { EVERY };
             if urgent.as_ref() != Some(&now) || Instant::now() >= due {
-                let is_written = self.write(&snapshot).await;
-                if is_written {
+                if self.write(&snapshot).await {
                     urgent = Some(now);
                 }
                 written = Instant::now();
-                // One more attempt at the last row; then the ledger itself is all there is.
-                if snapshot.state.is_over() && (is_written || std::mem::replace(&mut last, true)) {
-                    break;
-                }
             }
             let poke = Arc::clone(&self.poke);
             tokio::select! {
@@ -184,7 +192,21 @@ impl Line<'_> {
         self.heard.is_some_and(|at| at.elapsed() < WATCHED)
     }
 
-    /// Whether the row is written.
+    /// Writes the last row, the last samples and the summary, and tries again for as long as the end may take; then the
+    /// ledger's own tables are all there is.
+    async fn finish(&mut self, snapshot: &Snapshot) {
+        self.ending = true;
+        let all = async { while !self.write(snapshot).await {} };
+        if tokio::time::timeout(ENDS, all).await.is_err() {
+            tracing::warn!("the last seconds of this run's course may be missing from its report");
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        if self.ending { LIMIT_AT_END } else { LIMIT }
+    }
+
+    /// Whether the row is written; at the end of the run, also all else.
     async fn write(&mut self, snapshot: &Snapshot) -> bool {
         let course = self.course_at.is_none_or(|at| at.elapsed() >= COURSE) || snapshot.state.is_over();
         let packed = wire::pack(snapshot);
@@ -198,7 +220,7 @@ impl Line<'_> {
         };
         let Some(mut connection) = self.connected().await else { return false };
         let has_course = course.is_some();
-        match within(LIMIT, write(&mut connection, self.relay, row, course)).await {
+        match within(self.limit(), write(&mut connection, self.relay, row, course)).await {
             Ok(waiting) => {
                 self.connection = Some(connection);
                 self.failed = 0;
@@ -209,8 +231,11 @@ impl Line<'_> {
                 if waiting {
                     self.fetch().await;
                 }
-                self.keep_diary(snapshot.state.is_over()).await;
-                true
+                let is_kept = self.keep_diary(snapshot.state.is_over()).await;
+                if self.ending && !is_kept {
+                    self.rest().await;
+                }
+                is_kept || !self.ending
             }
             Err(e) => {
                 self.fail(connection, "consoles elsewhere get no news of this run", &e).await;
@@ -219,19 +244,25 @@ impl Line<'_> {
         }
     }
 
-    /// Writes what outlives the driver, when it is due. What fails here holds nothing up, and is tried again.
-    async fn keep_diary(&mut self, is_over: bool) {
+    /// Writes what outlives the driver, when it is due. What fails here holds nothing up, and is tried again. Whether nothing
+    /// is left to be written now.
+    async fn keep_diary(&mut self, is_over: bool) -> bool {
         if !self.diary.is_due(is_over) {
-            return;
+            return true;
         }
-        let Some(mut connection) = self.connection.take() else { return };
-        match within(LIMIT, self.diary.write(&mut connection, is_over)).await {
-            Ok(()) => self.connection = Some(connection),
+        let limit = self.limit();
+        let Some(mut connection) = self.connection.take() else { return false };
+        match within(limit, self.diary.write(&mut connection, is_over)).await {
+            Ok(()) => {
+                self.connection = Some(connection);
+                true
+            }
             Err(e) => {
                 self.diary.fail(&e);
                 if !error::is_lost(&e) {
                     self.connection = Some(connection);
                 }
+                false
             }
         }
     }
@@ -259,6 +290,9 @@ impl Line<'_> {
     }
 
     async fn rest(&mut self) {
+        if self.ending {
+            return tokio::time::sleep(AGAIN_AT_END).await;
+        }
         let pause = (AGAIN * 2_u32.saturating_pow(self.failed)).min(LONGEST);
         self.failed = (self.failed + 1).min(8);
         tokio::time::sleep(pause).await;

@@ -15,8 +15,9 @@ CREATE TABLE howdah.sample (
     memory   real,                              -- in use there, from 0 to 1: most
     rss      real,                              -- howdah's own, in bytes: most
     workers  smallint,                          -- most
-    paused   boolean NOT NULL DEFAULT false,
-    waits    text,                              -- what batches waited for
+    paused_s integer NOT NULL,                  -- seconds of those seen in which it stood still on request
+    waits_s  integer NOT NULL,                  -- and in which batches waited
+    waits    text,                              -- what for, the longest
     alert    text,                              -- the worst that was raised: info, warning, critical
     PRIMARY KEY (run, at)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);

@@ -68,6 +68,15 @@ impl PlanError {
         Self(Kind::Wrong { plan, problems })
     }
 
+    /// How many mistakes are known. What kept the plan from being read is one.
+    #[must_use]
+    pub fn mistakes(&self) -> usize {
+        match &self.0 {
+            Kind::Wrong { problems, .. } => problems.len(),
+            Kind::Unreadable { .. } | Kind::NotText { .. } | Kind::TooLarge { .. } => 1,
+        }
+    }
+
     /// The variables that are not set, where nothing else is wrong with the plan.
     #[must_use]
     pub fn only_missing(&self) -> Option<impl Iterator<Item = &str>> {

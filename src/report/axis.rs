@@ -26,8 +26,10 @@ impl Ticks {
     /// What stands beside the tick at `value`.
     #[must_use]
     pub fn label(&self, value: f64) -> String {
-        let near = |tick: &&(f64, String)| (tick.0 - value).abs() <= self.end.abs() * 1e-9;
-        self.at.iter().find(near).map(|(_, label)| label.clone()).unwrap_or_default()
+        // The nearest: a margin by the size of the values would take two seconds of this century for one.
+        let far = |tick: &(f64, String)| (tick.0 - value).abs();
+        let nearest = self.at.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
+        nearest.map(|(_, label)| label.clone()).unwrap_or_default()
     }
 
     /// The values alone.
@@ -187,6 +189,10 @@ mod tests {
         assert_eq!(labels(&of_times(noon + 3, noon + 41, 4)), ["12:00:10", "12:00:20", "12:00:30", "12:00:40"]);
         assert_eq!(labels(&of_times(noon - 60, noon + 1800, 4)), ["12:00", "12:10", "12:20", "12:30"]);
         assert_eq!(labels(&of_times(day - 7200, day + 7300, 4)), ["22:00", "Jan 15", "02:00"]);
+        // Each has its own, also where they are a second apart.
+        let seconds = of_times(noon, noon + 4, 8);
+        let told: Vec<String> = seconds.values().into_iter().map(|at| seconds.label(at)).collect();
+        assert_eq!(told, ["12:00:00", "12:00:01", "12:00:02", "12:00:03", "12:00:04"]);
         assert_eq!(labels(&of_elapsed(95, 4)), ["0", "30s", "60s", "90s"]);
         assert_eq!(labels(&of_elapsed(1500, 4)), ["0", "10min", "20min"]);
     }

@@ -24,7 +24,8 @@ const FONT: &str = "system-ui, sans-serif";
 const TITLE: f64 = 16.5;
 const LABEL: f64 = 14.0;
 const LEFT: u32 = 62;
-const RIGHT: u32 = 16;
+/// Room for half of a time of day, which may stand at the very end of its axis.
+const RIGHT: u32 = 30;
 const BOTTOM: u32 = 24;
 const TOP: u32 = 34;
 

@@ -58,7 +58,7 @@ pub fn stretches(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>, shi
     for sample in samples {
         let Some(value) = value(sample).filter(|value| value.is_finite()) else {
             // Between two batches there may be a second without one; across a pause there is no line.
-            if sample.paused {
+            if sample.is_paused() {
                 before = None;
             }
             continue;

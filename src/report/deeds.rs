@@ -17,28 +17,79 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "—".to_owned())
 }
 
-/// The steps, as checkpoints.
+/// A column of numbers of the table of steps.
+struct Column {
+    heading: &'static str,
+    /// One for each step.
+    cells: Vec<String>,
+    total: String,
+}
+
+/// Whether a cell says nothing.
+fn is_blank(cell: &str) -> bool {
+    matches!(cell, "—" | "0" | "0s")
+}
+
+/// The columns of numbers, but for those that say nothing of any step.
+fn columns(dossier: &Dossier) -> Vec<Column> {
+    let report = &dossier.report;
+    let column = |heading, total: String, cell: &dyn Fn(&StepReport) -> String| Column {
+        heading,
+        cells: report.steps.iter().map(cell).collect(),
+        total,
+    };
+    let count = |heading, total: u64, of: fn(&StepReport) -> u64| {
+        let told = |step: &StepReport| human::count(of(step));
+        column(heading, human::count(total), &|step| if began(step) { told(step) } else { "—".to_owned() })
+    };
+    let spent = |heading, total, of: fn(&StepReport) -> std::time::Duration| {
+        column(heading, time(total), &|step| if began(step) { time(of(step)) } else { "—".to_owned() })
+    };
+    let rate = |rate: Option<f64>| or_dash(rate.map(human::rate));
+    let always = [
+        spent("own time", report.spent.worked, |step| step.spent.worked),
+        column("at", time(report.spent.total()), &|step| or_dash(step.ended_after.map(time))),
+        count("changed", report.rows_changed, |step| step.rows_changed),
+        column("rows/s", rate(report.rows_per_second), &|step| rate(step.rows_per_second)),
+        count("batches", report.batches, |step| step.batches),
+    ];
+    let where_any_has = [
+        count("retries", report.retries, |step| step.retries),
+        count("aside", report.quarantined, |step| step.quarantined),
+        spent("waited", report.waited, |step| step.waited),
+        column("HOT", String::new(), &|step| or_dash(hot(step))),
+        column("dead rows", String::new(), &|step| or_dash(dead(step))),
+    ];
+    let says = |column: &Column| column.cells.iter().any(|cell| !is_blank(cell));
+    always.into_iter().chain(where_any_has.into_iter().filter(says)).collect()
+}
+
+fn began(step: &StepReport) -> bool {
+    step.state != StepState::Waiting
+}
+
+fn hot(step: &StepReport) -> Option<String> {
+    let percent = step.churn.and_then(|churn| churn.hot_percent())?;
+    Some(format!("{:.0}%", percent.floor()))
+}
+
+/// What the headings mean, of those that are shown.
+const MEANINGS: [(&str, &str); 5] = [
+    ("own time", "at work"),
+    ("at", "from the run's start to the step's end, work and pause"),
+    ("aside", "rows quarantined"),
+    ("HOT", "updates that touched no index"),
+    ("dead rows", "made, by the server's statistics"),
+];
+
+/// The steps, as checkpoints. A column that says nothing of any step is left out.
 #[must_use]
 pub fn steps(dossier: &Dossier) -> Markup {
-    let report = &dossier.report;
-    let headings = [
-        ("step", false),
-        ("state", false),
-        ("own time", true),
-        ("at", true),
-        ("changed", true),
-        ("rows/s", true),
-        ("batches", true),
-        ("retries", true),
-        ("aside", true),
-        ("waited", true),
-        ("HOT", true),
-        ("dead rows", true),
-    ];
+    let columns = columns(dossier);
+    let mut headings = vec![("step", false), ("state", false)];
+    headings.extend(columns.iter().map(|column| (column.heading, true)));
     let rows = html! {
-        @for step in &report.steps {
-            @let began = step.state != StepState::Waiting;
-            @let told = |n: u64| if began { human::count(n) } else { "—".to_owned() };
+        @for (n, step) in dossier.report.steps.iter().enumerate() {
             tr {
                 th scope="row" {
                     (clean(&step.name))
@@ -48,16 +99,7 @@ pub fn steps(dossier: &Dossier) -> Markup {
                     }
                 }
                 td class="t" { (mark(step.state)) " " (step.state.word()) }
-                (number(&if began { time(step.spent.worked) } else { "—".to_owned() }))
-                (number(&or_dash(step.ended_after.map(time))))
-                (number(&told(step.rows_changed)))
-                (number(&or_dash(step.rows_per_second.map(human::rate))))
-                (number(&told(step.batches)))
-                (number(&told(step.retries)))
-                (number(&told(step.quarantined)))
-                (number(&if began { time(step.waited) } else { "—".to_owned() }))
-                (number(&or_dash(step.churn.and_then(|churn| churn.hot_percent()).map(|hot| format!("{:.0}%", hot.floor())))))
-                (number(&or_dash(dead(step))))
+                @for cell in columns.iter().filter_map(|column| column.cells.get(n)) { (number(cell)) }
             }
         }
     };
@@ -65,23 +107,14 @@ pub fn steps(dossier: &Dossier) -> Markup {
         tr {
             th scope="row" { "total" }
             td {}
-            (number(&time(report.spent.worked)))
-            (number(&time(report.spent.total())))
-            (number(&human::count(report.rows_changed)))
-            (number(&or_dash(report.rows_per_second.map(human::rate))))
-            (number(&human::count(report.batches)))
-            (number(&human::count(report.retries)))
-            (number(&human::count(report.quarantined)))
-            (number(&time(report.waited)))
-            td {} td {}
+            @for column in &columns { (number(&column.total)) }
         }
     };
+    let shown = MEANINGS.iter().filter(|(heading, _)| columns.iter().any(|column| column.heading == *heading));
+    let meanings: Vec<String> = shown.map(|(heading, meaning)| format!("{heading}: {meaning}")).collect();
     html! {
         (table("Checkpoints", &headings, &rows, Some(&foot)))
-        p class="dim small" {
-            "own time: at work; at: from the run's start to the step's end, work and pause; aside: rows quarantined; HOT: updates \
-             that touched no index; dead rows: made, by the server's statistics"
-        }
+        p class="dim small" { (meanings.join("; ")) }
     }
 }
 
@@ -183,4 +216,26 @@ pub fn signals(dossier: &Dossier) -> Markup {
 
 fn does(effect: pace::Effect) -> &'static str {
     crate::run::why::does(effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::long;
+
+    #[test]
+    fn the_table_of_steps_leaves_out_what_no_step_has() {
+        let mut dossier = long();
+        let page = steps(&dossier).into_string();
+        for heading in ["own time", "changed", "batches"] {
+            assert!(page.contains(&format!(">{heading}</th>")), "{heading}: {page}");
+        }
+        for heading in ["retries", "aside", "HOT", "dead rows"] {
+            assert!(!page.contains(&format!(">{heading}</th>")), "{heading}: {page}");
+        }
+        assert!(!page.contains("rows quarantined"), "what is not shown is not explained");
+        dossier.report.steps[1].quarantined = 2;
+        let page = steps(&dossier).into_string();
+        assert!(page.contains(">aside</th>") && page.contains("aside: rows quarantined"), "{page}");
+    }
 }

@@ -91,6 +91,7 @@ fn headline(dossier: &Dossier) -> Markup {
                 (fact("each row was changed", Some(report.guarantee.word())))
                 (fact("began", at(report.started_at).as_deref()))
                 (fact("ended", at(report.finished_at).as_deref()))
+                (fact("its driver was heard of last", at(dossier.left_at()).as_deref()))
                 (fact("driven from", Some(&hosts)))
                 (fact("plan file", dossier.plan_path.as_deref()))
                 (fact("takes back", dossier.undoes.as_deref()))
@@ -165,8 +166,12 @@ fn figures(dossier: &Dossier) -> Markup {
                     (number(&value(sample).map_or_else(|| "—".to_owned(), |value| figure(value, *unit))))
                 }
                 td {
-                    @if sample.paused { "paused " }
-                    @if let Some(waits) = &sample.waits { "waited: " (clean(waits)) " " }
+                    @if sample.paused_s > 0 { "paused " (sample.paused_s) "s " }
+                    @if sample.waits_s > 0 {
+                        "waited " (sample.waits_s) "s"
+                        @if let Some(waits) = &sample.waits { " for " (clean(waits)) }
+                        " "
+                    }
                     @if let Some(level) = sample.alert { "alert " (level.word()) }
                 }
             }
@@ -216,6 +221,18 @@ mod tests {
         let sheet = crate::report::svg(&dossier).unwrap();
         assert!(sheet.len() < 1 << 19, "{} bytes", sheet.len());
         assert!(page.contains("not driven") && sheet.contains("not driven"));
+    }
+
+    #[test]
+    fn a_run_whose_driver_is_gone_ends_at_its_last_heartbeat() {
+        let mut dossier = long();
+        let began = dossier.report.started_at.unwrap();
+        (dossier.report.finished_at, dossier.state) = (None, "interrupted".to_owned());
+        dossier.seen_at = began + chrono::TimeDelta::seconds(600);
+        assert_eq!(dossier.took(), Some(std::time::Duration::from_secs(600)));
+        assert!(html(&dossier).unwrap().contains("its driver was heard of last"));
+        dossier.state = "running".to_owned();
+        assert_eq!(dossier.took(), (dossier.read_at - began).to_std().ok());
     }
 
     #[test]

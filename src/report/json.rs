@@ -91,7 +91,8 @@ fn sample(of: &Sample) -> Value {
         "memory_ratio": of.memory,
         "rss_bytes": of.rss,
         "workers": of.workers,
-        "paused": of.paused,
+        "paused_seconds": of.paused_s,
+        "waited_seconds": of.waits_s,
         "waits": of.waits,
         "alert": of.alert,
     })

@@ -96,9 +96,10 @@ fn bands(columns: &[Sample]) -> Vec<Band> {
             bands.push(Band { from: before.at + before.step, to: sample.at, why: Why::Undriven });
         }
         before = Some(sample);
-        let why = if sample.paused {
+        // A moment of one is not shown as the whole of a long sample; the table of figures has its seconds.
+        let why = if sample.is_paused() {
             Why::Paused
-        } else if sample.waits.is_some() {
+        } else if sample.is_waiting() {
             Why::Waited
         } else {
             continue;
@@ -136,13 +137,22 @@ mod tests {
         let samples: Vec<Sample> = (0..10)
             .chain(60..70)
             .map(|at| Sample {
-                paused: (3..6).contains(&at),
+                paused_s: (3..6).contains(&at).into(),
+                waits_s: (60..62).contains(&at).into(),
                 waits: (60..62).contains(&at).then(|| "replay lag".to_owned()),
                 ..sample(at)
             })
             .collect();
         let band = |from, to, why| Band { from, to, why };
         assert_eq!(bands(&samples), [band(3, 6, Why::Paused), band(10, 60, Why::Undriven), band(60, 62, Why::Waited)]);
+    }
+
+    #[test]
+    fn a_moment_of_a_pause_or_a_wait_is_no_band() {
+        let long = |at, paused_s, waits_s| Sample { at, step: 64, seen: 60, paused_s, waits_s, ..Sample::default() };
+        let band = |from, to, why| Band { from, to, why };
+        let marked = bands(&[long(0, 1, 0), long(64, 0, 29), long(128, 30, 0), long(192, 0, 31), long(256, 0, 0)]);
+        assert_eq!(marked, [band(128, 192, Why::Paused), band(192, 256, Why::Waited)]);
     }
 
     proptest! {

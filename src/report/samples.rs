@@ -28,7 +28,8 @@ pub fn long() -> Dossier {
             memory: Some(0.5),
             rss: Some(4e7),
             workers: Some(4),
-            paused: (100..180).contains(&n),
+            paused_s: if (100..180).contains(&n) { 64 } else { 0 },
+            waits_s: if (300..400).contains(&n) { 40 } else { 0 },
             waits: (300..400).contains(&n).then(|| HOSTILE.to_owned()),
             alert: None,
         }
@@ -68,6 +69,7 @@ pub fn long() -> Dossier {
         state: "done".to_owned(),
         id: "01a217d3-aa15-7273-af42-5cfa4fb8e8e2".to_owned(),
         read_at: ended,
+        seen_at: ended,
         samples,
         no_samples: None,
         summary: Summary::default(),

@@ -27,6 +27,8 @@ pub struct Dossier {
     pub id: String,
     /// The time at which this was read.
     pub read_at: DateTime<Utc>,
+    /// When its driver was heard of last.
+    pub seen_at: DateTime<Utc>,
     /// Its course, oldest first.
     pub samples: Vec<Sample>,
     /// Why there is none, where there cannot be any.
@@ -147,10 +149,16 @@ impl Dossier {
         }
     }
 
-    /// From the run's start to its end, or to when it was last known.
+    /// When its driver was heard of last, where that is gone and the run has not ended.
+    #[must_use]
+    pub fn left_at(&self) -> Option<DateTime<Utc>> {
+        (self.state == "interrupted" && self.report.finished_at.is_none()).then_some(self.seen_at)
+    }
+
+    /// From the run's start to its end, to its driver's last heartbeat, or to now where somebody drives it.
     #[must_use]
     pub fn took(&self) -> Option<std::time::Duration> {
-        let ended = self.report.finished_at.unwrap_or(self.read_at);
+        let ended = self.report.finished_at.or(self.left_at()).unwrap_or(self.read_at);
         (ended - self.report.started_at?).to_std().ok()
     }
 }

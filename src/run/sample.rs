@@ -35,9 +35,11 @@ pub struct Sample {
     pub rss: Option<f32>,
     /// The most workers at work.
     pub workers: Option<i16>,
-    /// Whether the run stood still in it on request.
-    pub paused: bool,
-    /// What batches waited for in it. Not cleaned.
+    /// Seconds of those seen in which the run stood still on request.
+    pub paused_s: i64,
+    /// Seconds of those seen in which batches waited.
+    pub waits_s: i64,
+    /// What batches waited for in it, the longest. Not cleaned.
     pub waits: Option<String>,
     /// The worst alert that was raised in it.
     pub alert: Option<Level>,
@@ -51,6 +53,7 @@ impl Sample {
         let host = snapshot.and_then(|snapshot| snapshot.vitals.host.value());
         let rss = snapshot.and_then(|snapshot| snapshot.vitals.process.value()).map(|process| process.rss.0 as f32);
         let committed = |ms: f32| (ms > 0.0).then_some(ms);
+        let hold = snapshot.and_then(|snapshot| snapshot.pace.hold.as_ref());
         let raised = |snapshot: &Snapshot| {
             let alerts = snapshot.vitals.alerts.iter().filter(|alert| alert.raised_at.timestamp() >= point.at - 1);
             alerts.map(|alert| alert.level).max()
@@ -70,13 +73,26 @@ impl Sample {
                 .map(|host| (host.memory_used.0 as f64 / host.memory_total.0 as f64).min(1.0) as f32),
             rss,
             workers: snapshot.map(|snapshot| i16::try_from(snapshot.pace.workers).unwrap_or(i16::MAX)),
-            paused: point.paused,
-            waits: snapshot.and_then(|snapshot| snapshot.pace.hold.as_ref()).map(|hold| hold.key.clone()),
+            paused_s: point.paused.into(),
+            waits_s: hold.is_some().into(),
+            waits: hold.map(|hold| hold.key.clone()),
             alert: point.alert.then(|| snapshot.and_then(raised).unwrap_or(Level::Warning)),
         }
     }
 
-    /// Takes in a later one. Means weigh by the seconds that were seen, the rest keeps its most.
+    /// Whether it stood still on request for at least half of what was seen.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused_s > 0 && self.paused_s * 2 >= self.seen
+    }
+
+    /// Whether batches waited for at least half of what was seen.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waits_s > 0 && self.waits_s * 2 >= self.seen
+    }
+
+    /// Takes in a later one. Means weigh by the seconds that were seen, seconds add up, the rest keeps its most.
     #[expect(clippy::cast_precision_loss, reason = "a share of a span of seconds")]
     fn absorb(&mut self, later: Self) {
         let (old, new) = (self.seen.max(1) as f32, later.seen.max(1) as f32);
@@ -90,8 +106,11 @@ impl Sample {
         self.memory = both(self.memory, later.memory, f32::max);
         self.rss = both(self.rss, later.rss, f32::max);
         self.workers = both(self.workers, later.workers, i16::max);
-        self.paused |= later.paused;
-        self.waits = self.waits.take().or(later.waits);
+        if later.waits_s > self.waits_s || self.waits.is_none() {
+            self.waits = later.waits.or(self.waits.take());
+        }
+        self.paused_s += later.paused_s;
+        self.waits_s += later.waits_s;
         self.alert = both(self.alert, later.alert, Level::max);
         self.seen += later.seen;
     }
@@ -115,6 +134,8 @@ pub struct Course {
     changed: usize,
     /// Whether all of them were made anew since they were told of.
     anew: bool,
+    /// Seconds by which those that come are put later, since the clock that they come from is behind.
+    shift: i64,
 }
 
 /// What has changed of a course since it was asked last.
@@ -135,15 +156,15 @@ impl Course {
         let anew = samples.iter().any(|sample| sample.step != step);
         let samples = if anew { gathered(samples, step) } else { samples };
         let changed = samples.len();
-        let mut course = Self { samples, step, most: most.max(2), changed, anew };
+        let mut course = Self { samples, step, most: most.max(2), changed, anew, shift: 0 };
         course.settle();
         course
     }
 
-    /// When the last sample began; seconds up to there were taken in. `None`: there is none.
+    /// Seconds by which the clock that samples come from is behind the samples that were there. 0: it is not.
     #[must_use]
-    pub fn last(&self) -> Option<i64> {
-        self.samples.last().map(|sample| sample.at)
+    pub fn shift(&self) -> i64 {
+        self.shift
     }
 
     /// The samples, oldest first.
@@ -152,15 +173,25 @@ impl Course {
         &self.samples
     }
 
-    /// Takes in a later sample: a second, as a rule. One that began before the last sample did is left out.
-    pub fn push(&mut self, later: Sample) {
-        if self.last().is_some_and(|last| later.at < last) {
-            return;
-        }
+    /// Takes in a later sample: a second, as a rule.
+    ///
+    /// One that says it began before the last sample did comes from a clock that is behind, or was put back. It follows the last
+    /// one, as do all after it until the clock is past the last one: what happened is kept, if at a later time.
+    pub fn push(&mut self, mut later: Sample) {
         if later.step > self.step {
             self.step = later.step;
             self.samples = gathered(std::mem::take(&mut self.samples), self.step);
             self.anew = true;
+        }
+        match self.samples.last() {
+            Some(last) if later.at < last.at => {
+                let follows = last.at + last.seen.clamp(1, last.step);
+                if later.at + self.shift < last.at {
+                    self.shift = follows - later.at;
+                }
+                later.at += self.shift;
+            }
+            _ => self.shift = 0,
         }
         let place = gather(&mut self.samples, later, self.step);
         self.changed = self.changed.min(place);
@@ -237,7 +268,8 @@ mod tests {
         for (at, worst) in [(100, 1.0), (101, 9.0), (103, 2.0)] {
             course.push(Sample {
                 rate: worst,
-                paused: at == 101,
+                paused_s: (at == 101).into(),
+                waits_s: (at == 101).into(),
                 waits: (at == 101).then(|| "lag".into()),
                 ..second(at, worst)
             });
@@ -245,9 +277,48 @@ mod tests {
         assert_eq!(course.samples().len(), 2);
         let first = &course.samples()[0];
         assert_eq!((first.at, first.step, first.seen, first.rate, first.worst_ms), (100, 2, 2, 5.0, Some(9.0)));
-        assert!(first.paused);
-        assert_eq!(first.waits.as_deref(), Some("lag"));
-        assert!(!course.samples()[1].paused);
+        assert!(first.is_paused() && first.is_waiting(), "half of the time");
+        assert_eq!((first.paused_s, first.waits_s, first.waits.as_deref()), (1, 1, Some("lag")));
+        assert!(!course.samples()[1].is_paused() && !course.samples()[1].is_waiting());
+    }
+
+    #[test]
+    fn a_second_of_a_pause_or_a_wait_stays_a_second_in_a_long_sample() {
+        let seconds = (0..64).map(|at| Sample {
+            paused_s: (at == 5).into(),
+            waits_s: (at < 3 || at > 60).into(),
+            waits: match at {
+                0 => Some("wal".into()),
+                61.. => Some("lag".into()),
+                _ => None,
+            },
+            ..second(at, 1.0)
+        });
+        let long = gathered(gathered(seconds.collect(), 16), 64);
+        assert_eq!(long.len(), 1);
+        assert_eq!((long[0].seen, long[0].paused_s, long[0].waits_s), (64, 1, 6));
+        assert!(!long[0].is_paused() && !long[0].is_waiting());
+        assert!(!Sample::default().is_paused() && !Sample::default().is_waiting());
+    }
+
+    #[test]
+    fn a_driver_whose_clock_is_behind_goes_on_after_the_last_sample() {
+        let mut course = Course::new(vec![second(1000, 1.0), second(1001, 2.0)], 100);
+        for (at, worst) in [(400, 7.0), (401, 3.0), (405, 4.0)] {
+            course.push(second(at, worst));
+        }
+        assert_eq!(course.shift(), 602);
+        let kept = |course: &Course| {
+            course.samples().iter().map(|sample| (sample.at, sample.worst_ms.unwrap_or(0.0))).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&course), [(1000, 1.0), (1001, 2.0), (1002, 7.0), (1003, 3.0), (1007, 4.0)]);
+        // Its clock was put right meanwhile: nothing is behind any more, and nothing runs backwards.
+        course.push(second(1010, 5.0));
+        assert_eq!((course.shift(), kept(&course).last()), (0, Some(&(1010, 5.0))));
+        // Samples of longer steps stand at the start of what they span: that is no clock that is behind.
+        let mut course = Course::new(vec![second(101, 1.0)], 100);
+        course.push(Sample { at: 100, step: 4, ..second(100, 2.0) });
+        assert_eq!((course.shift(), kept(&course)), (0, vec![(100, 2.0)]));
     }
 
     #[test]
@@ -268,6 +339,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_is_lost_whatever_clocks_say(
+            jumps in proptest::collection::vec((-5_000_i64..5_000, 1.0_f32..1e6), 1..300),
+            most in 2_usize..40,
+        ) {
+            let mut course = Course::new(Vec::new(), most);
+            let (mut at, mut worst) = (1_800_000_000, 0.0_f32);
+            for (jump, ms) in &jumps {
+                at += jump;
+                worst = worst.max(*ms);
+                course.push(second(at, *ms));
+            }
+            let samples = course.samples();
+            prop_assert!(samples.len() <= most);
+            prop_assert!(samples.windows(2).all(|pair| pair[0].at + pair[0].step <= pair[1].at));
+            prop_assert_eq!(samples.iter().map(|sample| sample.seen).sum::<i64>(), i64::try_from(jumps.len()).unwrap());
+            let most = samples.iter().filter_map(|sample| sample.worst_ms).fold(0.0, f32::max);
+            prop_assert!((most - worst).abs() < f32::EPSILON);
+        }
+
         #[test]
         fn a_course_of_any_length_with_any_gaps_keeps_its_bound_its_order_and_its_most(
             gaps in proptest::collection::vec((1_i64..5_000, 1.0_f32..1e6), 1..400),

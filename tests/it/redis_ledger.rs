@@ -131,6 +131,16 @@ async fn a_role_that_may_make_nothing_moves_rows_and_nothing_is_made() {
     assert_eq!(report["rows_walked"], 5000 + 2 + 2 + 4, "{report}");
     // By the environment alone, too; and the plan's text holds no secret.
     site.howdah(&["status"]).run().expect_code(0).expect_words(&["done", "shared (redis, at least once)"]);
+    site.howdah(&["status", "--name", "shared", "--since", "1h"])
+        .run()
+        .expect_code(0)
+        .expect_words(&["done", "shared"]);
+    // Sought first, and cut then: a newer run of another name does not hide it.
+    let other = "name = 'other'\n[ledger]\nstore = 'redis'\n[[step]]\nname = 'one'\nverify = 'SELECT 1'\nexpect = 1\n";
+    let other = site.lab.plan("other.toml", other);
+    site.howdah(&["run", other.to_str().expect("a path"), "--headless"]).run().expect_code(0);
+    let found = site.howdah(&["status", "--all", "--limit", "1", "--name", "shared"]).run().expect_code(0).stdout();
+    assert!(found.contains("shared (redis") && !found.contains("other"), "{found}");
     let keys: Vec<String> = site.ask(&["KEYS", "*"]);
     assert!(keys.iter().all(|key| key.starts_with("howdah:run")), "{keys:?}");
     for key in keys.iter().filter(|key| key.ends_with('}')) {

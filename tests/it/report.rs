@@ -70,8 +70,7 @@ async fn a_report_holds_what_a_run_went_through_as_one_page_that_needs_nothing_e
     lab.until("SELECT EXISTS (SELECT FROM howdah.event WHERE kind = 'alert_raised')").await;
     lab.howdah(&["pause", "--wait"]).run().expect_code(0);
     // Seconds of the pause are kept before the driver dies.
-    lab.until("SELECT count(*) FILTER (WHERE paused) > 1 AND count(*) FILTER (WHERE rate > 0) > 0 FROM howdah.sample")
-        .await;
+    lab.until("SELECT sum(paused_s) > 1 AND count(*) FILTER (WHERE rate > 0) > 0 FROM howdah.sample").await;
     lab.until("SELECT summary #>> '{drivers,0,state}' = 'paused' FROM howdah.summary").await;
     driver.kill_hard();
     lab.until_undriven().await;
@@ -117,7 +116,7 @@ async fn a_report_holds_what_a_run_went_through_as_one_page_that_needs_nothing_e
     assert_eq!(record["drivers"][0]["state"], "paused");
     assert_eq!(record["exit_code"], 4);
     let course = record["course"].as_array().expect("a course");
-    assert!(course.iter().any(|sample| sample["paused"] == true));
+    assert!(course.iter().any(|sample| sample["paused_seconds"].as_i64() > Some(0)));
     assert!(course.iter().any(|sample| sample["cpu_ratio"].is_number() && sample["workers"].is_number()));
     assert!(course.iter().any(|sample| sample["alert"] == "warning" || sample["alert"] == "critical"), "{course:?}");
     let seconds: Vec<i64> = course.iter().filter_map(|sample| sample["at"].as_i64()).collect();
@@ -186,6 +185,21 @@ async fn the_ledger_holds_no_more_samples_than_its_bound_however_long_a_run_take
     let plan = "name = \"long\"\n[[step]]\nname = \"one\"\nbackfill = \"one\"\nset = { n = \"n + 1\" }\n";
     let plan = lab.plan("long.toml", plan);
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(0);
+    // What cannot be written at the end is tried again: the server refuses the summary of a run that is done once.
+    lab.sql(
+        "CREATE SEQUENCE tries; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.summary #>> '{drivers,-1,state}' = 'done' AND nextval('tries') = 1 THEN RAISE 'not yet'; END IF; \
+             RETURN NEW; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON howdah.summary FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .await;
+    lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).run().expect_code(0);
+    assert!(lab.number("SELECT last_value FROM tries").await >= 2, "it was refused once");
+    assert_eq!(
+        lab.number("SELECT count(*) FROM howdah.summary WHERE summary #>> '{drivers,-1,state}' = 'done'").await,
+        2
+    );
+    lab.sql("DROP TRIGGER refuse ON howdah.summary; DELETE FROM howdah.run WHERE created_at > (SELECT min(created_at) FROM howdah.run)").await;
     lab.sql("DELETE FROM howdah.sample").await;
     let id: uuid::Uuid = sqlx::query_scalar("SELECT id FROM howdah.run").fetch_one(&lab.pool).await.expect("the run");
     let mut connection = lab.session().await;

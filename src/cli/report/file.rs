@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::run::Cause;
 
-/// Who may read a report: everybody, as of any file that is made.
-const MODE: u32 = 0o644;
+/// Who may read a report: its owner. It holds keys and texts of errors; whoever made it hands it on.
+const MODE: u32 = 0o600;
 
 fn taken(path: &Path) -> Cause {
     Cause::usage(format!("{} is there already", path.display())).hint("add --force to put the report in its place")
@@ -33,7 +33,7 @@ pub(super) fn write(path: &Path, text: &str, force: bool) -> Result<(), Cause> {
     let failed = |e: &std::io::Error| Cause::new(format!("{} cannot be written: {e}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".howdah-report-").tempfile_in(folder).map_err(|e| failed(&e))?;
-    // Set and not asked for: a umask of the caller's would take from it.
+    // Set and not asked for: the file that is replaced may have been open to more.
     file.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(|e| failed(&e))?;
     file.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
     file.as_file().sync_all().map_err(|e| failed(&e))?;

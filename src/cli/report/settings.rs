@@ -1,26 +1,67 @@
 //! The limits that a run's plan has, in words.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::cli::environment;
-use crate::plan::load;
 use crate::plan::model::{Plan, Threshold, Vacuum};
+use crate::plan::{PlanError, load};
 use crate::run::dossier::Dossier;
 use crate::run::human;
 
+/// What every stand-in holds. No address ends in it, ever (RFC 6761).
+const UNSET: &str = "unset.invalid";
+/// What stands in for a variable that is not set here, in the order in which they are tried: an address of a webhook, of a
+/// database, of a mailbox, a plain word. No number and no duration: a limit that depends on one is not known.
+const STAND_INS: [&str; 5] =
+    ["http://unset.invalid/x", "postgres://unset.invalid/x", "redis://unset.invalid/0", "x@unset.invalid", UNSET];
+
 /// The limits of a plan as the ledger keeps it. Empty: it cannot be read here.
 pub(super) fn of_source(dossier: &Dossier, flag: Option<&str>) -> Vec<(String, String)> {
-    // What is not set here is not asked for: no address is used.
-    let known = environment::of_plan(flag);
-    let env = |name: &str| known(name).or_else(|| Some(String::new()));
     let path = dossier.plan_path.as_ref().map(PathBuf::from);
-    match load::from_text("the run's plan", path, &dossier.plan_source, &env) {
-        Ok(plan) => of_plan(&plan),
+    match read(&dossier.plan_source, path.as_ref(), &environment::of_plan(flag)) {
+        Ok(plan) => {
+            let mut told = of_plan(&plan);
+            told.retain(|(name, value)| !name.contains(UNSET) && !value.contains(UNSET));
+            told
+        }
         Err(e) => {
             tracing::debug!("the plan of a run cannot be read: {}", e.into_cause().headline());
             Vec::new()
         }
     }
+}
+
+/// Reads a plan whose variables need not be set here: no address of it is used, and no stand-in is shown. For each variable
+/// the stand-in is taken with which the fewest mistakes are left.
+fn read(source: &str, path: Option<&PathBuf>, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, PlanError> {
+    let unset: RefCell<BTreeMap<String, usize>> = RefCell::default();
+    let load = || {
+        let filled = |name: &str| {
+            env(name).filter(|value| !value.is_empty()).or_else(|| {
+                let taken = *unset.borrow_mut().entry(name.to_owned()).or_default();
+                STAND_INS.get(taken).map(|text| (*text).to_owned())
+            })
+        };
+        load::from_text("the run's plan", path.cloned(), source, &filled)
+    };
+    let mut best = load();
+    let names: Vec<String> = unset.borrow().keys().cloned().collect();
+    for name in names {
+        let mut taken = 0;
+        for stand_in in 1..STAND_INS.len() {
+            let Err(left) = &best else { return best };
+            unset.borrow_mut().insert(name.clone(), stand_in);
+            let other = load();
+            let is_better = other.as_ref().map_or_else(|e| e.mistakes() < left.mistakes(), |_| true);
+            if is_better {
+                (best, taken) = (other, stand_in);
+            }
+        }
+        unset.borrow_mut().insert(name, taken);
+    }
+    best
 }
 
 fn threshold<T: Copy>(limit: Option<Threshold<T>>, told: impl Fn(T) -> String) -> String {
@@ -90,4 +131,35 @@ fn of_plan(plan: &Plan) -> Vec<(String, String)> {
     all.extend(probes);
     all.extend([("retry".to_owned(), retry), ("breaker".to_owned(), breaker), ("pool".to_owned(), pool)]);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: &str = "[[step]]\nname = 'a'\nbackfill = 'a'\nset = { n = '1' }\n";
+
+    #[test]
+    fn a_plan_is_read_where_its_addresses_are_not_known() {
+        let plan = format!(
+            "name = 'p'\n[database]\nurl = '${{DB}}'\ncontrol = '${{CONTROL}}'\n[limits]\nworkers = 3\nlock_timeout = '${{WAIT:-4s}}'\n\
+             [[notify]]\nname = 'ops'\nurl = '${{HOOK}}'\nheaders = {{ X = '${{TOKEN}}' }}\n\
+             [[notify]]\nname = 'parts'\nurl = 'https://${{HOST}}/${{PATH_OF_IT}}'\n\
+             [[limits.probe]]\nname = 'rows of ${{TABLE}}'\nsql = 'SELECT 1'\nslow = 5\n{STEP}"
+        );
+        let read_plan = read(&plan, None, &|_| None);
+        let told = of_plan(&read_plan.unwrap_or_else(|e| panic!("{:?}", e.into_cause())));
+        let of = |name: &str| told.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
+        assert_eq!((of("workers"), of("lock_timeout")), (Some("3"), Some("4s")));
+        // An empty variable is as good as none; one that is set is used.
+        let env = |name: &str| Some(if name == "DB" { "postgres://db/x".to_owned() } else { String::new() });
+        assert!(read(&plan, None, &env).is_ok());
+    }
+
+    #[test]
+    fn a_limit_that_depends_on_what_is_not_set_is_not_made_up() {
+        let plan = format!("[limits]\nlock_timeout = '${{WAIT}}'\n{STEP}");
+        assert!(read(&plan, None, &|_| None).is_err());
+        assert!(read("name = ", None, &|_| None).is_err());
+    }
 }

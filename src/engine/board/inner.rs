@@ -94,7 +94,8 @@ impl Inner {
         });
         let raised = |alert: &Alert| (now - alert.raised_at).num_seconds() <= passed;
         let point = Point {
-            at: now.timestamp(),
+            // A clock that was put back loses nothing: its seconds follow those before.
+            at: now.timestamp().max(last + 1),
             rate: rows as f32 / passed as f32,
             batch_ms: ms(mean),
             worst_ms: ms(worst),

@@ -11,6 +11,7 @@ use super::book::RedisBook;
 use super::keys::{Keys, of_step, row_of};
 use super::record::{KeptRow, order, segments};
 use crate::ledger::open::{StepRecord, waited};
+use crate::ledger::past::Sought;
 use crate::ledger::quarantine::Entry;
 use crate::ledger::read::RunRecord;
 use crate::ledger::runs;
@@ -230,11 +231,24 @@ impl RedisBook {
     ///
     /// # Errors
     /// Redis or the database cannot be asked.
-    pub async fn newest(&self, connection: &mut PgConnection, most: usize) -> Result<Vec<RunRecord>, Cause> {
+    pub async fn newest(&self, connection: &mut PgConnection, most: u16) -> Result<Vec<RunRecord>, Cause> {
+        self.sought(connection, &Sought { most, ..Sought::default() }).await
+    }
+
+    /// The newest of the runs of a database that are sought, newest first.
+    ///
+    /// # Errors
+    /// Redis or the database cannot be asked.
+    pub async fn sought(&self, connection: &mut PgConnection, sought: &Sought) -> Result<Vec<RunRecord>, Cause> {
+        let now = self.now().await?;
         let mut records = Vec::new();
-        for run in self.runs(connection).await?.into_iter().take(most) {
-            // One may go while they are listed.
-            if self.kept(run).await?.is_some() {
+        for run in self.runs(connection).await? {
+            if records.len() >= sought.most.into() {
+                break;
+            }
+            // One may go while they are listed. What is not sought costs one question, and not all that `one` asks.
+            let Some(kept) = self.kept(run).await? else { continue };
+            if sought.takes(kept.text("plan_name"), kept.moment("created_at").unwrap_or(now), now) {
                 records.push(self.one(connection, run).await?);
             }
         }
