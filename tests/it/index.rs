@@ -40,7 +40,7 @@ async fn a_crash_at_any_instant_leaves_one_valid_index_and_none_that_is_not() {
     let lab = Lab::open().await;
     items(&lab, 2000).await;
     let plan = plan(&lab, "crash", "[[step]]\nname = \"i\"\nindex = { on = \"items (n)\" }\n");
-    for (failpoint, settled) in [("index.before", false), ("index.built", false), ("index.named", true)] {
+    for (failpoint, settled) in [("index.before", false), ("index.built", false), ("step.committed", true)] {
         let killed = run(&lab, &plan).env("HOWDAH_FAILPOINTS", &format!("{failpoint}=kill")).run();
         assert_eq!(killed.signal(), Some(SIGKILL), "{failpoint}: {}", killed.stderr());
         assert_eq!(indexes(&lab, "items").await == ["items_n_idx"], settled, "{failpoint}");
