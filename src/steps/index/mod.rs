@@ -55,6 +55,9 @@ struct Seen {
     indexes: Vec<Existing>,
 }
 
+/// What an index of the plan's definition looks like; nothing in it where this role cannot find that out.
+struct Shape(Option<String>);
+
 /// What is to be done next.
 enum Next {
     /// Nothing: say this.
@@ -100,7 +103,7 @@ impl IndexStep {
     }
 
     /// `known`: the shape, where an earlier look has found it.
-    async fn look(&self, known: &mut Option<Option<String>>) -> Result<Seen, StepError> {
+    async fn look(&self, known: &mut Option<Shape>) -> Result<Seen, StepError> {
         let Some(table) =
             self.ask(async |connection| catalog::relation(connection, self.index.on.table()).await).await?
         else {
@@ -108,8 +111,8 @@ impl IndexStep {
         };
         let name = definition::name(&self.index, &table.name)?;
         let shape = match known {
-            Some(shape) => shape.clone(),
-            None => known.insert(self.shape(&table).await?).clone(),
+            Some(shape) => shape.0.clone(),
+            None => known.insert(Shape(self.shape(&table).await?)).0.clone(),
         };
         let indexes = self.ask(async |connection| catalog::indexes(connection, &[table.oid]).await).await?;
         Ok(Seen { table, name, shape, indexes })

@@ -92,9 +92,13 @@ impl ReindexStep {
     async fn tell_left(&self, context: &StepContext, of: &Indexed) {
         match self.left_behind(of).await {
             Ok(left) => {
-                for Leftover { name, .. } in left {
-                    let text =
-                        format!("an INVALID index {name} is left, which costs every write; resume and undo drop it");
+                for Leftover { name, is_in_reach, .. } in left {
+                    let by = if is_in_reach {
+                        "resume and undo drop it".to_owned()
+                    } else {
+                        format!("a superuser may drop it: DROP INDEX CONCURRENTLY {name}")
+                    };
+                    let text = format!("an INVALID index {name} is left, which costs every write; {by}");
                     context.reporter.notice(Level::Warning, text);
                 }
             }
