@@ -44,6 +44,7 @@ pub fn is_joinable(task: &Task) -> bool {
         )
         | Task::Down(_)
         | Task::DropIndex { .. }
+        | Task::ClearRebuild(_)
         | Task::Revert { .. }
         | Task::Restore { .. } => false,
     }

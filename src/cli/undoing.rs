@@ -167,6 +167,10 @@ fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u
             Ok(Way::Task(Task::DropIndex { index: index.clone(), owner: Owner { run, step: at } }))
         }
         StepKind::Reindex(_) if record.view.state == StepState::Waiting => Ok(Way::Nothing),
+        // One that was cut off may have left INVALID indexes behind.
+        StepKind::Reindex(reindex) if record.view.state != StepState::Done => {
+            Ok(Way::Task(Task::ClearRebuild(reindex.clone())))
+        }
         StepKind::Reindex(_) => Ok(Way::Told(format!(
             "step \"{}\" has nothing to take back: an index that was built anew is what it was",
             step.name
@@ -222,7 +226,7 @@ fn task(run: RunId, at: StepIndex, step: &Step, record: &StepRecord, replaced: u
 pub async fn found(connection: &mut PgConnection, plan: &Plan, steps: &[Planned]) -> preflight::Found {
     let backfills = steps.iter().filter_map(|step| match &step.task {
         Task::Revert { backfill, .. } => Some((step.name.as_str(), backfill)),
-        Task::Plan(_) | Task::Down(_) | Task::DropIndex { .. } | Task::Restore { .. } => None,
+        Task::Plan(_) | Task::Down(_) | Task::DropIndex { .. } | Task::ClearRebuild(_) | Task::Restore { .. } => None,
     });
     let tables = backfill::tables(connection, backfills, &plan.source).await;
     preflight::Found { tables, ..preflight::Found::default() }

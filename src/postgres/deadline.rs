@@ -29,7 +29,9 @@ pub fn lost_answer() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
 }
 
-fn no_answer(limit: Duration) -> sqlx::Error {
+/// The server has not answered within `limit`.
+#[must_use]
+pub fn no_answer(limit: Duration) -> sqlx::Error {
     let words = format!("no answer within {}: the network, or the server, stands still", human::duration(limit));
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
 }

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, PgPool};
 
 use self::backfill::{BackfillStep, Purpose};
 use self::gauges::CurrentTable;
 use self::index::{AnalyzeStep, IndexStep, Owner, ReindexStep};
 use crate::cache::Caches;
+use crate::engine::failpoint;
 use crate::engine::ports::{StepBody, StepError};
-use crate::plan::indexing::Index;
+use crate::plan::indexing::{Index, Reindex};
 use crate::plan::model::{Backfill, Limits, PlanSource, Sql, Statement, StepKind};
 use crate::plan::movers::FileTransform;
 use crate::postgres::connect::Connector;
-use crate::postgres::deadline::within;
+use crate::postgres::deadline::{no_answer, within};
 use crate::postgres::record::{Mirror, RecordError, Recorder};
-use crate::postgres::session;
+use crate::postgres::{error, session};
 use crate::run::{RunId, StepIndex};
 
 pub mod backends;
@@ -92,25 +94,27 @@ impl Workbench {
         what(&self.name)
     }
 
+    /// Runs `statements` and writes the step down as done, durably: all in one transaction of its own, or not at all.
+    ///
+    /// # Errors
+    /// One of them fails; the ledger cannot be written, or another driver has taken the run over.
+    pub async fn step_done_with(&self, statements: &[String], outcome: Option<&str>) -> Result<(), StepError> {
+        let limit = self.deadline();
+        self.durably(async |tx| {
+            for sql in statements {
+                within(limit, sqlx::query(AssertSqlSafe(sql.as_str())).persistent(false).execute(&mut *tx)).await?;
+            }
+            in_time(limit, self.recorder.step_done(tx, self.index, outcome)).await
+        })
+        .await
+    }
+
     /// Writes the step down as done, durably, in a transaction of its own.
     ///
     /// # Errors
     /// The ledger cannot be written, or another driver has taken the run over.
     pub async fn step_done(&self, outcome: Option<&str>) -> Result<(), StepError> {
-        let limit = self.deadline();
-        let write = async {
-            let mut tx = within(limit, self.pool.begin_with(session::DURABLE)).await?;
-            match tokio::time::timeout(limit, self.recorder.step_done(&mut tx, self.index, outcome)).await {
-                Ok(Ok(())) => {}
-                // A commit whose answer was lost had come about.
-                Ok(Err(RecordError::Already)) => return Ok(()),
-                Ok(Err(other)) => return Err(other),
-                Err(_) => return Err(RecordError::Sql(sqlx::Error::WorkerCrashed)),
-            }
-            within(limit, tx.commit()).await?;
-            self.recorder.committed(self.index, None).await
-        };
-        write.await.map_err(|e| trouble::of_record(&e, &self.what()))
+        self.step_done_with(&[], outcome).await
     }
 
     /// Writes down that the step's clean-up has run.
@@ -118,17 +122,42 @@ impl Workbench {
     /// # Errors
     /// The ledger cannot be written, or another driver has taken the run over.
     pub async fn step_cleaned(&self) -> Result<(), StepError> {
+        self.durably(async |tx| in_time(self.deadline(), self.recorder.step_cleaned(tx, self.index)).await).await
+    }
+
+    /// Does `work` in a durable transaction, each of whose round trips has a deadline. A connection that has not answered is
+    /// not given back to the pool: nobody knows what it is in the middle of.
+    async fn durably(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<(), RecordError>,
+    ) -> Result<(), StepError> {
+        let limit = self.deadline();
         let write = async {
-            let mut tx = self.pool.begin_with(session::DURABLE).await?;
-            match self.recorder.step_cleaned(&mut tx, self.index).await {
-                // A commit whose answer was lost had come about.
-                Ok(()) | Err(RecordError::Already) => {}
-                Err(other) => return Err(other),
+            let mut connection = self.pool.acquire().await?;
+            let written = async {
+                let mut tx = within(limit, connection.begin_with(session::DURABLE)).await?;
+                match work(&mut tx).await {
+                    Ok(()) => within(limit, tx.commit()).await?,
+                    // A commit whose answer was lost had come about.
+                    Err(RecordError::Already) => {
+                        within(limit, tx.rollback()).await?;
+                        return Ok(false);
+                    }
+                    Err(other) => return Err(other),
+                }
+                Ok(true)
+            };
+            let written: Result<bool, RecordError> = written.await;
+            if matches!(&written, Err(RecordError::Sql(e)) if error::is_lost(e)) {
+                drop(connection.detach());
             }
-            tx.commit().await?;
-            self.recorder.committed(self.index, None).await
+            if written? {
+                failpoint::hit("step.committed");
+                self.recorder.committed(self.index, None).await?;
+            }
+            Ok(())
         };
-        write.await.map_err(|e| trouble::of_record(&e, &self.what()))
+        write.await.map_err(|e: RecordError| trouble::of_record(&e, &self.what()))
     }
 
     /// Whether the step is written down as done, although nobody was told: `Some` with what it said.
@@ -179,6 +208,8 @@ pub enum Task {
         /// Whose it is.
         owner: Owner,
     },
+    /// What a rebuild of another run, which was cut off, has left behind, dropped.
+    ClearRebuild(Reindex),
     /// A backfill of another run, taken back.
     Revert {
         /// The backfill.
@@ -204,9 +235,14 @@ impl Task {
         match self {
             Self::Plan(kind) => kind.word(),
             Self::Down(_) => "statement",
-            Self::Revert { .. } | Self::Restore { .. } | Self::DropIndex { .. } => "undo",
+            Self::Revert { .. } | Self::Restore { .. } | Self::DropIndex { .. } | Self::ClearRebuild(_) => "undo",
         }
     }
+}
+
+/// Waits for the recorder, but not for ever.
+async fn in_time(limit: Duration, record: impl Future<Output = Result<(), RecordError>>) -> Result<(), RecordError> {
+    tokio::time::timeout(limit, record).await.unwrap_or_else(|_| Err(RecordError::Sql(no_answer(limit))))
 }
 
 /// How messages name the step that is called `name`.
@@ -245,6 +281,7 @@ pub fn body(bench: Workbench, task: &Task) -> StepBody {
         Task::DropIndex { index, owner } => {
             StepBody::Once(Arc::new(IndexStep::taking_back(bench, (**index).clone(), *owner)))
         }
+        Task::ClearRebuild(reindex) => StepBody::Once(Arc::new(ReindexStep::clearing(bench, reindex.clone()))),
         Task::Down(sql) => {
             let down = Statement { sql: sql.clone(), down: None, cleanup: false, timeout: None };
             StepBody::Once(Arc::new(statement::StatementStep::taking_back(bench, down)))

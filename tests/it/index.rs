@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::libc::SIGKILL;
+use nix::sys::signal::Signal;
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::support::{Howdah, Lab};
@@ -40,7 +41,7 @@ async fn a_crash_at_any_instant_leaves_one_valid_index_and_none_that_is_not() {
     let lab = Lab::open().await;
     items(&lab, 2000).await;
     let plan = plan(&lab, "crash", "[[step]]\nname = \"i\"\nindex = { on = \"items (n)\" }\n");
-    for (failpoint, settled) in [("index.before", false), ("index.built", false), ("index.named", true)] {
+    for (failpoint, settled) in [("index.before", false), ("index.built", false), ("step.committed", true)] {
         let killed = run(&lab, &plan).env("HOWDAH_FAILPOINTS", &format!("{failpoint}=kill")).run();
         assert_eq!(killed.signal(), Some(SIGKILL), "{failpoint}: {}", killed.stderr());
         assert_eq!(indexes(&lab, "items").await == ["items_n_idx"], settled, "{failpoint}");
@@ -113,7 +114,7 @@ async fn an_index_of_somebody_elses_stays_and_another_of_its_name_is_an_error() 
     let lab = Lab::open().await;
     items(&lab, 100).await;
     lab.sql("CREATE INDEX theirs ON items (lower(t)) WHERE n > 1").await;
-    let steps = "[[step]]\nname = \"i\"\nindex = { on = \"items (lower(t))\", where = \"(n) > 1\", name = \"theirs\", during = true }\n\
+    let steps = "[[step]]\nname = \"i\"\nindex = { on = \"items (lower(t))\", where = \"(n) > 1\", name = \"theirs\", tablespace = \"pg_default\", during = true }\n\
                  [[step]]\nname = \"j\"\nindex = { on = \"items ( LOWER(t) )\", where = \"n>1\" }\n";
     let same = plan(&lab, "same", steps);
     run(&lab, &same)
@@ -230,4 +231,117 @@ async fn a_lock_that_cannot_be_had_is_asked_for_again_and_again_and_its_holder_i
         lab.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'items'::regclass AND attname = 'm'").await,
         1
     );
+}
+
+/// A partitioned table with two partitions and a thousand rows.
+const EVENTS: &str = "CREATE TABLE events (id int, n int) PARTITION BY RANGE (id);
+     CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (500);
+     CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (500) TO (5000);
+     INSERT INTO events SELECT i, i FROM generate_series(1, 1000) i";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_whose_parts_somebody_attaches_is_not_dropped_nor_are_their_parts_of_ours() {
+    let lab = Lab::open().await;
+    lab.sql(EVENTS).await;
+    // Not valid for as long as its owner takes to attach the parts.
+    lab.sql("CREATE INDEX theirs ON ONLY events (n)").await;
+    let named = plan(&lab, "theirs", "[[step]]\nname = \"i\"\nindex = { on = \"events (n)\", name = \"theirs\" }\n");
+    let words = ["somebody may be attaching its parts", "DROP INDEX \"public\".\"theirs\""];
+    run(&lab, &named).run().expect_code(1).expect_words(&words);
+    assert_eq!(indexes(&lab, "events").await, ["theirs INVALID"]);
+    lab.sql("DROP INDEX theirs").await;
+
+    let plan_of = plan(&lab, "ours", "[[step]]\nname = \"i\"\nindex = { on = \"events (n)\" }\n");
+    run(&lab, &plan_of).run().expect_code(0);
+    let marked = "SELECT count(*) FROM pg_class WHERE relkind IN ('i', 'I') \
+                  AND obj_description(oid, 'pg_class') LIKE 'howdah run % step 1'";
+    assert_eq!(lab.number(marked).await, 3);
+    // One that the server has made goes with the index; one that somebody had before does not.
+    lab.sql(
+        "CREATE TABLE events_3 PARTITION OF events FOR VALUES FROM (5000) TO (6000);
+         CREATE TABLE events_4 (id int, n int); CREATE INDEX mine ON events_4 (n);
+         ALTER TABLE events ATTACH PARTITION events_4 FOR VALUES FROM (6000) TO (7000)",
+    )
+    .await;
+    assert_eq!(indexes(&lab, "events_4").await, ["mine"]);
+    let id = lab.run_id().await;
+    let words = ["`events_n_idx` is not dropped: index `mine` of partition `events_4` would go with it"];
+    lab.howdah(&["undo", &id, "--headless", "--yes"]).run().expect_code(0).expect_words(&words);
+    assert_eq!(indexes(&lab, "events").await, ["events_n_idx"]);
+    assert_eq!(indexes(&lab, "events_4").await, ["mine"]);
+
+    // What rebuilds of partitions have left is found by way of the parent, and the size is that of all.
+    let failed = "CREATE UNIQUE INDEX CONCURRENTLY events_1_n_idx_ccnew ON events_1 ((n % 7))";
+    assert!(lab.pool.execute(failed).await.is_err());
+    let steps = "[[step]]\nname = \"r\"\nreindex = \"events_n_idx\"\n\
+                 [[step]]\nname = \"t\"\nreindex = { table = \"events\" }\n";
+    let rebuild = plan(&lab, "rebuild", steps);
+    if lab.number("SELECT current_setting('server_version_num')::bigint").await < 140_000 {
+        run(&lab, &rebuild).run().expect_code(2).expect_words(&["is partitioned", "each partition", "^"]);
+        return;
+    }
+    let ended = run(&lab, &rebuild).run().expect_code(0);
+    let ended = ended.expect_words(&["events_1_n_idx_ccnew was left INVALID by an earlier rebuild", "built anew"]);
+    assert!(![ended.stdout(), ended.stderr()].concat().contains("0 B before"), "{}", ended.stderr());
+    assert_eq!(indexes(&lab, "events_1").await, ["events_1_n_idx"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_waits_for_a_backend_that_a_killed_driver_has_left_waiting_for_its_lock() {
+    let lab = Lab::open().await;
+    items(&lab, 100).await;
+    let plan = plan(&lab, "orphan", "[[step]]\nname = \"i\"\nindex = { on = \"items (n)\" }\n");
+    let mut other = lab.session().await;
+    other.execute("BEGIN; LOCK TABLE items IN SHARE MODE").await.expect("a lock");
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'items'::regclass AND NOT granted)";
+    let mut running = run(&lab, &plan).start();
+    lab.until(waits).await;
+    running.kill_hard();
+    drop(running);
+    lab.until_undriven().await;
+    // There is no index yet, and there would be one after the lock is given back.
+    lab.until(waits).await;
+    assert_eq!(indexes(&lab, "items").await, [""; 0]);
+    let id = lab.run_id().await;
+    let undo = lab.howdah(&["undo", &id, "--headless", "--yes"]).start();
+    lab.until("SELECT EXISTS (SELECT FROM howdah.step WHERE kind = 'undo' AND state <> 'waiting')").await;
+    other.execute("COMMIT").await.expect("the lock is given back");
+    undo.wait().expect_code(0);
+    assert_eq!(indexes(&lab, "items").await, [""; 0]);
+    let idle = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE INDEX%')";
+    lab.until(idle).await;
+    assert_eq!(indexes(&lab, "items").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_rebuild_leaves_is_told_and_undone_as_far_as_the_role_may() {
+    let lab = Lab::open().await;
+    lab.sql(
+        "CREATE ROLE plain LOGIN; CREATE SCHEMA howdah AUTHORIZATION plain; CREATE TABLE docs (id int PRIMARY KEY, body text);
+         INSERT INTO docs SELECT i, 'x' FROM generate_series(1, 100) i; ALTER TABLE docs OWNER TO plain;
+         GRANT CREATE ON SCHEMA public TO plain",
+    )
+    .await;
+    let url = lab.url.replace("demo@", "plain@");
+    let plan = plan(&lab, "docs", "[[step]]\nname = \"r\"\nreindex = { table = \"docs\" }\n");
+    let mut other = lab.session().await;
+    other.execute("BEGIN; UPDATE docs SET body = 'y' WHERE id = 1").await.expect("a lock");
+    let running = run(&lab, &plan).at(&url).start();
+    lab.until("SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for%')").await;
+    running.signal(Signal::SIGTERM);
+    running.wait().expect_code(3).expect_words(&["an INVALID index public.docs_pkey_ccnew is left"]);
+    other.execute("COMMIT").await.expect("the lock is given back");
+    let left = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                WHERE NOT i.indisvalid AND c.relname LIKE '%_ccnew'";
+    assert_eq!(lab.number(left).await, 2);
+    let id = lab.run_id().await;
+    lab.howdah(&["undo", &id, "--headless", "--yes"]).at(&url).run().expect_code(0).expect_words(&[
+        "public.docs_pkey_ccnew was left INVALID",
+        "a superuser may: DROP INDEX CONCURRENTLY pg_toast.pg_toast_",
+    ]);
+    // What lies out of the role's reach does not stand in the way of the next rebuild.
+    run(&lab, &plan).at(&url).run().expect_code(0).expect_words(&["built anew", "a superuser may"]);
+    lab.sql(&lab.text("SELECT 'DROP INDEX ' || i.indexrelid::regclass FROM pg_index i WHERE NOT i.indisvalid").await)
+        .await;
+    assert_eq!(lab.number("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, 0);
 }

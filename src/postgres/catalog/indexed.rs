@@ -69,8 +69,8 @@ pub struct Existing {
     pub definition: String,
     /// What makes two indexes the same: equal for equal ones, on whatever table.
     pub shape: String,
-    /// Its tablespace, where it is not the database's.
-    pub tablespace: Option<String>,
+    /// Its tablespace, bare; the database's own where it names none.
+    pub tablespace: String,
     /// Whether it can be used.
     pub is_valid: bool,
     /// Whether a session builds it at this moment, or may do so.
@@ -123,7 +123,8 @@ pub async fn indexes(connection: &mut PgConnection, tables: &[i64]) -> Result<Ve
                 coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(c.oid) WHERE isleaf), \
                          pg_relation_size(c.oid), 0)::int8 AS bytes \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         JOIN pg_am am ON am.oid = c.relam LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace \
+         JOIN pg_am am ON am.oid = c.relam JOIN pg_database d ON d.datname = current_database() \
+         JOIN pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace) \
          WHERE i.indrelid = ANY ($1::int8[]::oid[]) ORDER BY c.oid"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(tables).persistent(false).fetch_all(connection).await?;
@@ -215,4 +216,111 @@ pub async fn attached(connection: &mut PgConnection, table: i64, parent: &str) -
     .persistent(false)
     .fetch_one(connection)
     .await
+}
+
+/// A part of the index of a partitioned table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartOfIndex {
+    /// Its schema, bare.
+    pub schema: String,
+    /// Its name, bare.
+    pub name: String,
+    /// The bare name of the partition that it is on.
+    pub table: String,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// The names that the server has given to its columns, in their order, joined by `_`.
+    pub columns: String,
+}
+
+impl PartOfIndex {
+    /// Whether its name is one that the server chooses: of the partition and the columns, with a number where that was taken.
+    #[must_use]
+    pub fn is_named_by_server(&self) -> bool {
+        let bare = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let whole = format!("{}_{}_idx", self.table, self.columns);
+        // Too long a name is cut by the server in its middle.
+        bare == whole || (whole.len() > CUT_FROM && bare.ends_with("_idx") && self.name.len() > CUT_FROM)
+    }
+}
+
+/// The length in bytes, about, from which on the server cuts the names that it chooses: it keeps 63, or fewer where a letter takes several.
+const CUT_FROM: usize = 56;
+
+/// All that is attached to the index of a partitioned table, quoted, directly or further down.
+///
+/// # Errors
+/// The driver's error.
+pub async fn parts_of_index(connection: &mut PgConnection, root: &str) -> Result<Vec<PartOfIndex>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name, t.relname::text AS on_table, \
+                obj_description(c.oid, 'pg_class') AS comment, \
+                coalesce((SELECT string_agg(a.attname, '_' ORDER BY a.attnum) FROM pg_attribute a \
+                          WHERE a.attrelid = c.oid AND a.attnum > 0), '') AS columns \
+         FROM pg_partition_tree(to_regclass($1)) p JOIN pg_class c ON c.oid = p.relid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_class t ON t.oid = i.indrelid \
+         WHERE p.level > 0 ORDER BY p.level, c.oid",
+    )
+    .bind(root)
+    .persistent(false)
+    .fetch_all(connection)
+    .await?;
+    let part = |row: &PgRow| {
+        Ok(PartOfIndex {
+            schema: row.try_get("schema")?,
+            name: row.try_get("name")?,
+            table: row.try_get("on_table")?,
+            comment: row.try_get("comment")?,
+            columns: row.try_get("columns")?,
+        })
+    };
+    rows.iter().map(part).collect()
+}
+
+/// Whether another session of this database is at work on a statement that has `words` in it. Of another role's statements it
+/// may not be able to tell.
+///
+/// # Errors
+/// The driver's error.
+pub async fn is_at_work_on(connection: &mut PgConnection, words: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active' \
+         AND datname = current_database() AND strpos(query, $1) > 0)",
+    )
+    .bind(words)
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_told_by_the_name_that_the_server_would_choose() {
+        let long = "t".repeat(60);
+        let cut = format!("{}_n_idx", "t".repeat(57));
+        let table = [
+            ("events_3", "n", "events_3_n_idx", true),
+            ("events_3", "n", "events_3_n_idx12", true),
+            ("events_3", "lower_n", "events_3_lower_n_idx", true),
+            ("events_3", "n", "mine", false),
+            ("events_3", "n", "events_3_n_idx_mine", false),
+            ("events_3", "n", "events_n_idx", false),
+            (long.as_str(), "n", cut.as_str(), true),
+            (long.as_str(), "n", "mine_idx", false),
+        ];
+        for (on, columns, name, expected) in table {
+            let part = PartOfIndex {
+                schema: "public".into(),
+                name: name.into(),
+                table: on.into(),
+                comment: None,
+                columns: columns.into(),
+            };
+            assert_eq!(part.is_named_by_server(), expected, "{name}");
+        }
+    }
 }

@@ -13,6 +13,9 @@ use crate::postgres::sql::SqlText;
 use crate::run::Cause;
 use crate::run::text::clean;
 
+/// The first version of the server whose REINDEX goes into the partitions.
+const REBUILDS_PARTITIONED: i32 = 140_000;
+
 /// Checks an `index` step. What it tries is rolled back. Says what the operator should know: an index of that name that is another
 /// stands in the way, unless a step before it takes that away.
 ///
@@ -54,7 +57,9 @@ pub async fn check_reindex(
     source: &PlanSource,
 ) -> Result<(), Cause> {
     let found = catalog::relation(connection, &reindex.what.name().text).await.map_err(|e| error::cause(what, &e))?;
-    rebuilt(what, &reindex.what, found, source).map(drop)
+    let of = rebuilt(what, &reindex.what, found, source)?;
+    let version = version(connection).await.map_err(|e| error::cause(what, &e))?;
+    can_rebuild(what, &reindex.what, &of, version, source)
 }
 
 /// Checks an `analyze` step.
@@ -104,6 +109,31 @@ pub(super) fn rebuilt(
     }
 }
 
+/// The server's version: 150004.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT current_setting('server_version_num')::int4")
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+}
+
+/// Whether the server can build `of` anew. An older one warns of a partitioned table, and does nothing.
+pub(super) fn can_rebuild(
+    what: &str,
+    wanted: &Rebuilt,
+    of: &Indexed,
+    version: i32,
+    source: &PlanSource,
+) -> Result<(), Cause> {
+    if version >= REBUILDS_PARTITIONED || !matches!(of.kind.as_str(), "p" | "I") {
+        return Ok(());
+    }
+    let (name, major) = (wanted.name(), version / 10_000);
+    let message = format!("`{}` is partitioned, and PostgreSQL {major} cannot build it anew as a whole", name.text);
+    Err(refuse(what, &message, name, source)
+        .hint(format!("write a `reindex` step for the {} of each partition, or use PostgreSQL 14", wanted.word())))
+}
+
 /// What is analysed, where it can be.
 pub(super) fn analyzed(
     what: &str,
@@ -127,4 +157,33 @@ fn refuse(what: &str, message: &str, at: &Sql, source: &PlanSource) -> Cause {
     let mut cause = Cause::usage(format!("{what}: {message}"));
     cause.details = source.excerpt_in_sql(at, 0);
     cause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::StepKind;
+    use crate::plan::load::from_text;
+
+    #[test]
+    fn a_partitioned_index_is_built_anew_only_by_servers_that_do_it() {
+        let text = "[[step]]\nname = 'r'\nreindex = 'app.i'\n";
+        let plan = from_text("plan.toml", None, text, &|_: &str| None).expect("a good plan");
+        let StepKind::Reindex(reindex) = &plan.steps[0].kind else { panic!("a reindex") };
+        for (kind, version, expected) in [
+            ("I", 130_014, false),
+            ("p", 130_014, false),
+            ("i", 130_014, true),
+            ("r", 130_014, true),
+            ("I", 140_000, true),
+            ("p", 180_001, true),
+        ] {
+            let of = Indexed { oid: 1, schema: "app".into(), name: "i".into(), kind: kind.into() };
+            let can = can_rebuild("step \"r\"", &reindex.what, &of, version, &plan.source);
+            assert_eq!(can.is_ok(), expected, "{kind} {version}");
+            if let Err(cause) = can {
+                assert!(cause.message.contains("PostgreSQL 13 cannot"), "{}", cause.message);
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection};
 
 use super::interruptible::{self, OwnConnection, Watch};
 use super::{Workbench, trouble};
@@ -15,8 +15,7 @@ use crate::engine::failpoint;
 use crate::engine::ports::{Once, StepContext, StepError};
 use crate::plan::indexing::Index;
 use crate::postgres::catalog::{self, Existing, Indexed, Place};
-use crate::postgres::deadline::{on_pool, within};
-use crate::postgres::record::RecordError;
+use crate::postgres::deadline::on_pool;
 use crate::postgres::{error, ident, session, sqlstate};
 use crate::run::{ByteSize, Cause, Level};
 
@@ -55,6 +54,9 @@ struct Seen {
     /// All indexes of the table itself.
     indexes: Vec<Existing>,
 }
+
+/// What an index of the plan's definition looks like; nothing in it where this role cannot find that out.
+struct Shape(Option<String>);
 
 /// What is to be done next.
 enum Next {
@@ -100,25 +102,32 @@ impl IndexStep {
         Cause::usage(format!("{}: {message}", self.bench.what()))
     }
 
-    async fn look(&self) -> Result<Seen, StepError> {
+    /// `known`: the shape, where an earlier look has found it.
+    async fn look(&self, known: &mut Option<Shape>) -> Result<Seen, StepError> {
         let Some(table) =
             self.ask(async |connection| catalog::relation(connection, self.index.on.table()).await).await?
         else {
             return Err(check::no_table(&self.bench.what(), &self.index.on, &self.bench.source).into());
         };
         let name = definition::name(&self.index, &table.name)?;
+        let shape = match known {
+            Some(shape) => shape.0.clone(),
+            None => known.insert(Shape(self.shape(&table).await?)).0.clone(),
+        };
+        let indexes = self.ask(async |connection| catalog::indexes(connection, &[table.oid]).await).await?;
+        Ok(Seen { table, name, shape, indexes })
+    }
+
+    async fn shape(&self, table: &Indexed) -> Result<Option<String>, StepError> {
         let shape = on_pool(&self.bench.pool, self.bench.deadline(), async |connection| {
-            let shape =
-                definition::shape(connection, &self.bench.what(), &self.index, &table, &self.bench.source).await;
+            let shape = definition::shape(connection, &self.bench.what(), &self.index, table, &self.bench.source).await;
             match shape {
                 Ok(shape) => Ok(Ok(shape)),
                 Err(Failure::Plan(cause)) => Ok(Err(cause)),
                 Err(Failure::Sql(e)) => Err(e),
             }
         });
-        let shape = shape.await.map_err(|e| self.failed(&e))??;
-        let indexes = self.ask(async |connection| catalog::indexes(connection, &[table.oid]).await).await?;
-        Ok(Seen { table, name, shape, indexes })
+        Ok(shape.await.map_err(|e| self.failed(&e))??)
     }
 
     fn is_ours(&self, index: &Existing) -> bool {
@@ -127,7 +136,7 @@ impl IndexStep {
 
     fn is_same(&self, seen: &Seen, index: &Existing) -> bool {
         let wanted = self.index.tablespace.as_ref().and_then(|wanted| ident::parse(&wanted.text).ok());
-        seen.shape.as_ref() == Some(&index.shape) && (wanted.is_none() || wanted == index.tablespace)
+        seen.shape.as_ref() == Some(&index.shape) && wanted.is_none_or(|wanted| wanted == index.tablespace)
     }
 
     fn next(&self, seen: &Seen) -> Result<Next, StepError> {
@@ -147,6 +156,7 @@ impl IndexStep {
         let other = named.or_else(|| if self.index.name.is_none() { same() } else { None });
         if let Some(other) = other {
             return match (self.is_same(seen, other), other.is_valid, other.is_building) {
+                (true, false, _) if other.place != Place::Alone => Err(self.being_put_together(other).into()),
                 (true, false, true) => Ok(Next::Wait),
                 (true, false, false) => Ok(Next::Clear(other.clone())),
                 (true, true, _) => Ok(match built {
@@ -165,6 +175,18 @@ impl IndexStep {
             Some(_) if seen.table.is_partitioned() => Next::Build,
             Some(built) => Next::Again(built.clone()),
         })
+    }
+
+    /// An index of a partitioned table is not valid before all of its parts are attached, for as long as that takes. Nobody need be
+    /// at work on it in between.
+    fn being_put_together(&self, other: &Existing) -> Cause {
+        self.refused(&format!(
+            "there is an index `{}` already, and it is not valid yet: somebody may be attaching its parts",
+            other.name
+        ))
+        .detail(format!("there:  {}", other.definition))
+        .hint(format!("let it be finished, or drop it: DROP INDEX {}", other.quoted()))
+        .hint("then go on: howdah resume")
     }
 
     /// An index of the same name that is another: what is there, and what is wanted.
@@ -240,40 +262,26 @@ impl IndexStep {
 
     /// Gives the index its name, says whose it is, and writes the step down as done: all at once, or not at all.
     async fn finish(&self, seen: &Seen, built: &Existing) -> Result<String, StepError> {
-        let (limit, what) = (self.bench.deadline(), self.bench.what());
         let outcome = told(&Existing { name: seen.name.clone(), ..built.clone() });
-        let renames = if seen.table.is_partitioned() { partitions::renames(self, seen).await? } else { Vec::new() };
         let (schema, mark) = (ident::quote(&built.schema), session::literal(&self.owner.mark()));
         let named = format!("{schema}.{}", ident::quote(&seen.name));
         let mut statements = vec![format!("ALTER INDEX {} RENAME TO {}", built.quoted(), ident::quote(&seen.name))];
         statements.push(format!("COMMENT ON INDEX {named} IS {mark}"));
-        statements.extend(renames);
-        let write = async {
-            let mut connection = self.bench.pool.acquire().await?;
-            let mut tx = within(limit, connection.begin_with(session::DURABLE)).await?;
-            for sql in statements {
-                within(limit, sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *tx)).await?;
-            }
-            match self.bench.recorder.step_done(&mut tx, self.bench.index, Some(&outcome)).await {
-                Ok(()) => {}
-                // A commit whose answer was lost had come about.
-                Err(RecordError::Already) => return Ok(()),
-                Err(other) => return Err(other),
-            }
-            within(limit, tx.commit()).await?;
-            failpoint::hit("index.named");
-            self.bench.recorder.committed(self.bench.index, None).await
-        };
-        write.await.map_err(|e| trouble::of_record(&e, &what))?;
+        if seen.table.is_partitioned() {
+            statements.extend(partitions::names(self, seen, &mark).await?);
+        }
+        self.bench.step_done_with(&statements, Some(&outcome)).await?;
         Ok(outcome)
     }
 
     async fn make(&self, context: &StepContext) -> Result<Option<String>, StepError> {
+        // Making it costs a temporary table: once is enough.
+        let mut shape = None;
         loop {
             if context.stop.is_cancelled() {
                 return Err(StepError::Stopped);
             }
-            let seen = self.look().await?;
+            let seen = self.look(&mut shape).await?;
             match self.next(&seen)? {
                 Next::Done(outcome) => {
                     self.bench.step_done(Some(&outcome)).await?;
@@ -281,6 +289,12 @@ impl IndexStep {
                 }
                 Next::Wait => leftovers::await_builder(context).await?,
                 Next::Clear(index) => {
+                    if let Some(text) = self.with_it(&index).await? {
+                        return Err(self
+                            .refused(&text)
+                            .hint("drop it by hand, where that index may go as well")
+                            .into());
+                    }
                     leftovers::told_invalid(context, &index.name);
                     self.drop(context, &index, "dropping the invalid index").await?;
                 }
@@ -303,23 +317,57 @@ impl IndexStep {
         }
     }
 
-    /// Drops every index that the owner has made, whole or in part. Says which: none where there are none.
-    async fn drop_ours(&self, context: &StepContext) -> Result<Vec<String>, StepError> {
-        let mut dropped: Vec<String> = Vec::new();
+    /// What of somebody else's would go with an index of a partitioned table, in words. It cannot be taken out of it.
+    async fn with_it(&self, index: &Existing) -> Result<Option<String>, StepError> {
+        if index.place != Place::Root {
+            return Ok(None);
+        }
+        let quoted = index.quoted();
+        let parts = self.ask(async |connection| catalog::parts_of_index(connection, &quoted).await).await?;
+        let other = parts
+            .iter()
+            .find(|part| !self.owner.owns(&part.name, part.comment.as_deref()) && !part.is_named_by_server());
+        Ok(other.map(|part| {
+            format!(
+                "index `{}` is not dropped: index `{}` of partition `{}` would go with it, and is not this run's",
+                index.name, part.name, part.table
+            )
+        }))
+    }
+
+    /// Drops every index that the owner has made, whole or in part. Says which; and which it has left, and why.
+    async fn drop_ours(&self, context: &StepContext) -> Result<Dropped, StepError> {
+        let mut dropped = Dropped::default();
+        let mut left: Vec<String> = Vec::new();
+        let working = self.owner.working_name();
         loop {
             if context.stop.is_cancelled() {
                 return Err(StepError::Stopped);
             }
+            // Asked first: a backend that a killed driver has left behind may wait for its lock, and there is no index before it has it.
+            let is_coming = self.ask(async |connection| catalog::is_at_work_on(connection, &working).await).await?;
             let there = self.ask(async |connection| self.ours(connection).await).await?;
-            let Some(index) = there.first() else { return Ok(dropped) };
+            let Some(index) = there.iter().find(|index| !left.contains(&index.quoted())) else {
+                if is_coming {
+                    leftovers::await_builder(context).await?;
+                    continue;
+                }
+                return Ok(dropped);
+            };
             if index.is_building {
                 leftovers::await_builder(context).await?;
                 continue;
             }
+            if let Some(text) = self.with_it(index).await? {
+                context.reporter.notice(Level::Warning, format!("{}: {text}", self.bench.what()));
+                left.push(index.quoted());
+                dropped.left.push(text);
+                continue;
+            }
             self.drop(context, index, &format!("dropping index {}", index.name)).await?;
             failpoint::hit("index.dropped");
-            if !dropped.contains(&index.name) {
-                dropped.push(index.name.clone());
+            if !dropped.names.contains(&index.name) {
+                dropped.names.push(index.name.clone());
             }
         }
     }
@@ -337,14 +385,32 @@ impl IndexStep {
     }
 
     async fn take_back(&self, context: &StepContext) -> Result<Option<String>, StepError> {
-        let dropped = self.drop_ours(context).await?;
-        let outcome = match dropped.as_slice() {
-            [] if self.bench.begun_before => "taken back already".to_owned(),
-            [] => "nothing to take back: the index was not made by that run, or is gone".to_owned(),
-            names => format!("dropped {}", names.join(", ")),
-        };
+        let outcome = self.drop_ours(context).await?.words(self.bench.begun_before);
         self.bench.step_done(Some(&outcome)).await?;
         Ok(Some(outcome))
+    }
+}
+
+/// What came of dropping the indexes of a step.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// Those that are gone, by their names.
+    names: Vec<String>,
+    /// Why others are not, in words.
+    left: Vec<String>,
+}
+
+impl Dropped {
+    /// `again`: an earlier driver may have dropped some.
+    fn words(&self, again: bool) -> String {
+        let mut words = match self.names.as_slice() {
+            [] if !self.left.is_empty() => Vec::new(),
+            [] if again => vec!["taken back already".to_owned()],
+            [] => vec!["nothing to take back: the index was not made by that run, or is gone".to_owned()],
+            names => vec![format!("dropped {}", names.join(", "))],
+        };
+        words.extend(self.left.iter().cloned());
+        words.join("; ")
     }
 }
 
@@ -369,7 +435,8 @@ impl Once for IndexStep {
         if !self.index.during || self.takes_back {
             return Ok(());
         }
-        if self.drop_ours(context).await?.is_empty() {
+        let dropped = self.drop_ours(context).await?;
+        if dropped.names.is_empty() && dropped.left.is_empty() {
             let text = format!("{}: no index was dropped: it was not made by this run, or is gone", self.bench.what());
             context.reporter.notice(Level::Info, text);
         }

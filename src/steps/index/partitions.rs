@@ -82,11 +82,12 @@ pub(super) async fn build(step: &IndexStep, context: &StepContext, seen: &Seen) 
     Ok(())
 }
 
-/// The statements that give the parts names like those that the server would have chosen, as far as they are free.
+/// The statements that mark the parts as ours, `mark` quoted, and give them names like those that the server would have chosen, as
+/// far as they are free.
 ///
 /// # Errors
 /// The server's or the driver's.
-pub(super) async fn renames(step: &IndexStep, seen: &Seen) -> Result<Vec<String>, StepError> {
+pub(super) async fn names(step: &IndexStep, seen: &Seen, mark: &str) -> Result<Vec<String>, StepError> {
     let nodes = step.ask(async |connection| catalog::tree(connection, seen.table.oid).await).await?;
     let mut statements = Vec::new();
     for Node { table, .. } in nodes.iter().filter(|node| node.parent.is_some()) {
@@ -94,6 +95,7 @@ pub(super) async fn renames(step: &IndexStep, seen: &Seen) -> Result<Vec<String>
         if there(step, table, &name).await?.is_none() {
             continue;
         }
+        statements.push(format!("COMMENT ON INDEX {} IS {mark}", quoted(table, &name)));
         let wanted = definition::default_name(&step.index, &table.name);
         if step.ask(async |connection| catalog::taken(connection, &table.schema, &wanted).await).await?.is_none() {
             statements.push(format!("ALTER INDEX {} RENAME TO {}", quoted(table, &name), ident::quote(&wanted)));
