@@ -16,6 +16,17 @@ pub struct Screen {
     pub master: Option<Box<dyn MasterPty + Send>>,
 }
 
+/// What a test leaves behind would drive its run for ever: without a terminal it goes on, and waits for a server that is gone.
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let (Ok(None), Some(pid)) = (self.child.try_wait(), self.child.process_id()) {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            drop(self.child.wait());
+        }
+    }
+}
+
 pub struct Seen {
     pub parser: vt100::Parser,
     pub bytes: Vec<u8>,
