@@ -422,7 +422,7 @@ mod tests {
             ("run_work_seconds_total", 312.0, "5m12s", "5m12s"),
             ("database_size_bytes", 1_181_116_006.0, "1.1 GiB", "1.1 GiB"),
             ("host_cpu_ratio", 0.07, "7.0%", "7%"),
-            ("table_dead_rows", 1200.0, "1200", "1200"),
+            ("table_dead_rows", 1200.0, "1,200", "1,200"),
             ("run_start_timestamp_seconds", 1.5, "1.5", "1.5"),
         ];
         for (name, value, shown, limit) in table {
