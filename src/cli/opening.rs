@@ -246,13 +246,12 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     book.prepare(&mut lock).await?;
     let taken = book.resume(&mut lock, run, &opening.driver).await?;
     let mut notices = Vec::new();
-    let plan = match wanted.plan {
-        Some(plan) => plan,
-        None => {
-            let mut plan = plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?;
-            notices.extend(alarming::leave_out_masked(&mut plan).map(|text| (Level::Warning, text)));
-            plan
-        }
+    let plan = if let Some(plan) = wanted.plan {
+        plan
+    } else {
+        let mut plan = plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?;
+        notices.extend(alarming::leave_out_masked(&mut plan).map(|text| (Level::Warning, text)));
+        plan
     };
     opening.slots.tell_those_of(&plan);
     session("ledger", &run.short(), Some(&plan.limits))

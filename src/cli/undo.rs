@@ -44,14 +44,13 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let found = runs::find(&mut connection, args.run.as_ref(), false).await?;
     migrate::migrate(&mut connection).await?;
     let undone = if args.run.is_some() { found } else { runs::newest_of_a_plan(&mut connection).await? };
-    let plan = match given {
-        Some(plan) => plan,
-        None => {
-            let flag = global.database.as_deref();
-            let mut plan = opening::find_plan(&mut connection, undone, flag, &mut Vec::new()).await?;
-            alarming::leave_out_masked(&mut plan).for_each(|text| say::err(&text));
-            plan
-        }
+    let plan = if let Some(plan) = given {
+        plan
+    } else {
+        let flag = global.database.as_deref();
+        let mut plan = opening::find_plan(&mut connection, undone, flag, &mut Vec::new()).await?;
+        alarming::leave_out_masked(&mut plan).for_each(|text| say::err(&text));
+        plan
     };
     if args.drop_log {
         return drop_logs(&mut connection, &plan, undone, &args).await;

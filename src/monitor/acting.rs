@@ -85,9 +85,8 @@ impl Pauses {
     fn look(&mut self, rules: &[RuleView], resumed: bool) {
         for rule in rules {
             match (self.known.get_mut(&rule.name), rule.standing) {
-                (_, Standing::NoValue) => {}
                 (Some(known), Standing::Kept) => *known = false,
-                (Some(_), Standing::Waiting | Standing::Raised) => {}
+                (Some(_), Standing::Waiting | Standing::Raised) | (_, Standing::NoValue) => {}
                 (None, standing) => {
                     self.known.insert(rule.name.clone(), resumed && standing != Standing::Kept);
                 }

@@ -184,7 +184,7 @@ impl Entry {
                     let acts = &mut self.alert.acts;
                     more.for_each(|act| {
                         if !acts.contains(&act) {
-                            acts.push(act)
+                            acts.push(act);
                         }
                     });
                 }
