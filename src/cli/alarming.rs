@@ -10,6 +10,7 @@ use super::opening::Slots;
 use super::say;
 use crate::monitor::notify::{LAST_WORDS, Left, Lines, Office, Patience};
 use crate::monitor::{Alarms, AlertLimits, AlertRules, Troubles, acting};
+use crate::plan::alarms;
 use crate::plan::model::Plan;
 use crate::run::notify::Recipient;
 use crate::run::rule::{Act, Rule};
@@ -40,6 +41,14 @@ pub fn recipients(plan: &Plan, drives: bool) -> Vec<Recipient> {
     if drives { plan.alarms.notify.clone() } else { Vec::new() }
 }
 
+/// Takes those out of a plan that came from a ledger whose secrets it does not keep. Returns what is to be said of each.
+pub(super) fn leave_out_masked(plan: &mut Plan) -> impl Iterator<Item = String> + use<> {
+    let names = alarms::leave_out_masked(&mut plan.alarms.notify);
+    names.into_iter().map(|name| {
+        format!("the ledger keeps no secret of [[notify]] {}: resume with --plan FILE, or it is not told", clean(&name))
+    })
+}
+
 /// What follows from alerts.
 pub(super) struct Alarming {
     lines: Lines,
@@ -65,7 +74,7 @@ impl Alarming {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(office.keep(closing.clone()));
-        tasks.spawn(acting::keep(snapshots.clone(), requests, closing.clone()));
+        tasks.spawn(acting::keep(snapshots.clone(), slots.resumed.subscribe(), requests, closing.clone()));
         (Self { lines, tasks, closing }, Alarms { rules: slots.alerts.subscribe(), troubles: known })
     }
 

@@ -153,6 +153,7 @@ pub fn assemble(opening: &Opening, materials: Materials) -> Opened {
     let run = taken.run;
     opening.slots.on_hangup.send_replace(plan.on_hangup);
     opening.slots.run.send_replace(Some(run));
+    opening.slots.resumed.send_replace(taken.resumed);
     opening.slots.alerts.send_replace(Some(Arc::new(alarming::rules(&plan, member.is_none()))));
     opening.slots.notify.send_replace(Some(Arc::new(alarming::recipients(&plan, member.is_none()))));
     // Look-ups have connections of their own.

@@ -8,6 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
+use super::alarming;
 use super::assembly::{Materials, assemble};
 use super::environment::{self, of_plan};
 use super::seat::Role;
@@ -53,6 +54,8 @@ pub struct Slots {
     pub alerts: AlertSlot,
     /// Where those go who are told of them.
     pub notify: watch::Sender<Option<Arc<Vec<Recipient>>>>,
+    /// Whether it goes on from where another driver has left it.
+    pub resumed: watch::Sender<bool>,
     /// Where what the monitor measures is put: the governor reads it.
     pub vitals: watch::Sender<Arc<Vitals>>,
     /// What the plan wants done when the terminal is lost.
@@ -69,6 +72,7 @@ impl Default for Slots {
             source: watch::Sender::new(None),
             alerts: watch::Sender::new(None),
             notify: watch::Sender::new(None),
+            resumed: watch::Sender::new(false),
             vitals: watch::Sender::new(Arc::default()),
             on_hangup: watch::Sender::new(OnHangup::default()),
             run: watch::Sender::new(None),
@@ -82,6 +86,11 @@ impl Slots {
     #[must_use]
     pub fn of(global: &Global) -> Self {
         Self { redis: global.redis.clone(), ..Self::default() }
+    }
+
+    /// Who hears of it, known as soon as the plan is: a run that cannot be opened is told of as well.
+    pub fn tell_those_of(&self, plan: &Plan) {
+        self.notify.send_replace(Some(Arc::new(alarming::recipients(plan, true))));
     }
 
     /// What the opening of a run on `target` needs.
@@ -237,10 +246,14 @@ pub async fn take_over(opening: Opening, wanted: Wanted, learn: impl FnOnce(RunI
     book.prepare(&mut lock).await?;
     let taken = book.resume(&mut lock, run, &opening.driver).await?;
     let mut notices = Vec::new();
-    let plan = match wanted.plan {
-        Some(plan) => plan,
-        None => plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?,
+    let plan = if let Some(plan) = wanted.plan {
+        plan
+    } else {
+        let mut plan = plan_of(book.stored_plan(&mut lock, run).await?, wanted.flag.as_deref(), &mut notices)?;
+        notices.extend(alarming::leave_out_masked(&mut plan).map(|text| (Level::Warning, text)));
+        plan
     };
+    opening.slots.tell_those_of(&plan);
     session("ledger", &run.short(), Some(&plan.limits))
         .apply(&mut lock)
         .await

@@ -39,6 +39,9 @@ pub async fn run(global: &Global, args: ResumeArgs) -> Result<Exit, Cause> {
     }
     let log = Arc::new(Log::begin(global.log_level.as_deref())?);
     let slots = Slots::of(global);
+    if let Some(plan) = &plan {
+        slots.tell_those_of(plan);
+    }
     let opening = slots.opening(target.clone(), Some(resume_flags(global, plan.as_ref())));
     let name = match &args.run {
         Some(crate::run::id::RunRef::Full(id)) => id.short(),

@@ -46,6 +46,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, Cause> {
     let slots = Slots::of(global);
     // A terminal may be lost before the run is opened.
     slots.on_hangup.send_replace(plan.on_hangup);
+    slots.tell_those_of(&plan);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let queue = desk::queue::named(global, Some(&plan), None);
     let job = Job {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::alarming;
 use super::books;
 use super::desk;
 use super::drive::{self, Job};
@@ -43,9 +44,13 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let found = runs::find(&mut connection, args.run.as_ref(), false).await?;
     migrate::migrate(&mut connection).await?;
     let undone = if args.run.is_some() { found } else { runs::newest_of_a_plan(&mut connection).await? };
-    let plan = match given {
-        Some(plan) => plan,
-        None => opening::find_plan(&mut connection, undone, global.database.as_deref(), &mut Vec::new()).await?,
+    let plan = if let Some(plan) = given {
+        plan
+    } else {
+        let flag = global.database.as_deref();
+        let mut plan = opening::find_plan(&mut connection, undone, flag, &mut Vec::new()).await?;
+        alarming::leave_out_masked(&mut plan).for_each(|text| say::err(&text));
+        plan
     };
     if args.drop_log {
         return drop_logs(&mut connection, &plan, undone, &args).await;
@@ -70,6 +75,7 @@ pub async fn run(global: &Global, args: UndoArgs) -> Result<Exit, Cause> {
     let log = Log::begin(global.log_level.as_deref())?;
     log.of_run(run)?;
     let slots = Slots::of(global);
+    slots.tell_those_of(&plan);
     let opening = slots.opening(target.clone(), Some(resume_flags(global, Some(&plan))));
     let queue = desk::queue::named(global, Some(&plan), None);
     let job = Job {

@@ -3,12 +3,13 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::mistake::Mistake;
 use super::raw::{Located, Text};
 use super::raw_alarms::{RawAmount, RawNotify, RawRule};
 use super::raw_value::RawTexts;
+use super::secrets::MASK;
 use super::values::{LONGEST, Reader, parse_duration, parse_percentage};
 use crate::run::metric::{METRICS, named};
 use crate::run::notify::{Destination, Form, Occasion, Recipient, TROUBLE, Web};
@@ -282,6 +283,29 @@ fn recipient(reader: &mut Reader<'_>, mut raw: RawNotify, span: &Range<usize>) -
         timeout: timeout.map_or(Duration::from_secs(10), |timeout| timeout.value),
         attempts: attempts.and_then(|attempts| u32::try_from(attempts.value).ok()).unwrap_or(5),
     })
+}
+
+/// Takes out those whose secrets are masked, as they are in the text that a ledger keeps: what is sent with a mask arrives at
+/// a stranger, or nowhere. Returns their names.
+pub fn leave_out_masked(recipients: &mut Vec<Recipient>) -> Vec<String> {
+    let masked = |text: &str| text.contains(MASK);
+    let is_masked = |to: &Destination| match to {
+        Destination::Program(words) => words.iter().any(|word| masked(word)),
+        Destination::Web(web) => {
+            let headers = web.headers.iter().map(|(_, value)| value);
+            let mut secrets = std::iter::once(&web.url).chain(&web.key).chain(headers);
+            secrets.any(|secret| masked(secret.expose_secret()))
+        }
+    };
+    let mut left_out = Vec::new();
+    recipients.retain(|recipient| {
+        let is_masked = is_masked(&recipient.to);
+        if is_masked {
+            left_out.push(recipient.name.clone());
+        }
+        !is_masked
+    });
+    left_out
 }
 
 fn program(reader: &mut Reader<'_>, command: Located<RawTexts>, raw: &RawNotify) -> Option<Destination> {

@@ -136,3 +136,17 @@ fn a_recipient_has_every_default_and_its_secrets_are_never_shown() {
     let error = load(&format!("{twice}{twice}{STEP}")).expect_err("twice").to_string();
     assert!(error.contains("two recipients are called `a`"), "{error}");
 }
+
+#[test]
+fn a_recipient_whose_secret_is_masked_in_the_ledger_is_left_out_and_named() {
+    let text = "[[notify]]\nname = \"ops\"\nurl = \"https://hooks.example.com/T0/xyz\"\n\
+                [[notify]]\nname = \"token\"\nurl = \"https://h\"\nheaders = { A = \"abc}\" }\n\
+                [[notify]]\nname = \"pd\"\nshape = \"pagerduty\"\nkey = \"abc\"\n\
+                [[notify]]\nname = \"program\"\ncommand = [\"/bin/tell\", \"abc\"]\n\
+                [[notify]]\nname = \"env\"\nurl = \"https://hooks.example.com\"\nheaders = { A = \"${SECRET}\" }\n";
+    let mut plan = load(&format!("{text}{STEP}")).expect("a good plan");
+    assert!(leave_out_masked(&mut plan.alarms.notify).is_empty());
+    let mut stored = load(&plan.source.redacted()).expect("a plan is one with its mask as well");
+    assert_eq!(leave_out_masked(&mut stored.alarms.notify), ["ops", "token", "pd", "program"]);
+    assert_eq!(stored.alarms.notify[0].name, "env");
+}

@@ -67,7 +67,7 @@ pub(super) struct RawNotify {
     pub(super) on: Option<Located<RawTexts>>,
     /// How long one attempt may take. Default: "10s".
     pub(super) timeout: Option<Text>,
-    /// Attempts in all, 1 to 20. Default: 5.
+    /// Attempts at growing delays, 1 to 20; then one a minute until the message is ten minutes old. 1: only one. Default: 5.
     pub(super) attempts: Option<Located<i64>>,
 }
 

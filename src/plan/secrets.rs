@@ -88,11 +88,14 @@ fn notify_sections(text: &str) -> Vec<Range<usize>> {
     sections
 }
 
-/// What is secret of a recipient: all of an address behind its host, the key, what headers are given.
+/// The keys of a recipient that are no secrets, wherever they stand.
+const PLAIN: [&str; 8] = ["name", "shape", "level", "timeout", "on", "attempts", "url", "key"];
+
+/// What is secret of a recipient: who writes to an address and all of it behind its host, the key, what headers and
+/// programs are given.
 fn in_notify(text: &str, section: Range<usize>) -> Vec<Range<usize>> {
     let inside = &text[section.clone()];
-    let moved = |range: Range<usize>| section.start + range.start..section.start + range.end;
-    let mut found: Vec<Range<usize>> = values_of("key", inside).into_iter().map(moved).collect();
+    let mut found = values_of("key", inside);
     for value in values_of("url", inside) {
         let authority = inside[value.clone()].find("://").map_or(value.start, |at| value.start + at + 3);
         // Behind the host; an address that is none is a secret as a whole.
@@ -102,26 +105,77 @@ fn in_notify(text: &str, section: Range<usize>) -> Vec<Range<usize>> {
             None if authority == value.start => value.start,
             None => value.end,
         };
-        found.push(moved(from..value.end));
+        found.push(from..value.end);
+        // Some take a token in the place of the user.
+        let host = authority..path.map_or(value.end, |path| path - 1);
+        if let Some(at) = inside[host.clone()].rfind('@') {
+            let user = &inside[host.start..host.start + at];
+            found.push(host.start..host.start + user.find(':').unwrap_or(at));
+        }
     }
-    let headers = inside.match_indices("headers").map(|(at, word)| at + word.len());
-    for from in headers {
-        let to = inside[from..].find(['}', '[']).map_or(inside.len(), |at| from + at);
-        for (at, _) in inside[from..to].match_indices('=') {
-            let rest = &inside[from + at + 1..];
-            let body = rest.trim_start();
-            let start = from + at + 1 + (rest.len() - body.len());
-            let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote)) else {
-                continue;
-            };
-            let start = start + quote.len();
-            let value = start..start + closing(&inside[start..], quote);
-            if !is_scheme_and_reference(&inside[value.clone()]) {
-                found.push(moved(value));
-            }
+    found.extend(in_headers(inside));
+    found.extend(inside.match_indices("command").flat_map(|(at, word)| arguments(inside, at + word.len())));
+    found.into_iter().map(|range| section.start + range.start..section.start + range.end).collect()
+}
+
+/// What headers are given: every text behind a `=` from the first word of them on, since a value may hold what would end
+/// their table. Only the recipient's other keys are known to be none.
+fn in_headers(inside: &str) -> Vec<Range<usize>> {
+    let Some(from) = inside.find("headers") else { return Vec::new() };
+    let mut found = Vec::new();
+    // Up to here it is a value: a `=` in it gives nothing.
+    let mut read = from;
+    for (at, _) in inside[from..].match_indices('=') {
+        let at = from + at;
+        if at < read {
+            continue;
+        }
+        let before = inside[from..at].trim_end().trim_end_matches(['"', '\'']);
+        let is_of_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+        let name = before.rsplit(|c| !is_of_name(c)).next().unwrap_or_default();
+        if PLAIN.contains(&name) {
+            continue;
+        }
+        let body = inside[at + 1..].trim_start();
+        let Some(quote) = opening(body) else { continue };
+        let start = inside.len() - body.len() + quote.len();
+        let value = start..start + closing(&inside[start..], quote);
+        read = value.end;
+        if !is_scheme_and_reference(&inside[value.clone()]) {
+            found.push(value);
         }
     }
     found
+}
+
+/// What a program is given: the texts of the list behind `command`, without the first.
+fn arguments(inside: &str, at: usize) -> Vec<Range<usize>> {
+    let rest = inside[at..].trim_start_matches(['"', '\'']).trim_start();
+    let Some(rest) = rest.strip_prefix('=').and_then(|rest| rest.trim_start().strip_prefix('[')) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut at = inside.len() - rest.len();
+    while let Some(c) = inside[at..].chars().next() {
+        if let Some(quote) = opening(&inside[at..]) {
+            let start = at + quote.len();
+            let end = start + closing(&inside[start..], quote);
+            found.push(start..end);
+            at = (end + quote.len()).min(inside.len());
+        } else if c == '#' {
+            at += inside[at..].find('\n').unwrap_or(inside.len() - at);
+        } else if c == ']' {
+            break;
+        } else {
+            at += c.len_utf8();
+        }
+    }
+    found.into_iter().skip(1).collect()
+}
+
+/// The quotes that a text begins with.
+fn opening(text: &str) -> Option<&'static str> {
+    ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| text.starts_with(quote))
 }
 
 /// `Bearer ${TOKEN}`: it says nothing.
@@ -160,7 +214,7 @@ fn values_of(key: &str, text: &str) -> Vec<Range<usize>> {
         let rest = &text[at..];
         let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
         let rest = rest.trim_start().strip_prefix('=')?.trim_start();
-        let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| rest.starts_with(quote))?;
+        let quote = opening(rest)?;
         let body = &rest[quote.len()..];
         let start = text.len() - body.len();
         Some(start..start + closing(body, quote))
@@ -220,6 +274,22 @@ mod tests {
                 "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"y\"",
                 "[[notify]]\nname = \"a\"\n[notify.headers]\nX = \"***\"",
             ),
+            (
+                "[[notify]]\nheaders = { A = \"Bearer ${TOKEN}\", B = \"se}c[ret\", C = 's=\"3' }\nlevel = \"info\"",
+                "[[notify]]\nheaders = { A = \"Bearer ${TOKEN}\", B = \"***\", C = '***' }\nlevel = \"info\"",
+            ),
+            (
+                "[[notify]]\nheaders.name = \"y\"\nname = \"a\"\nurl = \"https://h/x\"\n[[step]]\nname = \"s\"",
+                "[[notify]]\nheaders.name = \"***\"\nname = \"a\"\nurl = \"https://h/***\"\n[[step]]\nname = \"s\"",
+            ),
+            ("[[notify]]\nurl = \"https://TOKEN@host/\"", "[[notify]]\nurl = \"https://***@host/\""),
+            ("[[notify]]\nurl = \"https://u:s@host/p\"", "[[notify]]\nurl = \"https://***:***@host/***\""),
+            ("[[notify]]\nurl = \"https://${TOKEN}@host\"", "[[notify]]\nurl = \"https://${TOKEN}@host\""),
+            (
+                "[[notify]]\ncommand = [\"/bin/curl\", # it's\n 'a]b', \"${TOKEN}\", \"\"\"c\"\"\"]\nname = \"n\"",
+                "[[notify]]\ncommand = [\"/bin/curl\", # it's\n '***', \"${TOKEN}\", \"\"\"***\"\"\"]\nname = \"n\"",
+            ),
+            ("[[notify]]\ncommand = \"/bin/logger\"", "[[notify]]\ncommand = \"/bin/logger\""),
             ("where = \"a = 'x://y' AND b = ':@'\"", "where = \"a = 'x://y' AND b = ':@'\""),
         ];
         for (text, expected) in table {
@@ -229,7 +299,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_sorted_disjoint_and_inside(text in "(url|control|key|headers|notify|\\[|\\{|\\}|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
+        fn ranges_are_sorted_disjoint_and_inside(text in "(url|control|key|headers|command|notify|#|\\[|\\{|\\}|=|\"|'|\\\\|://|:|@|/|password=|a|ü| |\n){0,30}") {
             let mut end = 0;
             for range in ranges(&text) {
                 prop_assert!(range.start >= end && range.start < range.end);

@@ -20,7 +20,7 @@ pub struct Recipient {
     pub on: Vec<Occasion>,
     /// How long one attempt may take.
     pub timeout: Duration,
-    /// Attempts in all.
+    /// Attempts at growing delays; more follow, at a steady pace, until the message is too old. 1: there is only one.
     pub attempts: u32,
 }
 
@@ -85,6 +85,8 @@ pub enum Occasion {
     Paused,
     /// The run was stopped before its end.
     Stopped,
+    /// The run is paused no more: told to whoever hears of pauses.
+    Continued,
     /// `howdah notify test`.
     Test,
     /// The end of what a test began.
@@ -113,6 +115,7 @@ impl Occasion {
             Self::Failed => "failed",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
+            Self::Continued => "continued",
             Self::Test => "test",
             Self::TestOver => "test_over",
         }

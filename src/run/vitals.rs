@@ -166,7 +166,7 @@ pub struct Alert {
     pub raised_at: DateTime<Utc>,
     /// When it was cleared. `None` while it holds.
     pub cleared_at: Option<DateTime<Utc>>,
-    /// How often it has been raised in this run.
+    /// How often it has been raised in this run, or has become critical.
     pub count: u32,
     /// What is done when it is raised, beside showing and logging it.
     #[serde(default)]
@@ -183,7 +183,7 @@ pub struct Measured {
     pub metric: String,
     /// Which one of several of a kind. Not cleaned.
     pub label: Option<String>,
-    /// The newest value, in the unit that the name says.
+    /// The newest value, in the unit that the name says. `None`: it is no longer measured.
     pub value: Option<f64>,
     /// The limit.
     pub limit: Option<f64>,
@@ -194,6 +194,13 @@ impl Alert {
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.cleared_at.is_none()
+    }
+
+    /// How its end is told.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let is_lost = !self.measured.metric.is_empty() && self.measured.value.is_none();
+        format!("{}: {}", if is_lost { "no longer measured" } else { "kept again" }, self.text)
     }
 }
 
@@ -211,8 +218,7 @@ pub fn alert_changes(before: &[Alert], after: &[Alert]) -> Vec<Event> {
         if let Some(at) = alert.cleared_at
             && (raised || earlier.is_some_and(Alert::is_active))
         {
-            let text = format!("kept again: {}", alert.text);
-            events.push(Event { at, level: Level::Info, kind: EventKind::AlertCleared, text });
+            events.push(Event { at, level: Level::Info, kind: EventKind::AlertCleared, text: alert.ending() });
         }
     }
     events.sort_by_key(|event| event.at);

@@ -88,6 +88,7 @@ impl Hosted {
         let short = task.run.short();
         let slots = Slots::of(&self.global);
         let opening = slots.opening(target, Some(resume_flags(&self.global, Some(&plan))));
+        slots.tell_those_of(&plan);
         let start = drive::starting(short.clone(), plan.name.clone());
         let (news, opener): (_, BoxFuture<'static, Result<Opened, Cause>>) = match standing.as_deref() {
             Some("done") => {

@@ -64,7 +64,12 @@ impl AlertBook {
     /// Holds what was measured against one rule.
     pub(super) fn take(&mut self, index: usize, rule: &Rule, samples: Vec<crate::run::metric::Sample>, now: Moment) {
         let Some(watch) = self.watches.get_mut(index) else { return };
-        let Some(Found { value, label, verdict }) = watch.take(rule, samples, now.elapsed).cloned() else { return };
+        let Some(Found { value, label, verdict }) = watch.take(rule, samples, now.elapsed).cloned() else {
+            if watch.is_lost(now.elapsed) {
+                self.lose(&rule.name, now.utc);
+            }
+            return;
+        };
         let news = News {
             key: rule.name.clone(),
             verdict,
@@ -78,6 +83,16 @@ impl AlertBook {
             },
         };
         self.apply(news, now.utc);
+    }
+
+    /// Clears an alert whose number is no longer measured.
+    fn lose(&mut self, key: &str, now: DateTime<Utc>) {
+        let mut entries = self.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.alert.key == key && entry.alert.is_active()) {
+            entry.alert.cleared_at = Some(now);
+            entry.alert.measured.value = None;
+            self.arrange();
+        }
     }
 
     /// A trouble that is no number: it holds, with these words; or, without any, no more.
@@ -159,8 +174,20 @@ impl Entry {
         match news.verdict {
             Verdict::Over(level) | Verdict::Waiting(level) if active => {
                 self.calm = 0;
-                // The level of an alert only rises while it holds: it must not flicker.
-                self.alert.level = self.alert.level.max(level);
+                // The level of an alert only rises while it holds: it must not flicker. When it does that is told, also to
+                // those who took note of the lesser one.
+                if level > self.alert.level {
+                    self.alert.level = level;
+                    self.alert.count = self.alert.count.saturating_add(1);
+                    let more = Act::usual(level);
+                    let more = more.into_iter().filter(|_| !news.acts.is_empty());
+                    let acts = &mut self.alert.acts;
+                    more.for_each(|act| {
+                        if !acts.contains(&act) {
+                            acts.push(act);
+                        }
+                    });
+                }
                 self.measure(news);
             }
             Verdict::Over(level) => {

@@ -109,7 +109,40 @@ fn low_memory_is_a_warning_and_below_half_the_limit_critical() {
         let alert = book.alerts().remove(0);
         assert_eq!((alert.level, alert.is_active()), (level, active), "{percent}");
     }
-    assert_eq!(book.alerts()[0].count, 2);
+    assert_eq!(book.alerts()[0].count, 3);
+}
+
+#[test]
+fn an_alert_that_becomes_critical_is_told_once_more_and_rings_but_one_that_was_taken_for_it_is_the_same() {
+    let mut book = AlertBook::default();
+    let (mut told, mut before) = (Vec::new(), Vec::new());
+    for (second, percent) in (0..).zip([9.9, 9.0, 4.0, 3.0, 9.0]) {
+        evaluate(&mut book, &free(percent), &LIMITS, at(second));
+        told.extend(alert_changes(&before, &book.alerts()).into_iter().map(|event| (second, event.kind, event.level)));
+        before = book.alerts();
+    }
+    let raised = EventKind::AlertRaised;
+    assert_eq!(told, [(0, raised, Level::Warning), (2, raised, Level::Critical)]);
+    let alert = &before[0];
+    assert_eq!((alert.raised_at, alert.count, alert.acts.contains(&Act::Bell)), (at(0), 2, true));
+}
+
+#[test]
+fn an_alert_whose_number_has_had_no_value_for_ten_minutes_is_cleared_as_no_longer_measured() {
+    let rule = slow(Aggregate::Last, 0);
+    let mut book = book_of(&rule);
+    book.take(0, &rule, one(3.0), moment(0));
+    for second in 1..=601 {
+        let before = book.alerts();
+        book.take(0, &rule, Vec::new(), moment(second));
+        assert_eq!(book.alerts()[0].is_active(), second < 601, "{second}");
+        let ends = alert_changes(&before, &book.alerts());
+        let texts: Vec<&str> = ends.iter().map(|event| event.text.as_str()).collect();
+        let expected = "no longer measured: slow batches: batch_seconds 3s (above 2s)";
+        assert_eq!(texts, if second < 601 { vec![] } else { vec![expected] });
+    }
+    book.take(0, &rule, one(3.0), moment(602));
+    assert_eq!((book.alerts()[0].is_active(), book.alerts()[0].count), (true, 2));
 }
 
 #[test]
@@ -231,18 +264,19 @@ fn course(rule: &Rule, values: &[f64]) -> String {
 #[test]
 fn a_rule_of_a_plan_waits_is_raised_and_is_cleared_at_its_own_value() {
     let none = f64::NAN;
-    let table: [(&str, Aggregate, u64, &[f64], &str); 8] = [
+    let table: [(&str, Aggregate, u64, &[f64], &str); 9] = [
         ("at once", Aggregate::Last, 0, &[1.0, 2.0, 2.1], "- - A1"),
         ("held first", Aggregate::Last, 2, &[3.0, 3.0, 3.0, 3.0], "w w A1 A1"),
         ("a break begins anew", Aggregate::Last, 2, &[3.0, 3.0, 1.9, 3.0, 3.0, 3.0], "w w - w w A1"),
         ("between clear and limit it holds", Aggregate::Last, 0, &[3.0, 1.5, 1.5, 1.1], "A1 A1 A1 A1"),
         ("cleared", Aggregate::Last, 0, &[3.0, 1.0, 1.0, 3.0], "A1 A1 c1 A2"),
+        ("a missing value neither raises nor clears", Aggregate::Last, 2, &[3.0, 3.0, 3.0, none, 1.0], "w w A1 A1? A1"),
         (
-            "a missing value neither raises nor clears",
+            "time in which nothing was measured does not count",
             Aggregate::Last,
             2,
-            &[3.0, none, 3.0, none, 1.0],
-            "w ? A1 A1? A1",
+            &[3.0, none, 3.0, 3.0, 3.0],
+            "w ? w w A1",
         ),
         ("a mean is slower than the newest", Aggregate::Avg, 0, &[1.0, 1.0, 3.0, 9.0], "- - - A1"),
         ("the largest of the last hundred stays", Aggregate::Max, 0, &[3.0, 1.0, 1.0, 1.0], "A1 A1 A1 A1"),
@@ -355,6 +389,8 @@ proptest! {
                 let is_past = bound.is_past(value, 2.0);
                 past = if is_past { past.or(Some(second)) } else { None };
                 calm = if is_past || bound.is_past(value, clear) { 0 } else { calm + 1 };
+            } else {
+                past = None;
             }
             let active = book.alerts().first().is_some_and(Alert::is_active);
             if active && !was_active {

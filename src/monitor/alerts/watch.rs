@@ -10,6 +10,8 @@ use crate::run::rule::{Rule, RuleView, Standing};
 
 /// Values of a kind that a rule follows at most: each keeps its last hundred.
 const LABELS: usize = 64;
+/// An alert whose number has had no value for so long is cleared.
+const LOST: Duration = Duration::from_mins(10);
 /// A sample that is due in less than this is taken now: clocks are not that exact.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -20,6 +22,8 @@ pub(super) struct Watch {
     /// Since when the limit has been passed without a break.
     past_since: Option<Duration>,
     checked_at: Option<Duration>,
+    /// Since when nothing has been measured.
+    absent_since: Option<Duration>,
     /// What it found last. `None`: nothing was measured.
     found: Option<Found>,
 }
@@ -54,8 +58,8 @@ impl Watch {
         self.checked_at.is_none_or(|last| now.saturating_sub(last) + SLACK.min(every / 2) >= every)
     }
 
-    /// Takes what was measured. Returns what was found; nothing where nothing was measured, and then nothing has changed:
-    /// a limit that was passed counts as passed until somebody has seen that it is kept.
+    /// Takes what was measured. Returns what was found; nothing where nothing was measured. Then an alert that
+    /// holds goes on holding, but no time passes towards one: nobody knows whether the limit is passed.
     pub(super) fn take(&mut self, rule: &Rule, samples: Vec<Sample>, now: Duration) -> Option<&Found> {
         let wanted = |sample: &Sample| {
             sample.value.is_finite() && rule.label.as_ref().is_none_or(|label| sample.label.as_ref() == Some(label))
@@ -63,8 +67,11 @@ impl Watch {
         let samples: Vec<Sample> = samples.into_iter().filter(wanted).collect();
         if samples.is_empty() {
             self.found = None;
+            self.past_since = None;
+            self.absent_since.get_or_insert(now);
             return None;
         }
+        self.absent_since = None;
         self.checked_at = Some(now);
         if self.series.len() + samples.len() > LABELS {
             self.series.retain(|label, _| samples.iter().any(|sample| sample.label == *label));
@@ -84,6 +91,11 @@ impl Watch {
         let (value, label) = worst?;
         let verdict = self.judge(rule, value, now);
         Some(self.found.insert(Found { value, label, verdict }))
+    }
+
+    /// Whether nothing has been measured for so long that what was found before says nothing any more.
+    pub(super) fn is_lost(&self, now: Duration) -> bool {
+        self.absent_since.is_some_and(|since| now.saturating_sub(since) >= LOST)
     }
 
     #[cfg(test)]

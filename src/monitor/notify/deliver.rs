@@ -28,12 +28,22 @@ pub struct Patience {
     pub base: Duration,
     /// The longest delay. Default 1 min.
     pub most: Duration,
+    /// How old a message may become before it is given up: from then on it has only its first attempts. Default 10 min.
+    pub limit: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { base: Duration::from_secs(1), most: Duration::from_mins(1) }
+        Self { base: Duration::from_secs(1), most: Duration::from_mins(1), limit: Duration::from_mins(10) }
     }
+}
+
+/// What became of a message.
+enum End {
+    Told,
+    /// What it says holds no more, and the message that says so waits behind it.
+    Stale,
+    GivenUp(String),
 }
 
 /// The way to one recipient.
@@ -84,30 +94,38 @@ pub(super) async fn keep(
     let (key, name) = (trouble_key(&recipient.name), clean(&recipient.name).into_owned());
     let mut failed = 0_u32;
     while let Some(message) = line.next().await {
+        // That it is not told of others raises nothing: two that fail would tell each other of it for ever.
+        let is_quiet = message.is_about_recipient();
         let mut delays = Delays::new(patience.base, patience.most, recipient.attempts, fastrand::u64(..));
         let mut attempts = 0_u32;
-        let given_up = loop {
+        let end = loop {
             attempts += 1;
             let (why, wait) = match way.attempt(&recipient, &message).await {
-                Verdict::Delivered(_) => break None,
+                Verdict::Delivered(_) => break End::Told,
                 Verdict::Later(why, asked) => {
-                    let wait = delays.next(asked);
+                    let again = recipient.attempts > 1 && !closing.is_cancelled() && line.age() < patience.limit;
+                    let wait =
+                        delays.next(asked).or_else(|| again.then(|| patience.most.max(asked.unwrap_or_default())));
                     (why, wait)
                 }
                 Verdict::Never(why) => (why, None),
             };
-            failed = failed.saturating_add(1);
+            failed = failed.saturating_add(u32::from(!is_quiet));
             line.failed(&why);
             tracing::debug!(recipient = %name, attempts, "a message did not arrive: {why}");
-            if failed >= DOWN || wait.is_none() {
+            if !is_quiet && (failed >= DOWN || wait.is_none()) {
                 tell(&troubles, &key, Some(format!("{name} is not reached: {why}")));
             }
-            let Some(wait) = wait else { break Some(why) };
+            let Some(wait) = wait else { break End::GivenUp(why) };
             rest(wait, &closing).await;
+            if line.is_stale(&message) {
+                break End::Stale;
+            }
         };
-        line.done(given_up.as_deref());
-        match given_up {
-            None => {
+        match end {
+            End::Stale => line.put_by(),
+            End::Told => {
+                line.done(None);
                 failed = 0;
                 tracing::info!(recipient = %name, event = message.occasion.word(), "told");
                 // Only where something was said before: nobody needs to hear that all is as ever.
@@ -115,7 +133,8 @@ pub(super) async fn keep(
                     tell(&troubles, &key, None);
                 }
             }
-            Some(why) => {
+            End::GivenUp(why) => {
+                line.done(Some(&why));
                 let event = message.occasion.word();
                 tracing::warn!(recipient = %name, event, attempts, "a message is given up: {why}");
             }

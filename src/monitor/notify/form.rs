@@ -10,8 +10,11 @@ use crate::run::notify::{Form, Occasion};
 pub(super) const VERSION: u32 = 1;
 /// `PagerDuty` takes so many characters of a summary.
 const SUMMARY: usize = 1024;
-/// Slack takes 3,000 characters of a section.
-const SECTION: usize = 2500;
+/// Slack takes 3,000 characters of a text, and an escaped one is five times as long at worst. So they are cut before.
+const PLAN: usize = 80;
+const TEXT: usize = 500;
+const PLACE: usize = 120;
+const ATTACH: usize = 240;
 
 /// A body in that form. `key`: `PagerDuty`'s routing key.
 pub(super) fn body(form: Form, message: &Message, key: &str) -> Value {
@@ -54,21 +57,21 @@ pub(super) fn own(message: &Message) -> Value {
 
 fn slack(message: &Message) -> Value {
     let sign = match (message.occasion, message.level) {
-        (Occasion::Cleared | Occasion::Finished, _) => ":white_check_mark:",
+        (Occasion::Cleared | Occasion::Finished | Occasion::Continued, _) => ":white_check_mark:",
         (_, Level::Critical) => ":rotating_light:",
         (_, Level::Warning) => ":warning:",
         (_, Level::Info) => ":information_source:",
     };
-    let plan = escaped(&message.plan);
-    let words = escaped(&shortened(&message.text, SECTION));
+    let plan = escaped(&shortened(&message.plan, PLAN));
+    let words = escaped(&shortened(&message.text, TEXT));
     let mut context = vec![message.occasion.word().to_owned()];
     if !message.run.is_empty() {
-        context.push(format!("run {}", escaped(&message.run)));
-        context.push(escaped(&message.server));
+        context.push(format!("run {}", escaped(&shortened(&message.run, PLAN))));
+        context.push(escaped(&shortened(&message.server, PLACE)));
     }
-    context.push(format!("driven on {}", escaped(&message.host)));
+    context.push(format!("driven on {}", escaped(&shortened(&message.host, PLACE))));
     if !message.attach.is_empty() {
-        context.push(format!("`{}`", escaped(&message.attach).replace('`', "'")));
+        context.push(format!("`{}`", escaped(&shortened(&message.attach, ATTACH)).replace('`', "'")));
     }
     context.retain(|part| !part.is_empty());
     json!({
@@ -76,14 +79,15 @@ fn slack(message: &Message) -> Value {
         "blocks": [
             { "type": "section", "text": { "type": "mrkdwn", "text": format!("{sign} *{plan}*: {words}") } },
             { "type": "context", "elements": [
-                { "type": "mrkdwn", "text": shortened(&context.join(" · "), SECTION) }
+                { "type": "mrkdwn", "text": context.join(" · ") }
             ] },
         ],
     })
 }
 
 fn pagerduty(message: &Message, key: &str) -> Value {
-    let ends = matches!(message.occasion, Occasion::Cleared | Occasion::Finished | Occasion::TestOver);
+    let ends =
+        matches!(message.occasion, Occasion::Cleared | Occasion::Finished | Occasion::Continued | Occasion::TestOver);
     let action = if ends { "resolve" } else { "trigger" };
     let about = message.alert.as_ref().map_or_else(|| message.occasion.word().to_owned(), |alert| alert.key.clone());
     let source = if message.server.is_empty() { &message.host } else { &message.server };

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::message::Message;
+use crate::run::notify::Occasion;
 
 /// Messages that wait at most.
 pub(super) const ROOM: usize = 100;
@@ -20,9 +23,10 @@ pub struct Line {
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: VecDeque<Message>,
-    /// Whether one is taken out, and not yet delivered.
-    out: bool,
+    /// Each with when it came.
+    waiting: VecDeque<(Message, Instant)>,
+    /// When the one came that is taken out, and not yet delivered.
+    out: Option<Instant>,
     closed: bool,
     dropped: u64,
     given_up: u64,
@@ -49,15 +53,19 @@ impl Line {
         Self { name, inner: Mutex::default(), pushed: Notify::new() }
     }
 
-    /// Appends a message.
+    /// Appends a message. Where the recipient is away, one that says that an alert is cleared takes the place of those that
+    /// wait to say that it is raised.
     pub fn push(&self, message: Message) {
         let mut inner = self.lock();
+        if inner.why.is_some() {
+            inner.waiting.retain(|(earlier, _)| !ends(&message, earlier));
+        }
         if inner.waiting.len() == ROOM {
             inner.waiting.pop_front();
             inner.dropped += 1;
             tracing::warn!(recipient = %crate::run::text::clean(&self.name), "too many messages wait: the oldest is dropped");
         }
-        inner.waiting.push_back(message);
+        inner.waiting.push_back((message, Instant::now()));
         drop(inner);
         self.pushed.notify_one();
     }
@@ -73,8 +81,8 @@ impl Line {
         loop {
             {
                 let mut inner = self.lock();
-                if let Some(message) = inner.waiting.pop_front() {
-                    inner.out = true;
+                if let Some((message, came)) = inner.waiting.pop_front() {
+                    inner.out = Some(came);
                     return Some(message);
                 }
                 if inner.closed {
@@ -85,10 +93,27 @@ impl Line {
         }
     }
 
+    /// How old the message is that is taken out.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.lock().out.map_or(Duration::ZERO, |came| came.elapsed())
+    }
+
+    /// Whether one waits that ends what `message` tells.
+    #[must_use]
+    pub fn is_stale(&self, message: &Message) -> bool {
+        self.lock().waiting.iter().any(|(later, _)| ends(later, message))
+    }
+
+    /// The message that was taken out is not told any more, and that is no loss.
+    pub fn put_by(&self) {
+        self.lock().out = None;
+    }
+
     /// The message that was taken out has arrived, or is given up for this reason.
     pub fn done(&self, given_up: Option<&str>) {
         let mut inner = self.lock();
-        inner.out = false;
+        inner.out = None;
         match given_up {
             None => inner.why = None,
             Some(why) => {
@@ -109,7 +134,7 @@ impl Line {
         let inner = self.lock();
         Left {
             name: self.name.clone(),
-            waiting: inner.waiting.len() as u64 + u64::from(inner.out),
+            waiting: inner.waiting.len() as u64 + u64::from(inner.out.is_some()),
             lost: inner.dropped + inner.given_up,
             why: inner.why.clone(),
         }
@@ -118,4 +143,10 @@ impl Line {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether `later` says that what `earlier` tells is over.
+fn ends(later: &Message, earlier: &Message) -> bool {
+    (earlier.occasion, later.occasion) == (Occasion::Raised, Occasion::Cleared)
+        && earlier.dedup_key() == later.dedup_key()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::run::notify::{Occasion, Recipient, trouble_key};
+use crate::run::notify::{Occasion, Recipient, TROUBLE, trouble_key};
 use crate::run::rule::Act;
 use crate::run::text::clean;
 use crate::run::vitals::{Alert, Measured};
@@ -79,6 +79,11 @@ impl Message {
         }
     }
 
+    /// Whether it says that another recipient is or is not reached.
+    pub(super) fn is_about_recipient(&self) -> bool {
+        self.alert.as_ref().is_some_and(|alert| alert.key.starts_with(TROUBLE))
+    }
+
     fn about(snapshot: &Snapshot, occasion: Occasion, level: Level, text: &str) -> Self {
         let attach = snapshot.resume_command.strip_prefix("howdah resume");
         Self {
@@ -112,7 +117,8 @@ impl Message {
 pub fn wants(recipient: &Recipient, message: &Message) -> bool {
     let about_itself = message.alert.as_ref().is_some_and(|alert| alert.key == clean(&trouble_key(&recipient.name)));
     let matters = message.alert.is_none() || message.level >= recipient.level;
-    message.occasion == Occasion::Test || recipient.on.contains(&message.occasion) && matters && !about_itself
+    let wanted = if message.occasion == Occasion::Continued { Occasion::Paused } else { message.occasion };
+    message.occasion == Occasion::Test || recipient.on.contains(&wanted) && matters && !about_itself
 }
 
 /// Finds what is new from one snapshot to the next.
@@ -144,19 +150,26 @@ impl Teller {
                 let text = if alert.is_active() {
                     format!("the run is over, and nobody watches any more: {}", alert.text)
                 } else {
-                    format!("kept again: {}", alert.text)
+                    alert.ending()
                 };
                 news.push(Message::of_alert(snapshot, Occasion::Cleared, alert, &text));
             }
         }
         let word = snapshot.state.word();
         let before = self.state.replace(word);
-        if before.is_some_and(|before| before != word) {
+        // One that has failed before it was looked at first, as one that cannot connect does, is news all the same.
+        if before.map_or(is_over, |before| before != word) {
+            if before == Some(PAUSED) {
+                news.push(Message::about(snapshot, Occasion::Continued, Level::Info, "paused no more"));
+            }
             news.extend(of_state(snapshot));
         }
         news
     }
 }
+
+/// The word for a run that stands still on request.
+const PAUSED: &str = "paused";
 
 fn of_state(snapshot: &Snapshot) -> Option<Message> {
     let (occasion, level, text) = match &snapshot.state {
@@ -168,6 +181,8 @@ fn of_state(snapshot: &Snapshot) -> Option<Message> {
             };
             (Occasion::Finished, Level::Info, format!("done: {rows} changed{aside}"))
         }
+        // Another process drives the run: it goes on.
+        RunState::Failed { cause, .. } if cause.is_busy => return None,
         RunState::Failed { cause, resumable, .. } => {
             let rest = if *resumable { "; it can be resumed" } else { "" };
             (Occasion::Failed, Level::Critical, format!("failed: {}{rest}", cause.headline()))

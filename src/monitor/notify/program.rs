@@ -1,7 +1,9 @@
 //! A program that is told: the JSON is on its standard input, and no shell reads its arguments.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -15,7 +17,9 @@ use super::message::Message;
 use crate::run::text::clean;
 
 /// So much of its standard error is told.
-const SAID: u64 = 300;
+const SAID: usize = 300;
+/// So long it may still be heard after its end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Whether a variable is no business of a program's: it may lead to the run's database.
 fn is_secret(name: &str) -> bool {
@@ -74,18 +78,31 @@ async fn heard(child: &mut Child, message: &Message) -> std::io::Result<(std::pr
             let _ = stdin.shutdown().await;
         }
     };
+    let said = Mutex::new(Vec::new());
     let listen = async {
-        let mut said = Vec::new();
-        if let Some(stderr) = stderr {
-            let mut stderr = stderr;
-            let _ = (&mut stderr).take(SAID).read_to_end(&mut said).await;
-            // What is more is read all the same, so that it does not wait.
-            let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+        let Some(mut stderr) = stderr else { return };
+        let mut chunk = [0; 1024];
+        // What is more than is told is read all the same, so that it does not wait.
+        while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = SAID.saturating_sub(said.len());
+            said.extend_from_slice(&chunk[..read.min(room)]);
         }
-        String::from_utf8_lossy(&said).trim().to_owned()
     };
-    let ((), said, status) = tokio::join!(tell, listen, child.wait());
-    Ok((status?, said))
+    let status = {
+        let mut talk = pin!(async { tokio::join!(tell, listen) });
+        tokio::select! {
+            biased;
+            _ = &mut talk => child.wait().await,
+            // A child that it leaves behind holds its standard error open: it has ended all the same.
+            status = child.wait() => {
+                drop(tokio::time::timeout(LAST_WORDS, talk).await);
+                status
+            }
+        }
+    }?;
+    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
 fn ended(status: std::process::ExitStatus, said: &str) -> String {

@@ -16,7 +16,8 @@ use crate::run::vitals::{Alert, Measured};
 use crate::run::{Asker, Cause, Level, RunState};
 
 const SECRET: &str = "T0-very-secret";
-const QUICK: Patience = Patience { base: Duration::from_millis(20), most: Duration::from_millis(100) };
+const QUICK: Patience =
+    Patience { base: Duration::from_millis(20), most: Duration::from_millis(100), limit: Duration::from_mins(1) };
 
 fn now(second: i64) -> DateTime<chrono::Utc> {
     DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
@@ -87,11 +88,90 @@ fn each_alert_is_told_once_raised_and_once_cleared_and_silence_is_kept() {
     assert_eq!(hear(&running, one(2), false), [format!("raised {words}")]);
     let paused = RunState::Paused { since: now(0), by: Asker::Alert };
     assert_eq!(hear(&paused, one(2), false), ["paused paused by an alert"]);
-    assert_eq!(hear(&running, one(2), false), Vec::<String>::new());
+    assert_eq!(hear(&running, one(2), false), ["continued paused no more"]);
     let failed = RunState::Failed { at: now(8), cause: Cause::new("disk full"), resumable: true };
     let over = hear(&failed, one(2), false);
     assert_eq!(over[0], format!("cleared the run is over, and nobody watches any more: {words}"));
     assert_eq!(over[1], "failed failed: disk full; it can be resumed");
+}
+
+#[test]
+fn a_run_that_fails_before_it_was_looked_at_is_told_of_and_one_that_another_process_drives_is_not() {
+    let failed = |cause| RunState::Failed { at: now(8), cause, resumable: false };
+    let refused = Teller::default().hear(&snapshot(failed(Cause::new("no such database")), vec![]));
+    assert_eq!((refused.len(), refused[0].text.as_str()), (1, "failed: no such database"));
+    let busy = Cause { is_busy: true, ..Cause::new("it is driven") };
+    assert_eq!(Teller::default().hear(&snapshot(failed(busy), vec![])), []);
+    assert_eq!(Teller::default().hear(&snapshot(RunState::Running, vec![])), []);
+}
+
+#[test]
+fn a_pause_that_ends_is_told_to_whoever_hears_of_pauses_and_resolves_its_incident() {
+    let mut teller = Teller::default();
+    teller.hear(&snapshot(RunState::Paused { since: now(0), by: Asker::Console }, vec![]));
+    let message = teller.hear(&snapshot(RunState::Running, vec![])).remove(0);
+    let ops = web("https://h", Form::PagerDuty);
+    assert!(!wants(&ops, &message));
+    assert!(wants(&Recipient { on: vec![Occasion::Paused], ..ops }, &message));
+    let body = form::body(Form::PagerDuty, &message, "k");
+    assert_eq!((body["event_action"].as_str(), body["dedup_key"].as_str()), (Some("resolve"), Some("howdah/7f3a09c2")));
+}
+
+#[test]
+fn no_text_of_slacks_is_longer_than_slack_takes() {
+    let long = "&".repeat(5000);
+    let mut message = raised();
+    for field in [&mut message.text, &mut message.plan, &mut message.server, &mut message.host, &mut message.attach] {
+        field.clone_from(&long);
+    }
+    let body = form::body(Form::Slack, &message, "");
+    let texts = [&body["text"], &body["blocks"][0]["text"]["text"], &body["blocks"][1]["elements"][0]["text"]];
+    for text in texts.map(|text| text.as_str().unwrap()) {
+        assert!(text.chars().count() <= 3000 && !text.contains("&am…"), "{}", text.len());
+    }
+}
+
+#[tokio::test]
+async fn what_holds_no_more_is_not_told_late_where_the_recipient_is_away() {
+    let cleared = Message { occasion: Occasion::Cleared, ..raised() };
+    let line = Line::new("ops".to_owned());
+    line.push(raised());
+    line.push(cleared.clone());
+    assert_eq!(line.left().waiting, 2, "one that answers hears both");
+    let out = line.next().await.unwrap();
+    line.failed("HTTP 503");
+    assert!(line.is_stale(&out));
+    line.put_by();
+    line.push(raised());
+    line.push(cleared);
+    let left = line.left();
+    assert_eq!((left.waiting, left.lost), (2, 0), "both say that it is cleared");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_away_for_longer_than_its_attempts_gets_its_message_all_the_same() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).up_to_n_times(9).mount(&server).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let recipient = Recipient { attempts: 2, ..web(&server.uri(), Form::Json) };
+    let mut bench = Bench::with(vec![recipient]);
+    bench.show(RunState::Running, vec![alert("slow batches", 1, Level::Warning)]);
+    bench.trouble(|held| held.is_some()).await.unwrap();
+    bench.trouble(|held| held.is_none()).await;
+    let left = bench.end().await;
+    assert_eq!((left[0].waiting, left[0].lost), (0, 0));
+}
+
+#[tokio::test]
+async fn news_of_a_recipient_that_do_not_arrive_raise_nothing() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(404)).expect(1).mount(&server).await;
+    let bench = Bench::with(vec![web(&server.uri(), Form::Json)]);
+    bench.show(RunState::Running, vec![alert(&trouble_key("others"), 1, Level::Warning)]);
+    let troubles = bench.troubles.clone();
+    let left = bench.end().await;
+    assert_eq!(left[0].lost, 1);
+    assert!(troubles.borrow().is_empty());
 }
 
 #[test]
@@ -276,6 +356,47 @@ async fn what_can_never_arrive_is_not_tried_again_and_a_redirect_is_not_followed
     }
 }
 
+#[test]
+fn what_a_recipient_says_back_is_told_without_its_secrets_in_whatever_coat() {
+    let Destination::Web(mut web) =
+        web("https://tok-en-1@h.example/services/T0000001/B1?sig=ab%2Fcd%2Bef", Form::Json).to
+    else {
+        panic!("a webhook")
+    };
+    web.key = Some(SecretString::from("rout/ing"));
+    let secrets = web::Secrets::of(&web);
+    let table = [
+        ("no such team T0000001", "no such team ***"),
+        ("services/B1", "***/B1"),
+        (r"\/services\/T0000001\/B1?sig=ab%2Fcd%2Bef", r"\/***"),
+        ("services%2FT0000001%2fB1", "***%2F***%2fB1"),
+        ("sig ab/cd+ef ab%2fcd%2bef", "sig *** ***"),
+        ("by tok-en-1, Bearer abcdef123, abcdef123", "by ***, ***, ***"),
+        ("rout/ing rout%2fing rout%2Fing rout\\/ing", "*** *** *** ***"),
+        ("busy", "busy"),
+    ];
+    for (said, told) in table {
+        assert_eq!(secrets.hidden(said, usize::MAX), told, "{said}");
+    }
+    // What is told is cut after secrets are hidden, and never shows the begin of one.
+    for before in 0..40 {
+        let said = format!("{}T0000001 T0000001", "x".repeat(before));
+        let cut: String = said.chars().take(20 + secrets.longest()).collect();
+        let told = secrets.hidden(&cut, 20);
+        assert!(!told.contains('T') && !told.contains('0'), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_within_a_secret_does_not_show_the_begin_of_it() {
+    let server = MockServer::start().await;
+    let body = format!("{}{SECRET}", "x".repeat(295));
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(404).set_body_string(body)).mount(&server).await;
+    let recipient = web(&format!("{}/{SECRET}", server.uri()), Form::Json);
+    let Verdict::Never(why) = attempt(&recipient, &raised()).await else { panic!("it is refused") };
+    assert!(why.ends_with("xxx***") && !why.contains("T0"), "{why}");
+}
+
 #[tokio::test]
 async fn an_address_that_nobody_listens_at_is_told_without_its_secret() {
     let url = format!("http://127.0.0.1:1/{SECRET}");
@@ -305,6 +426,11 @@ async fn a_program_gets_the_json_without_a_shell_and_without_the_databases_addre
     assert_eq!(fails, Verdict::Later("exit status: 3: no".to_owned(), None));
     let missing = attempt(&program(&["/nowhere/at/all"]), &raised()).await;
     assert!(matches!(missing, Verdict::Never(_)), "{missing:?}");
+    // What it leaves behind holds its standard error open.
+    let began = Instant::now();
+    let leaves = attempt(&program(&["/bin/sh", "-c", "echo yes >&2; sleep 19 & exit 0"]), &raised()).await;
+    assert_eq!(leaves, Verdict::Delivered("exit status: 0: yes".to_owned()));
+    assert!(began.elapsed() < Duration::from_secs(15), "it is not waited for");
     let hangs = Recipient { timeout: Duration::from_millis(200), ..program(&["/bin/sleep", "600"]) };
     let late = attempt(&hangs, &raised()).await;
     assert_eq!(late, Verdict::Later("it did not end in time, and was killed".to_owned(), None));
