@@ -229,7 +229,7 @@ mod tests {
         let began = dossier.report.started_at.unwrap();
         (dossier.report.finished_at, dossier.state) = (None, "interrupted".to_owned());
         dossier.seen_at = began + chrono::TimeDelta::seconds(600);
-        assert_eq!(dossier.took(), Some(std::time::Duration::from_secs(600)));
+        assert_eq!(dossier.took(), Some(std::time::Duration::from_mins(10)));
         assert!(html(&dossier).unwrap().contains("its driver was heard of last"));
         dossier.state = "running".to_owned();
         assert_eq!(dossier.took(), (dossier.read_at - began).to_std().ok());

@@ -89,24 +89,29 @@ impl Marks {
 fn bands(columns: &[Sample]) -> Vec<Band> {
     let mut bands: Vec<Band> = Vec::new();
     let mut before: Option<&Sample> = None;
+    let mut why_before = None;
     for sample in columns {
         if let Some(before) = before
             && sample.at - (before.at + before.step) > gap(before)
         {
             bands.push(Band { from: before.at + before.step, to: sample.at, why: Why::Undriven });
+            why_before = None;
         }
         before = Some(sample);
         // A moment of one is not shown as the whole of a long sample; the table of figures has its seconds.
-        let why = if sample.is_paused() {
-            Why::Paused
-        } else if sample.is_waiting() {
-            Why::Waited
+        // A signal that stops a run pauses it as well: it waits for the server's sake, and not on request.
+        let why = if sample.is_waiting() {
+            Some(Why::Waited)
+        } else if sample.is_paused() {
+            Some(Why::Paused)
         } else {
-            continue;
+            None
         };
+        let goes_on = std::mem::replace(&mut why_before, why) == why;
+        let Some(why) = why else { continue };
         let to = sample.at + sample.step;
         match bands.last_mut() {
-            Some(last) if last.why == why && sample.at - last.to <= gap(sample) => last.to = to,
+            Some(last) if goes_on => last.to = to,
             _ => bands.push(Band { from: sample.at, to, why }),
         }
     }
@@ -145,6 +150,22 @@ mod tests {
             .collect();
         let band = |from, to, why| Band { from, to, why };
         assert_eq!(bands(&samples), [band(3, 6, Why::Paused), band(10, 60, Why::Undriven), band(60, 62, Why::Waited)]);
+    }
+
+    #[test]
+    fn work_between_two_pauses_is_not_paused_and_a_stop_by_a_signal_is_a_wait() {
+        let mut samples: Vec<Sample> = (0..12).map(sample).collect();
+        for at in [2, 3, 6, 9, 10] {
+            samples[at].paused_s = 1;
+        }
+        for at in [9, 10] {
+            samples[at].waits_s = 1;
+        }
+        // A second that nobody saw parts nothing.
+        samples.remove(3);
+        samples[3].paused_s = 1;
+        let band = |from, to, why| Band { from, to, why };
+        assert_eq!(bands(&samples), [band(2, 5, Why::Paused), band(6, 7, Why::Paused), band(9, 11, Why::Waited)]);
     }
 
     #[test]

@@ -286,7 +286,7 @@ mod tests {
     fn a_second_of_a_pause_or_a_wait_stays_a_second_in_a_long_sample() {
         let seconds = (0..64).map(|at| Sample {
             paused_s: (at == 5).into(),
-            waits_s: (at < 3 || at > 60).into(),
+            waits_s: (!(3..=60).contains(&at)).into(),
             waits: match at {
                 0 => Some("wal".into()),
                 61.. => Some("lag".into()),

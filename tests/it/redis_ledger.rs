@@ -136,7 +136,7 @@ async fn a_role_that_may_make_nothing_moves_rows_and_nothing_is_made() {
         .expect_code(0)
         .expect_words(&["done", "shared"]);
     // Sought first, and cut then: a newer run of another name does not hide it.
-    let other = "name = 'other'\n[ledger]\nstore = 'redis'\n[[step]]\nname = 'one'\nverify = 'SELECT 1'\nexpect = 1\n";
+    let other = "name = 'other'\nidempotent = true\n[ledger]\nstore = 'redis'\n[[step]]\nname = 'one'\nverify = 'SELECT 1'\nexpect = 1\n";
     let other = site.lab.plan("other.toml", other);
     site.howdah(&["run", other.to_str().expect("a path"), "--headless"]).run().expect_code(0);
     let found = site.howdah(&["status", "--all", "--limit", "1", "--name", "shared"]).run().expect_code(0).stdout();

@@ -12,10 +12,10 @@ use crate::run::human;
 
 /// What every stand-in holds. No address ends in it, ever (RFC 6761).
 const UNSET: &str = "unset.invalid";
-/// What stands in for a variable that is not set here, in the order in which they are tried: an address of a webhook, of a
-/// database, of a mailbox, a plain word. No number and no duration: a limit that depends on one is not known.
-const STAND_INS: [&str; 5] =
-    ["http://unset.invalid/x", "postgres://unset.invalid/x", "redis://unset.invalid/0", "x@unset.invalid", UNSET];
+/// What stands in for a variable that is not set here, in the order in which they are tried: nothing, so that its default holds;
+/// an address of a webhook, of a database, of a mailbox; a plain word. No number and no duration: a limit that depends on one is not known.
+const STAND_INS: [&str; 6] =
+    ["", "http://unset.invalid/x", "postgres://unset.invalid/x", "redis://unset.invalid/0", "x@unset.invalid", UNSET];
 
 /// The limits of a plan as the ledger keeps it. Empty: it cannot be read here.
 pub(super) fn of_source(dossier: &Dossier, flag: Option<&str>) -> Vec<(String, String)> {
@@ -40,7 +40,8 @@ fn read(source: &str, path: Option<&PathBuf>, env: &dyn Fn(&str) -> Option<Strin
     let load = || {
         let filled = |name: &str| {
             env(name).filter(|value| !value.is_empty()).or_else(|| {
-                let taken = *unset.borrow_mut().entry(name.to_owned()).or_default();
+                let has_default = source.contains(&format!("${{{name}:-"));
+                let taken = *unset.borrow_mut().entry(name.to_owned()).or_insert(usize::from(!has_default));
                 STAND_INS.get(taken).map(|text| (*text).to_owned())
             })
         };
@@ -49,7 +50,7 @@ fn read(source: &str, path: Option<&PathBuf>, env: &dyn Fn(&str) -> Option<Strin
     let mut best = load();
     let names: Vec<String> = unset.borrow().keys().cloned().collect();
     for name in names {
-        let mut taken = 0;
+        let mut taken = unset.borrow().get(&name).copied().unwrap_or_default();
         for stand_in in 1..STAND_INS.len() {
             let Err(left) = &best else { return best };
             unset.borrow_mut().insert(name.clone(), stand_in);
