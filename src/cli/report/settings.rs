@@ -151,7 +151,7 @@ mod tests {
         let read_plan = read(&plan, None, &|_| None);
         let told = of_plan(&read_plan.unwrap_or_else(|e| panic!("{:?}", e.into_cause())));
         let of = |name: &str| told.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
-        assert_eq!((of("workers"), of("lock_timeout")), (Some("3"), Some("4s")));
+        assert_eq!((of("workers"), of("lock_timeout")), (Some("3"), Some("4.0s")));
         // An empty variable is as good as none; one that is set is used.
         let env = |name: &str| Some(if name == "DB" { "postgres://db/x".to_owned() } else { String::new() });
         assert!(read(&plan, None, &env).is_ok());
