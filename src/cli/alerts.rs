@@ -185,7 +185,9 @@ fn in_a_line(alert: &Alert, snapshot: &Snapshot) -> String {
     let silent = snapshot.silence(&alert.key).map_or_else(String::new, |silence| {
         format!("; silenced by {} until {}", silence.who, silence.until.format("%Y-%m-%d %H:%M UTC"))
     });
-    let line = format!("{:<4} {}: {} ({standing}{often}{noted}{silent})", alert.level.word(), alert.key, alert.text);
+    // A rule of the plan's own begins its text with its name, which is the key.
+    let text = alert.text.strip_prefix(&format!("{}: ", alert.key)).unwrap_or(&alert.text);
+    let line = format!("{:<4} {}: {text} ({standing}{often}{noted}{silent})", alert.level.word(), alert.key);
     clean(&line).into_owned()
 }
 

@@ -69,7 +69,7 @@ async fn an_alert_pauses_the_run_is_told_to_those_who_want_it_and_no_secret_is_s
     let list = with(&["alerts"]).run().expect_code(0);
     list.expect_words(&[
         "paused",
-        "CRIT walked far: walked far: step_rows_walked_total of n",
+        "CRIT walked far: step_rows_walked_total of n",
         "never measured",
         "no value",
         "cache_hit_ratio below 10%",

@@ -103,7 +103,8 @@ pub(crate) fn detail(canvas: &Canvas<'_>, scene: &Scene<'_>, key: &str) -> Optio
             let mut page = Page::new(format!("Alert {}", clean(&alert.key)));
             page.field("level", &level);
             page.field("since", &at);
-            page.field("raised", &format!("{} times in this run", alert.count));
+            let often = if alert.count == 1 { "once".to_owned() } else { format!("{} times", alert.count) };
+            page.field("raised", &format!("{often} in this run"));
             let noted = acknowledged(alert, scene.snapshot);
             page.field("noted", noted.as_deref().unwrap_or("not acknowledged"));
             if let Some(silenced) = silenced(alert, scene.snapshot) {
