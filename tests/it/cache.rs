@@ -242,7 +242,10 @@ async fn a_redis_that_is_killed_in_mid_run_and_comes_back_is_told_and_costs_no_r
     running.ended().await;
     let ended = running.wait().expect_code(0);
     assert_eq!(lab.number(WRONG).await, 0, "{}", ended.stderr());
-    assert_eq!(ended.stderr().matches("go on without the shared cache").count(), 1, "{}", ended.stderr());
+    // Once for each time that it goes: a busy machine may lose it once more.
+    let told = |words: &str| ended.stderr().matches(words).count();
+    let (gone, back) = (told("go on without the shared cache"), told("the shared cache is there again"));
+    assert!(back >= 1 && (back..=back + 1).contains(&gone), "{}", ended.stderr());
     assert!(!ended.stderr().contains(PASSWORD));
     assert!(!keys(&link(&server).await).await.is_empty());
 }
