@@ -46,7 +46,11 @@ pub async fn rest(connection: &mut PgConnection, plan: &Plan, looked: &Looked) -
         let step = plan.steps.get(work.index).map(|step| &step.kind);
         let Some(StepKind::Backfill(backfill)) = step else { continue };
         match walk(connection, plan, looked, work, backfill).await {
-            Ok(told) => found.extend(told.into_iter().map(|finding| softened(finding, plan, work))),
+            Ok(mut told) => {
+                // What is not there yet cannot be planned with; that it will do is the plan's own claim.
+                told.retain(|finding| finding.code != walking::NO_INDEX || !builds_one_before(plan, work));
+                found.extend(told.into_iter().map(|finding| softened(finding, plan, work)));
+            }
             Err(cause) => {
                 let told = format!("the planner was not asked: {}", cause.headline());
                 found.push(database::not_checked(Severity::Note, told));
@@ -59,6 +63,21 @@ pub async fn rest(connection: &mut PgConnection, plan: &Plan, looked: &Looked) -
     }
     found.extend(disk(connection, plan).await);
     found
+}
+
+/// Whether an earlier step of the plan builds an index on the table.
+fn builds_one_before(plan: &Plan, work: &Work) -> bool {
+    plan.steps.iter().take(work.index).any(|step| match &step.kind {
+        StepKind::Index(index) => TableName::read(index.on.table()).is_some_and(|table| table.name == work.table.name),
+        StepKind::Statement(statement) => {
+            let tokens = tokens::tokens(&statement.sql.text);
+            let has = |word: &str| tokens.contains(&Token::Word(word.to_owned()));
+            let names =
+                |token: &Token| matches!(token, Token::Word(name) | Token::Quoted(name) if *name == work.table.name);
+            tokens.first() == Some(&Token::Word("create".to_owned())) && has("index") && tokens.iter().any(names)
+        }
+        _ => false,
+    })
 }
 
 async fn walk(
@@ -267,6 +286,19 @@ mod tests {
         assert!(found[0].what.ends_with("so it is with 2 more partitions"), "{}", found[0].what);
         let altered = found[0].mend.iter().filter(|line| line.starts_with("ALTER TABLE")).count();
         assert_eq!(altered, 3);
+    }
+
+    #[test]
+    fn an_index_that_the_plan_builds_before_is_not_asked_for() {
+        let before = |first: &str| {
+            let plan = plan(&format!("[[step]]\nname = 'first'\n{first}\n{BACKFILL}"));
+            let works = work::of_plan(&plan);
+            works.iter().find(|work| work.step == "emails").is_some_and(|work| builds_one_before(&plan, work))
+        };
+        assert!(before("statement = 'CREATE INDEX CONCURRENTLY i ON users (id) WHERE n = 0'"));
+        assert!(before("index = { on = 'users (id)', where = 'n = 0' }"));
+        assert!(!before("statement = 'CREATE INDEX i ON orders (id)'"));
+        assert!(!before("statement = 'ALTER TABLE users ADD m int'"));
     }
 
     #[test]
