@@ -91,7 +91,7 @@ async fn held(case: &Case, url: &str, home: &Path, rows: u64) -> bool {
     );
     let hot = &step["churn"]["hot_percent"];
     println!(
-        "  HOT {} foretold, {hot} % in the run; batches {} foretold, {} in the run",
+        "  HOT, a share of 1: {} foretold, {hot} % in the run; batches {} foretold, {} in the run",
         forecast["hot"], forecast["batches"], step["batches"]
     );
     time && wal
