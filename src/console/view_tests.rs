@@ -7,6 +7,7 @@ use crate::console::samples;
 use crate::console::theme::Source;
 use crate::console::ui::{Choice, Mode};
 use crate::run::CacheView;
+use crate::run::snapshot::Activity;
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -57,6 +58,17 @@ fn the_boxes_are_as_they_were_reviewed() {
             insta::assert_snapshot!(format!("{name}_{width}x{height}"), drawn);
         }
     }
+}
+
+#[test]
+fn at_80x24_a_statement_that_waits_names_whom_it_waits_for() {
+    let mut snapshot = samples::running();
+    let what = "index users_lower_email_idx: waiting for writers before build (2 of 8): pid 4711 (old psql, idle in \
+                transaction 12m)";
+    snapshot.activity = Activity::Statement { what: what.to_owned(), fraction: None, since: snapshot.now };
+    let drawn = draw(&snapshot, Overlay::None, (80, 24));
+    let words = ["waiting for", "pid 4711", "(old psql, idle in transaction 12m)", "for 0s"];
+    assert!(words.iter().all(|word| drawn.contains(word)), "{drawn}");
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn headline(dossier: &Dossier) -> Markup {
     let exit = dossier.exit_code().map(|code| code.to_string());
     let at = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
     let hosts = hosts(dossier);
+    let until = if report.finished_at.is_some() { "from start to end" } else { "since it began" };
     let rate = report.rows_per_second.map_or_else(|| "—".to_owned(), human::rate);
     let zero = |time: std::time::Duration| if time.is_zero() { "0s".to_owned() } else { human::duration(time) };
     html! {
@@ -77,7 +78,7 @@ fn headline(dossier: &Dossier) -> Markup {
             }
             ul class="cards" {
                 (card(&human::count(report.rows_changed), "rows changed"))
-                (card(&dossier.took().map_or_else(|| "—".to_owned(), zero), "from start to end"))
+                (card(&dossier.took().map_or_else(|| "—".to_owned(), zero), until))
                 (card(&zero(report.spent.worked), "at work"))
                 (card(&rate, "rows a second of work"))
                 (card(&human::count(report.batches), "batches"))

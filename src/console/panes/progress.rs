@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::canvas::Canvas;
-use super::super::measure::{left, right, width as cells};
+use super::super::measure::{left, right, width as cells, wrap};
 use super::super::theme::Role;
 use super::super::ui::Ui;
 use super::{GAP, clock, hold, in_a_row, members};
@@ -50,11 +50,13 @@ pub(crate) fn render(canvas: &mut Canvas<'_>, area: Rect, snapshot: &Snapshot, u
         Activity::Statement { what, fraction, since } => {
             let elapsed = (snapshot.now - *since).to_std().unwrap_or_default();
             let elapsed = format!("for {}", human::rough_duration(elapsed));
-            vec![
-                Row { worth: GAUGE, line: gauge(canvas, *fraction, width) },
-                Row { worth: ROWS, line: plain(Role::Text, clean(what).into_owned()) },
-                Row { worth: ETA, line: plain(Role::Text, elapsed) },
-            ]
+            // Whom it waits for stands at its end: nothing of it is cut where there is room below.
+            let what = wrap(&clean(what), width).into_iter().enumerate();
+            let worth = |at: usize| if at == 0 { ROWS } else { WHY_ON };
+            let mut rows = vec![Row { worth: GAUGE, line: gauge(canvas, *fraction, width) }];
+            rows.extend(what.map(|(at, text)| Row { worth: worth(at), line: plain(Role::Text, text) }));
+            rows.push(Row { worth: ETA, line: plain(Role::Text, elapsed) });
+            rows
         }
         Activity::Idle => {
             let fraction = matches!(snapshot.state, RunState::Done { .. }).then_some(1.0);
