@@ -45,15 +45,14 @@ const CASES: [Case; 3] = [
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let rows: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap_or(2_000_000);
-    let wants = |what: &str| words.iter().all(|word| word.parse::<u64>().is_ok() || word == what);
+    let asked = lab::Asked::read();
+    let rows = asked.number().unwrap_or(2_000_000);
     let server = lab::durable_server().await;
     let url = server.url("postgres");
     let home = tempfile::tempdir().expect("a directory");
     println!("PostgreSQL {}, {rows} rows, 1 worker; a rehearsal, a checkpoint, the run", server.version());
     let mut within = true;
-    for case in CASES.iter().filter(|case| wants(case.name)) {
+    for case in CASES.iter().filter(|case| asked.wants(case.name)) {
         within &= held(case, &url, home.path(), rows).await;
     }
     let verdict = if within { "every forecast is within" } else { "not every forecast is within" };

@@ -21,18 +21,16 @@ const ROUNDS: usize = 3;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let number: Option<u64> = words.iter().find_map(|word| word.parse().ok());
-    let wants = |what: &str| words.iter().all(|word| word.parse::<u64>().is_ok() || word == what);
+    let asked = lab::Asked::read();
     let server = lab::durable_server().await;
     let url = server.url("postgres");
     let home = tempfile::tempdir().expect("a directory");
     println!("PostgreSQL {}", server.version());
-    if wants("join") {
-        join(&url, home.path(), number.unwrap_or(150_000)).await;
+    if asked.wants("join") {
+        join(&url, home.path(), asked.number().unwrap_or(150_000)).await;
     }
-    if wants("queue") {
-        queue(&url, home.path(), number.unwrap_or(10_000)).await;
+    if asked.wants("queue") {
+        queue(&url, home.path(), asked.number().unwrap_or(10_000)).await;
     }
 }
 

@@ -29,24 +29,23 @@ const COLUMNS: &str = "id bigint, name text NOT NULL, email text NOT NULL, balan
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let rows: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap_or(2_000_000);
-    let wants = |what: &str| words.iter().all(|word| word.parse::<u64>().is_ok() || word == what);
+    let asked = lab::Asked::read();
+    let rows = asked.number().unwrap_or(2_000_000);
     let server = lab::durable_server().await;
     let url = server.url("postgres");
     let home = tempfile::tempdir().expect("a directory");
     println!("PostgreSQL {}, {rows} rows, {ROUNDS} rounds, medians", server.version());
-    if wants("import") {
+    if asked.wants("import") {
         import(&url, home.path(), rows).await;
     }
-    if wants("copy") {
+    if asked.wants("copy") {
         copy_inside(&url, home.path(), rows).await;
         copy_between(&url, &server.url("target"), home.path(), rows).await;
     }
-    if wants("transform") {
+    if asked.wants("transform") {
         transform(&url, home.path(), rows).await;
     }
-    if words.iter().any(|word| word == "stdin") {
+    if asked.names("stdin") {
         stdin(&url, home.path());
     }
 }

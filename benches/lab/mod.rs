@@ -10,6 +10,33 @@ use howdah::sandbox::{Options, Server};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
+/// What a benchmark was asked for: the names of its parts, all of them where none is named, and a number.
+pub struct Asked {
+    words: Vec<String>,
+}
+
+impl Asked {
+    /// By the command line. Cargo's own flags are left out.
+    pub fn read() -> Self {
+        Self { words: std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect() }
+    }
+
+    /// The number, where there is one.
+    pub fn number(&self) -> Option<u64> {
+        self.words.iter().find_map(|word| word.parse().ok())
+    }
+
+    /// Whether a part is named.
+    pub fn names(&self, part: &str) -> bool {
+        self.words.iter().any(|word| word == part)
+    }
+
+    /// Whether a part is wanted: it is named, or none is.
+    pub fn wants(&self, part: &str) -> bool {
+        self.words.iter().all(|word| word.parse::<u64>().is_ok() || word == part)
+    }
+}
+
 /// A server that writes to the disk as it does in production. A sandbox does without durability.
 pub async fn durable_server() -> Server {
     let settings = [

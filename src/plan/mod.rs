@@ -39,6 +39,8 @@ mod examples_tests;
 #[cfg(test)]
 mod limits_tests;
 #[cfg(test)]
+mod mistake_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::PlanError;

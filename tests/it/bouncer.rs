@@ -68,14 +68,6 @@ impl Drop for Bouncer {
     }
 }
 
-async fn items(lab: &Lab) {
-    lab.sql(
-        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
-         INSERT INTO items SELECT generate_series(1, 5000); ANALYZE items",
-    )
-    .await;
-}
-
 fn plan_of(database: &str) -> String {
     format!(
         r#"
@@ -97,7 +89,7 @@ where = "n = 0"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_in_transaction_mode_is_refused_with_the_reason_and_the_key_to_set() {
     let lab = Lab::over_tcp("secret").await;
-    items(&lab).await;
+    lab.items(5000).await;
     let bouncer = Bouncer::before(&lab, "transaction").await;
     let plan = lab.plan("pooled.toml", &plan_of(&format!("url = \"{}\"", bouncer.url)));
     let plan = plan.to_str().expect("a path");
@@ -121,7 +113,7 @@ async fn a_pooler_in_transaction_mode_is_refused_with_the_reason_and_the_key_to_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_in_session_mode_works() {
     let lab = Lab::over_tcp("secret").await;
-    items(&lab).await;
+    lab.items(5000).await;
     let bouncer = Bouncer::before(&lab, "session").await;
     let plan = lab.plan("pooled.toml", &plan_of(&format!("url = \"{}\"", bouncer.url)));
     lab.howdah(&["run", plan.to_str().expect("a path"), "--headless"]).without_url().run().expect_code(0);

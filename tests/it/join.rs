@@ -24,11 +24,7 @@ expect = 0
 "#;
 
 async fn items(lab: &Lab, rows: u32) -> String {
-    lab.sql(&format!(
-        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO items SELECT generate_series(1, {rows}); \
-         ANALYZE items"
-    ))
-    .await;
+    lab.items(rows).await;
     lab.plan("shared.toml", PLAN).to_str().expect("a path").to_owned()
 }
 

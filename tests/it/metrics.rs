@@ -25,11 +25,7 @@ set = { n = "n + 1" }
 "#;
 
 async fn items(lab: &Lab, rows: u32) -> PathBuf {
-    lab.sql(&format!(
-        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
-         INSERT INTO items SELECT generate_series(1, {rows}); ANALYZE items"
-    ))
-    .await;
+    lab.items(rows).await;
     lab.plan("slow.toml", SLOW)
 }
 

@@ -188,10 +188,7 @@ expect = 0
 "#;
 
 pub async fn items(lab: &Lab, rows: u32) -> String {
-    lab.sql(&format!(
-        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO items SELECT generate_series(1, {rows}); ANALYZE items"
-    ))
-    .await;
+    lab.items(rows).await;
     lab.plan("watched.toml", PLAN).to_str().expect("a path").to_owned()
 }
 

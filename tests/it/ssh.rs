@@ -127,10 +127,7 @@ fn worked(pid: i32) -> Duration {
 }
 
 async fn items(lab: &Lab, rows: u32) -> String {
-    lab.sql(&format!(
-        "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO items SELECT generate_series(1, {rows}); ANALYZE items"
-    ))
-    .await;
+    lab.items(rows).await;
     // A row takes a millisecond, so that howdah itself has next to nothing to do.
     lab.plan("watched.toml", &PLAN.replace("0.00002", "0.001")).display().to_string()
 }

@@ -57,6 +57,12 @@ impl Lab {
         self.pool.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
+    /// A table `items` of so many rows: `id` from 1 on, `n` is 0.
+    pub async fn items(&self, rows: u32) {
+        let made = "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)";
+        self.sql(&format!("{made}; INSERT INTO items SELECT generate_series(1, {rows}); ANALYZE items")).await;
+    }
+
     pub async fn number(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
     }

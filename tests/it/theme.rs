@@ -36,7 +36,7 @@ fn a_swatch_is_plain_text_in_a_pipe_and_says_what_is_hard_to_see() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_of_linux_gets_sixteen_colours_and_signs_that_its_font_has() {
     let lab = Lab::open().await;
-    lab.sql("CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO items SELECT generate_series(1, 2000)").await;
+    lab.items(2000).await;
     let plan = lab.plan("watched.toml", PLAN).display().to_string();
     // Both promise more than it has: the variables came from elsewhere.
     let mut screen = Screen::open(&lab, &["run", &plan], &[("TERM", "linux"), ("COLORTERM", "truecolor")]);
